@@ -1,0 +1,39 @@
+# Two commands matter: `make demo` and `make test`. Each sets itself up.
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+
+.PHONY: install demo lint test test-full chaos bench lock clean
+
+install: $(INSTALLED)
+
+$(INSTALLED): requirements.lock pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $@
+
+demo: install
+	$(BIN)/tenantry demo
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: install
+	$(BIN)/pytest
+
+chaos: install
+	$(BIN)/pytest tests/chaos
+
+bench: install
+	$(BIN)/python -m tests.benchmarks
+
+# Pins and hashes, no addresses: the index is whatever the reader's pip is set up with.
+lock:
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+	  --extra embedded --extra dev --output-file requirements.lock pyproject.toml
+
+clean:
+	rm -rf .venv dist

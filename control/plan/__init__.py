@@ -1,0 +1,1 @@
+"""The plan: `migration.toml` as a checked, frozen value."""

@@ -1,0 +1,119 @@
+"""Errors as types with fields; each message tells the operator what to do next.
+
+The exit statuses are those of the command line (0 done, 1 failed, 2 given wrong, 3 waiting, 4 quarantine).
+"""
+
+from typing import ClassVar
+
+
+class TenantryError(Exception):
+    """Everything this program raises on purpose."""
+
+    exit_status: ClassVar[int] = 1
+
+
+class GivenWrongError(TenantryError):
+    """What was given is wrong: plan, arguments, environment or file."""
+
+    exit_status: ClassVar[int] = 2
+
+
+class PlanError(GivenWrongError):
+    """A plan file that can't be used; `line` is 1-based, None where the file has no one place."""
+
+    def __init__(self, message: str, *, file: str, line: int | None = None) -> None:
+        self.file = file
+        self.line = line
+        self.reason = message
+        where = f"{file}:{line}" if line is not None else file
+        super().__init__(f"{where}: {message}")
+
+
+class UnreachableError(TenantryError):
+    """A server that doesn't answer, or refuses the login; `server` never holds a password."""
+
+    def __init__(self, server: str, reason: str) -> None:
+        self.server = server
+        self.reason = reason
+        super().__init__(f"{server}: {reason}")
+
+
+class AnotherRunError(TenantryError):
+    """A second controller beside a first; `holder` says who has the migration."""
+
+    def __init__(self, migration: str, holder: str) -> None:
+        self.migration = migration
+        self.holder = holder
+        super().__init__(
+            f"another run of {migration!r} is active ({holder}); stop it, or watch it with `tenantry status`"
+        )
+
+
+class NoMigrationError(TenantryError):
+    """The ledger knows no migration of that name."""
+
+    exit_status: ClassVar[int] = 2
+
+    def __init__(self, migration: str) -> None:
+        self.migration = migration
+        super().__init__(f"no migration {migration!r} in this database; `tenantry run` starts it")
+
+
+class LockNotGotError(TenantryError):
+    """DDL that didn't get its lock in all its attempts; `blockers` is who held it at the last one."""
+
+    def __init__(self, what: str, attempts: int, blockers: str) -> None:
+        self.what = what
+        self.attempts = attempts
+        self.blockers = blockers
+        super().__init__(
+            f"{what}: no lock after {attempts} attempts, blocked by {blockers or 'nobody seen'}; "
+            "end that session or wait for it, then `tenantry run` again"
+        )
+
+
+class CatalogError(TenantryError):
+    """The catalog does not say what it must after a step, or before one."""
+
+
+class JobStoppedError(TenantryError):
+    """More than half of the last batches failed; `reason` is the commonest error among them."""
+
+    def __init__(self, table: str, reason: str) -> None:
+        self.table = table
+        self.reason = reason
+        super().__init__(
+            f"backfill of {table} stopped itself: {reason}; mend the cause, then `tenantry retry` and `tenantry run`"
+        )
+
+
+class VerificationError(TenantryError):
+    """A verification that came out false."""
+
+    def __init__(self, failed: list[str]) -> None:
+        self.failed = failed
+        super().__init__(f"{len(failed)} verification(s) false: " + "; ".join(failed))
+
+
+class GateClosedError(TenantryError):
+    """A stage that may not begin; `facts` keep it closed and `opens` says what would open it."""
+
+    exit_status: ClassVar[int] = 3
+
+    def __init__(self, stage: str, facts: list[str], opens: str) -> None:
+        self.stage = stage
+        self.facts = facts
+        self.opens = opens
+        super().__init__(f"{stage} waits: {'; '.join(facts)}. {opens}")
+
+
+class QuarantineError(GateClosedError):
+    """The backfill ended with rows set aside."""
+
+    exit_status: ClassVar[int] = 4
+
+
+class InterruptedRunError(TenantryError):
+    """The operator stopped the run; everything done so far is in the ledger."""
+
+    exit_status: ClassVar[int] = 130

@@ -1,0 +1,88 @@
+"""Reads `.sql` files into named statements.
+
+A file holds statements, each under two comment lines::
+
+    -- name: claim_and_fill
+    -- locks: ROW EXCLUSIVE on {table}; only strong DDL waits for it.
+    UPDATE ...
+
+The name is how Python asks for it. The `locks:` line (it may go on over several comment lines) is what a
+DBA reads, and what a test holds against `pg_locks`. Identifiers stand in braces and are composed by
+`psycopg.sql`; values are `%(name)s` parameters.
+"""
+
+import re
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import LiteralString, cast
+
+from psycopg import sql
+
+_HEADER = re.compile(r"^-- name: (?P<name>\w+)\n-- locks: (?P<locks>.+(?:\n--.*)*)\n", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """One statement out of a `.sql` file.
+
+    `text` still has its braces; `locks` is the sentence about what it locks and why that is safe.
+    """
+
+    file: str
+    name: str
+    locks: str
+    text: str
+
+    def compose(self, **identifiers: sql.Composable) -> sql.Composed:
+        """Put identifiers and fragments into the braces.
+
+        The statement is tagged with its name, so that `pg_stat_activity` and the server's log tell a DBA
+        where it stands.
+        """
+        # The text comes from a file of this package, never from outside: what LiteralString asks for.
+        body = sql.SQL(cast("LiteralString", self.text)).format(**identifiers)
+        tag = sql.SQL(cast("LiteralString", f"/* tenantry {self.file}.{self.name} */ "))
+        return sql.Composed([tag, body])
+
+
+class Statements:
+    """The statements of one `.sql` file, as attributes."""
+
+    def __init__(self, statements: dict[str, Statement]) -> None:
+        self._statements = statements
+
+    def __getattr__(self, name: str) -> Statement:
+        try:
+            return self._statements[name]
+        except KeyError:
+            raise AttributeError(f"no statement named {name!r}") from None
+
+    def __iter__(self):  # type: ignore[no-untyped-def]  # an Iterator[Statement]; __getattr__ makes mypy doubt it
+        return iter(self._statements.values())
+
+
+def parse(file: str, text: str) -> dict[str, Statement]:
+    """Split the text of one file into its statements.
+
+    Raises:
+        ValueError: a name stands twice, or text stands before the first name.
+    """
+    found = list(_HEADER.finditer(text))
+    if text[: found[0].start() if found else None].replace("\n", "").strip() and not text.startswith("--"):
+        raise ValueError(f"{file}.sql: text before the first '-- name:' line")
+    statements: dict[str, Statement] = {}
+    for here, after in zip(found, [*found[1:], None], strict=True):
+        name = here["name"]
+        if name in statements:
+            raise ValueError(f"{file}.sql: {name} stands twice")
+        locks = " ".join(line.removeprefix("--").strip() for line in here["locks"].splitlines())
+        body = text[here.end() : after.start() if after else len(text)].strip().removesuffix(";")
+        statements[name] = Statement(file, name, locks, body)
+    return statements
+
+
+@cache
+def load(folder: Path, file: str) -> Statements:
+    """Read `folder/file.sql` once per process."""
+    return Statements(parse(file, (folder / f"{file}.sql").read_text(encoding="utf-8")))
