@@ -9,7 +9,7 @@ the same steps that a run takes.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Protocol
+from typing import Any, Protocol
 
 from psycopg import sql
 
@@ -45,6 +45,8 @@ class Step:
     tables: tuple[sql.Identifier, ...] = ()
     repair: "Step | None" = None
     """Taken first where an earlier try left something half-made (an invalid index)."""
+    gate: "Callable[[Ground], None] | None" = None
+    """Called before the step is taken: it waits, or raises `GateClosedError`: a gate within a stage."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,16 +57,34 @@ class Closed:
     opens: str
 
 
+class Memory(Protocol):
+    """What a stage must still know after the controller has been restarted; the ledger keeps it."""
+
+    def remember(self, key: str, value: dict[str, Any]) -> None:
+        """Keep a value that JSON can write under `key`, in place of an earlier one."""
+
+    def recall(self, key: str) -> dict[str, Any] | None:
+        """What was last kept under `key`; None if nothing was."""
+
+
+def _say_nothing(_message: str) -> None:
+    """A ground that nobody watches."""
+
+
 @dataclass(frozen=True, slots=True)
 class Ground:
-    """What every stage stands on: the plan, the database as it was before the first step, and a
-    connection to look at the database as it is.
+    """What every stage stands on: the plan, the database before the first step, a connection to it as it is.
+
+    `facts["confirmed"]` holds the names of the stages that the operator has confirmed; `notify` takes one
+    line about what is waited for.
     """
 
     plan: Plan
     original: Catalog
     connection: Connection
+    memory: Memory
     facts: dict[str, object] = field(default_factory=dict)
+    notify: Callable[[str], None] = _say_nothing
 
 
 class Stage(Protocol):
