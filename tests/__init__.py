@@ -1,0 +1,1 @@
+"""Tests in rings: unit (no server), integration (real servers), chaos, benchmarks."""

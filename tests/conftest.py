@@ -1,0 +1,77 @@
+"""Real servers for the tests: one PostgreSQL and one Valkey for each pytest process, a database each test."""
+
+from collections.abc import Iterator
+from itertools import count
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from control.demo import sample as sample_graph
+from control.embedded.postgres import EmbeddedPostgres, start_postgres
+from control.embedded.valkey import EmbeddedValkey, start_valkey
+
+SAMPLE_ENTITIES = 2_000
+SAMPLE_RELATIONS = 4_000
+
+_names = count(1)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[EmbeddedPostgres]:
+    """A PostgreSQL 18 of this pytest process; a crash of the machine may cost its data."""
+    with start_postgres(settings={"fsync": "off", "shared_buffers": "128MB"}) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def valkey() -> Iterator[EmbeddedValkey]:
+    """A Valkey of this pytest process; what one test leaves in it, the next one finds."""
+    with start_valkey() as server:
+        yield server
+
+
+@pytest.fixture
+def database(postgres: EmbeddedPostgres) -> Iterator[str]:
+    """The URL of a fresh, empty database."""
+    yield from _copy_of("template1", postgres)
+
+
+@pytest.fixture(scope="session")
+def sample_template(postgres: EmbeddedPostgres) -> str:
+    """The name of a database with the sample graph, made once and only copied from then on."""
+    name = "sample_template"
+    _operate(postgres, sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    with psycopg.connect(postgres.url(name), autocommit=True) as connection:
+        sample_graph.create(connection)
+        sample_graph.fill(connection, entities=SAMPLE_ENTITIES, relations=SAMPLE_RELATIONS)
+    return name
+
+
+@pytest.fixture
+def sample(postgres: EmbeddedPostgres, sample_template: str) -> Iterator[str]:
+    """The URL of a fresh copy of the sample graph: 2,000 entities and 4,000 relations."""
+    yield from _copy_of(sample_template, postgres)
+
+
+@pytest.fixture
+def connection(sample: str) -> Iterator[psycopg.Connection]:
+    """A connection to the test's copy of the sample graph, in autocommit."""
+    with psycopg.connect(sample, autocommit=True) as opened:
+        yield opened
+
+
+def _copy_of(template: str, server: EmbeddedPostgres) -> Iterator[str]:
+    name = f"test_{next(_names)}"
+    _operate(
+        server,
+        sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template)),
+    )
+    yield server.url(name)
+    # FORCE: a test that failed may have left sessions, and they must not fail the next one.
+    _operate(server, sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+def _operate(server: EmbeddedPostgres, statement: sql.Composed) -> None:
+    with psycopg.connect(server.url(), autocommit=True) as operator:
+        operator.execute(statement)
