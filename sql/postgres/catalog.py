@@ -4,16 +4,26 @@ The same values are kept in the ledger as the *original* of a migration (`Catalo
 that the way back can rebuild what the way there replaced.
 """
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from psycopg import sql
+from psycopg import Cursor, sql
+from psycopg.rows import TupleRow
 from pydantic import BaseModel, ConfigDict
 
+from sql.errors import CatalogError
 from sql.named import load
 from sql.postgres.connection import Connection
+from sql.tenant_source import split_name
 
 STATEMENTS = load(Path(__file__).parent, "catalog")
+
+#: The schemas that are ours: the ledger, the write guard, the functions of policies.
+OURS = ("tenantry", "tenantry_guard", "tenantry_rls")
+
+_TEXT_LITERAL = re.compile(r"'(?P<text>(?:[^']|'')*)'(::[a-z ]+)?")
 
 
 class _Fact(BaseModel):
@@ -31,16 +41,33 @@ class Column(_Fact):
     generated: bool
     collation: str | None
 
+    @property
+    def default_text(self) -> str | None:
+        """The default where it is a plain text literal: `'x'::text` is `x`."""
+        match = _TEXT_LITERAL.fullmatch(self.default or "")
+        return match["text"].replace("''", "'") if match else None
+
 
 class Index(_Fact):
-    """An index; `definition` is `pg_get_indexdef`, `constraint` the name of the constraint that owns it."""
+    """An index; `definition` is `pg_get_indexdef`, `constraint` the name of the constraint that owns it.
+
+    `columns` are its keys (an expression as SQL). A `plain` one is a btree in the default order, with neither
+    expression nor predicate: its columns and `include` say all about it. `options` are its storage
+    parameters, `tablespace` is None for the database's own.
+    """
 
     name: str
     definition: str
     columns: tuple[str, ...]
+    include: tuple[str, ...] = ()
+    plain: bool = True
     unique: bool
     valid: bool
     ready: bool
+    clustered: bool = False
+    replica_identity: bool = False
+    options: tuple[str, ...] = ()
+    tablespace: str | None = None
     constraint: str | None
     comment: str | None
 
@@ -53,11 +80,22 @@ class Constraint(_Fact):
     columns: tuple[str, ...]
     definition: str
     index: str | None
+    validated: bool = True
+    deferrable: bool = False
+    deferred: bool = False
     comment: str | None
 
 
+#: How pg_constraint writes what a foreign key does when its target goes or changes.
+Action = Literal["a", "r", "c", "n", "d"]
+
+
 class ForeignKey(_Fact):
-    """A foreign key; both tables as (schema, name), columns in key order."""
+    """A foreign key; both tables as (schema, name), columns in key order.
+
+    `on_delete`, `on_update` and `match` are the letters of `pg_constraint`; `set_columns` those of
+    `ON DELETE SET NULL (…)`, empty where it means all; `target_index` is the unique index it leans on.
+    """
 
     name: str
     schema_: str
@@ -66,9 +104,15 @@ class ForeignKey(_Fact):
     target_schema: str
     target: str
     target_columns: tuple[str, ...]
+    target_index: str | None = None
     definition: str
+    on_delete: Action = "a"
+    on_update: Action = "a"
+    match: Literal["f", "p", "s"] = "s"
+    set_columns: tuple[str, ...] = ()
     validated: bool
     deferrable: bool
+    deferred: bool = False
     comment: str | None
 
 
@@ -93,7 +137,10 @@ class Trigger(_Fact):
 
 
 class Table(_Fact):
-    """A table of the plan as the catalog has it; `kind` is `pg_class.relkind`, `rows` an estimate, -1 unknown."""
+    """A table of the plan as the catalog has it; `kind` is `pg_class.relkind`.
+
+    `rows` is the planner's estimate, -1 where unknown; `bytes` counts indexes and TOAST.
+    """
 
     oid: int
     schema_: str
@@ -153,10 +200,58 @@ class Table(_Fact):
 class Catalog(_Fact):
     """The plan's tables, by the name the plan gives them; a table that isn't there is not in it.
 
-    `functions` are the functions of our own two schemas (`tenantry_guard`, `tenantry_rls`), schema-qualified.
+    `server_version` is like 180006. `schemas` are those of our own schemas that are there; `functions` and
+    `sequences` are what they hold, schema-qualified and quoted where they must be. `search_path` are the
+    schemas in which the reading session looked for unqualified names, in order.
     """
 
     server_version: int
     tables: dict[str, Table]
     functions: tuple[str, ...]
+    sequences: tuple[str, ...] = ()
     schemas: tuple[str, ...]
+    search_path: tuple[str, ...] = ()
+
+
+def read(connection: Connection, names: Sequence[str]) -> Catalog:
+    """Read the tables called `names` (as the plan writes them) in six round trips, however many they are.
+
+    Unqualified names are looked for in the connection's search path. Works inside and outside a transaction.
+
+    Raises:
+        ValueError: not a table name.
+    """
+    quoted = [".".join('"' + part.replace('"', '""') + '"' for part in split_name(name)) for name in names]
+    # Rolled back for the sake of the search path, which is changed for the time of the reading.
+    with connection.transaction(force_rollback=True):
+        oids, path = _one(connection.execute(STATEMENTS.resolve.compose(), {"names": quoted}))
+        connection.execute(STATEMENTS.bare_search_path.compose())
+        there = {"oids": [oid for oid in oids if oid is not None]}
+        facts: dict[int, dict[str, Any]] = {
+            oid: table | {"foreign_keys": [], "referenced_by": []}
+            for oid, table in connection.execute(STATEMENTS.tables.compose(), there)
+        }
+        for source, target, key in connection.execute(STATEMENTS.foreign_keys.compose(), there):
+            if source in facts:
+                facts[source]["foreign_keys"].append(key)
+            if target in facts:
+                facts[target]["referenced_by"].append(key)
+        schemas, functions, sequences = _one(
+            connection.execute(STATEMENTS.ours.compose(), {"schemas": list(OURS)})
+        )
+    tables = {oid: Table.model_validate(fact) for oid, fact in facts.items()}
+    return Catalog(
+        server_version=connection.info.server_version,
+        tables={name: tables[oid] for name, oid in zip(names, oids, strict=True) if oid in tables},
+        functions=functions,
+        sequences=sequences,
+        schemas=schemas,
+        search_path=path,
+    )
+
+
+def _one(cursor: Cursor[TupleRow]) -> TupleRow:
+    row = cursor.fetchone()
+    if row is None:
+        raise CatalogError("a SELECT without FROM gave no row")
+    return row

@@ -1,0 +1,204 @@
+-- name: bare_search_path
+-- locks: none; rolled back right after the reading. With an empty search path every definition comes back
+-- with its names in full, so that it means the same in whatever session it is run again.
+SELECT set_config('search_path', '', true)
+
+-- name: resolve
+-- locks: none; to_regclass looks the names up without touching the tables.
+SELECT coalesce(
+         (SELECT array_agg(to_regclass(n.name)::oid ORDER BY n.place) FROM unnest(%(names)s::text[]) WITH ORDINALITY AS n (name, place)),
+         '{{}}'
+       ),
+       current_schemas(false)::text[]
+
+-- name: tables
+-- locks: ACCESS SHARE on the tables for an instant (their size), and on the system catalogs; it waits only
+-- behind an ACCESS EXCLUSIVE lock.
+SELECT
+  c.oid,
+  jsonb_build_object(
+    'oid', c.oid::bigint,
+    'schema_', n.nspname,
+    'name', c.relname,
+    'kind', c.relkind::text,
+    'owner', pg_get_userbyid(c.relowner),
+    'rows', c.reltuples::bigint,
+    'bytes', coalesce(pg_total_relation_size(c.oid), 0),
+    'row_security', c.relrowsecurity,
+    'forced', c.relforcerowsecurity,
+    'replica_identity', c.relreplident::text,
+    'columns', coalesce((
+      SELECT jsonb_agg(jsonb_build_object(
+        'name', a.attname,
+        'type', format_type(a.atttypid, a.atttypmod),
+        'not_null', a.attnotnull,
+        'default', CASE WHEN a.attgenerated = '' THEN pg_get_expr(d.adbin, d.adrelid) END,
+        'identity', a.attidentity::text,
+        'generated', a.attgenerated <> '',
+        'collation', (SELECT co.collname FROM pg_collation AS co WHERE co.oid = a.attcollation)
+      ) ORDER BY a.attnum)
+      FROM pg_attribute AS a
+      LEFT JOIN pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+      WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+    ), '[]'),
+    'constraints', coalesce((
+      SELECT jsonb_agg(jsonb_build_object(
+        'name', k.conname,
+        'kind', k.contype::text,
+        'columns', coalesce((
+          SELECT jsonb_agg(a.attname ORDER BY key.place)
+          FROM unnest(k.conkey) WITH ORDINALITY AS key (number, place)
+          JOIN pg_attribute AS a ON a.attrelid = k.conrelid AND a.attnum = key.number
+        ), '[]'),
+        'definition', pg_get_constraintdef(k.oid),
+        'index', (SELECT i.relname FROM pg_class AS i WHERE i.oid = k.conindid),
+        'validated', k.convalidated,
+        'deferrable', k.condeferrable,
+        'deferred', k.condeferred,
+        'comment', obj_description(k.oid, 'pg_constraint')
+      ) ORDER BY k.conname)
+      FROM pg_constraint AS k
+      WHERE k.conrelid = c.oid AND k.contype IN ('p', 'u', 'c')
+    ), '[]'),
+    'indexes', coalesce((
+      SELECT jsonb_agg(jsonb_build_object(
+        'name', ic.relname,
+        'definition', pg_get_indexdef(i.indexrelid),
+        'columns', (
+          SELECT jsonb_agg(coalesce(a.attname, pg_get_indexdef(i.indexrelid, key.place::int, false)) ORDER BY key.place)
+          FROM unnest(i.indkey::int2[]) WITH ORDINALITY AS key (number, place)
+          LEFT JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = key.number AND key.number <> 0
+          WHERE key.place <= i.indnkeyatts
+        ),
+        'include', coalesce((
+          SELECT jsonb_agg(a.attname ORDER BY key.place)
+          FROM unnest(i.indkey::int2[]) WITH ORDINALITY AS key (number, place)
+          JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = key.number
+          WHERE key.place > i.indnkeyatts
+        ), '[]'),
+        'plain', am.amname = 'btree' AND i.indpred IS NULL AND i.indexprs IS NULL
+          AND NOT coalesce((to_jsonb(i) ->> 'indnullsnotdistinct')::boolean, false)
+          AND NOT EXISTS (SELECT FROM unnest(i.indoption::int2[]) AS o (flags) WHERE o.flags <> 0)
+          AND NOT EXISTS (
+            SELECT FROM unnest(i.indclass::oid[]) AS o (class)
+            JOIN pg_opclass AS oc ON oc.oid = o.class WHERE NOT oc.opcdefault
+          )
+          AND NOT EXISTS (
+            SELECT FROM unnest(i.indkey::int2[], i.indcollation::oid[]) AS key (number, coll)
+            JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = key.number
+            WHERE key.coll <> a.attcollation
+          ),
+        'unique', i.indisunique,
+        'valid', i.indisvalid,
+        'ready', i.indisready,
+        'clustered', i.indisclustered,
+        'replica_identity', i.indisreplident,
+        'options', coalesce(to_jsonb(ic.reloptions), '[]'),
+        'tablespace', (SELECT s.spcname FROM pg_tablespace AS s WHERE s.oid = ic.reltablespace),
+        'constraint', (
+          SELECT k.conname FROM pg_constraint AS k
+          WHERE k.conindid = i.indexrelid AND k.conrelid = i.indrelid AND k.contype IN ('p', 'u', 'x')
+        ),
+        'comment', obj_description(i.indexrelid, 'pg_class')
+      ) ORDER BY ic.relname)
+      FROM pg_index AS i
+      JOIN pg_class AS ic ON ic.oid = i.indexrelid
+      JOIN pg_am AS am ON am.oid = ic.relam
+      WHERE i.indrelid = c.oid
+    ), '[]'),
+    'policies', coalesce((
+      SELECT jsonb_agg(jsonb_build_object(
+        'name', p.polname,
+        'permissive', p.polpermissive,
+        'roles', (
+          SELECT jsonb_agg(CASE WHEN r.role = 0 THEN 'public' ELSE pg_get_userbyid(r.role) END ORDER BY r.place)
+          FROM unnest(p.polroles) WITH ORDINALITY AS r (role, place)
+        ),
+        'command', CASE p.polcmd
+          WHEN 'r' THEN 'SELECT' WHEN 'a' THEN 'INSERT' WHEN 'w' THEN 'UPDATE' WHEN 'd' THEN 'DELETE' ELSE 'ALL'
+        END,
+        'using', pg_get_expr(p.polqual, p.polrelid),
+        'check', pg_get_expr(p.polwithcheck, p.polrelid)
+      ) ORDER BY p.polname)
+      FROM pg_policy AS p
+      WHERE p.polrelid = c.oid
+    ), '[]'),
+    'triggers', coalesce((
+      SELECT jsonb_agg(jsonb_build_object(
+        'name', t.tgname,
+        'function', format('%%I.%%I', fn.nspname, f.proname),
+        'definition', pg_get_triggerdef(t.oid),
+        'enabled', t.tgenabled <> 'D'
+      ) ORDER BY t.tgname)
+      FROM pg_trigger AS t
+      JOIN pg_proc AS f ON f.oid = t.tgfoid
+      JOIN pg_namespace AS fn ON fn.oid = f.pronamespace
+      WHERE t.tgrelid = c.oid AND NOT t.tgisinternal
+    ), '[]')
+  )
+FROM pg_class AS c
+JOIN pg_namespace AS n ON n.oid = c.relnamespace
+WHERE c.oid = ANY (%(oids)s)
+
+-- name: foreign_keys
+-- locks: ACCESS SHARE on the system catalogs; nobody waits for it. Foreign keys that a partition has from its
+-- parent are left out: they follow it.
+SELECT
+  k.conrelid,
+  k.confrelid,
+  jsonb_build_object(
+    'name', k.conname,
+    'schema_', n.nspname,
+    'table', c.relname,
+    'columns', (
+      SELECT jsonb_agg(a.attname ORDER BY key.place)
+      FROM unnest(k.conkey) WITH ORDINALITY AS key (number, place)
+      JOIN pg_attribute AS a ON a.attrelid = k.conrelid AND a.attnum = key.number
+    ),
+    'target_schema', tn.nspname,
+    'target', t.relname,
+    'target_columns', (
+      SELECT jsonb_agg(a.attname ORDER BY key.place)
+      FROM unnest(k.confkey) WITH ORDINALITY AS key (number, place)
+      JOIN pg_attribute AS a ON a.attrelid = k.confrelid AND a.attnum = key.number
+    ),
+    'target_index', (SELECT i.relname FROM pg_class AS i WHERE i.oid = k.conindid),
+    'definition', pg_get_constraintdef(k.oid),
+    'on_delete', k.confdeltype::text,
+    'on_update', k.confupdtype::text,
+    'match', k.confmatchtype::text,
+    -- SET NULL (columns) is PostgreSQL 15's: read through jsonb, where 14 has no such column.
+    'set_columns', coalesce((
+      SELECT jsonb_agg(a.attname ORDER BY key.place)
+      FROM jsonb_array_elements_text(nullif(to_jsonb(k) -> 'confdelsetcols', 'null')) WITH ORDINALITY AS key (number, place)
+      JOIN pg_attribute AS a ON a.attrelid = k.conrelid AND a.attnum = key.number::int2
+    ), '[]'),
+    'validated', k.convalidated,
+    'deferrable', k.condeferrable,
+    'deferred', k.condeferred,
+    'comment', obj_description(k.oid, 'pg_constraint')
+  )
+FROM pg_constraint AS k
+JOIN pg_class AS c ON c.oid = k.conrelid
+JOIN pg_namespace AS n ON n.oid = c.relnamespace
+JOIN pg_class AS t ON t.oid = k.confrelid
+JOIN pg_namespace AS tn ON tn.oid = t.relnamespace
+WHERE k.contype = 'f' AND k.conparentid = 0 AND (k.conrelid = ANY (%(oids)s) OR k.confrelid = ANY (%(oids)s))
+ORDER BY n.nspname, c.relname, k.conname
+
+-- name: ours
+-- locks: ACCESS SHARE on the system catalogs; nobody waits for it.
+SELECT
+  ARRAY(
+    SELECT n.nspname::text FROM pg_namespace AS n WHERE n.nspname = ANY (%(schemas)s) ORDER BY 1
+  ),
+  ARRAY(
+    SELECT format('%%I.%%I', n.nspname, f.proname)
+    FROM pg_proc AS f JOIN pg_namespace AS n ON n.oid = f.pronamespace
+    WHERE n.nspname = ANY (%(schemas)s) ORDER BY 1
+  ),
+  ARRAY(
+    SELECT format('%%I.%%I', n.nspname, c.relname)
+    FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+    WHERE n.nspname = ANY (%(schemas)s) AND c.relkind = 'S' ORDER BY 1
+  )
