@@ -1,11 +1,25 @@
 """What a plan file may say, as types. Reading the file is `control.plan.reading`'s."""
 
 import re
-from typing import Annotated, Literal
+from collections.abc import Iterable
+from difflib import get_close_matches
+from graphlib import CycleError, TopologicalSorter
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, StringConstraints
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    SecretStr,
+    StringConstraints,
+    Tag,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
 
-from sql.tenant_source import Constant, TenantSource, split_name
+from sql.tenant_source import Constant, Expression, Lookup, Parent, split_name
 
 Mode = Literal["observe", "permissive", "strict"]
 
@@ -43,8 +57,45 @@ def _is_pattern(value: str) -> str:
     return value
 
 
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Suggest the known word that `word` may be a misspelling of: the end of a message, or nothing."""
+    close = get_close_matches(word, list(known), n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def source_kind(given: object) -> str | None:
+    """Tell which of the four sources a table's `tenant` is, by the one of their keys that it has."""
+    if isinstance(given, dict):
+        kinds = [kind for kind in SOURCES if kind in given]
+        return kinds[0] if len(kinds) == 1 else None
+    return next((kind for kind, source in SOURCES.items() if isinstance(given, source)), None)
+
+
+#: The four sources of a tenant, by the key that only this one has.
+SOURCES: dict[str, type[BaseModel]] = {
+    "constant": Constant,
+    "expression": Expression,
+    "lookup": Lookup,
+    "parent": Parent,
+}
+
+#: One of the four. By its key, because a plain union would answer a misspelling with four complaints.
+Source = Annotated[
+    Annotated[Constant, Tag("constant")]
+    | Annotated[Expression, Tag("expression")]
+    | Annotated[Lookup, Tag("lookup")]
+    | Annotated[Parent, Tag("parent")],
+    Discriminator(
+        source_kind,
+        custom_error_type="tenant_source",
+        custom_error_message="a table takes its tenant from exactly one of " + ", ".join(SOURCES),
+    ),
+]
+
 #: PostgreSQL cuts names at 63 bytes without a word: a longer one would be another name than the plan's.
 Name = Annotated[str, StringConstraints(min_length=1, max_length=63)]
+#: A setting of the operator's own, as `SET` takes it: PostgreSQL asks for at least one dot in it.
+Setting = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)+$")]
 TableName = Annotated[str, AfterValidator(_is_table)]
 Duration = Annotated[str, AfterValidator(_is_duration)]
 
@@ -65,8 +116,8 @@ class Tenant(_Part):
 
     column: Name = "tenant_id"
     sentinel: str = ""
-    setting: Annotated[str, StringConstraints(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)+$")] = "app.current_tenant_id"
-    isolation: Literal["shared_schema", "separate_schema"] = "shared_schema"
+    setting: Setting = "app.current_tenant_id"
+    isolation: Literal["shared_schema"] = "shared_schema"
     legacy: str = "default"
     pattern: Annotated[str, AfterValidator(_is_pattern)] = "^[A-Za-z0-9_-]{1,255}$"
     unresolved: Literal["quarantine", "otherwise", "stop"] = "quarantine"
@@ -98,7 +149,7 @@ class Table(_Part):
     """One table of the plan."""
 
     name: TableName
-    tenant: TenantSource
+    tenant: Source
     indexes: tuple[Index, ...] = ()
     primary_key: tuple[Name, ...] | None = None
     rls: RowSecurity | None = None
@@ -107,6 +158,11 @@ class Table(_Part):
     def constant(self) -> str | None:
         """The tenant of every row, where there is only one."""
         return self.tenant.constant if isinstance(self.tenant, Constant) else None
+
+    @property
+    def parent(self) -> str | None:
+        """The table of the plan that this one takes its tenant from."""
+        return self.tenant.parent if isinstance(self.tenant, Parent) else None
 
 
 class Redis(_Part):
@@ -169,3 +225,81 @@ class Plan(_Part):
     backfill: Backfill = Backfill()
     governor: Limits = Limits()
     verify: Verify = Verify()
+
+    @model_validator(mode="after")
+    def _hangs_together(self) -> Self:
+        _no_table_twice(self.tables)
+        _no_index_twice(self.tables)
+        _parents_are_tables(self.tables)
+        _no_cycle(self.tables)
+        _keys_hold_the_tenant(self.tables, self.tenant.column)
+        return self
+
+    def table(self, name: str) -> Table:
+        """Find the table that the plan calls `name`.
+
+        Raises:
+            KeyError: the plan has no such table.
+        """
+        for table in self.tables:
+            if table.name == name:
+                return table
+        raise KeyError(name)
+
+    def in_order(self) -> tuple[Table, ...]:
+        """List the tables, parents before their children, else as the plan has them."""
+        return tuple(self.table(name) for name in _parents_first(self.tables).static_order())
+
+
+def _parents_first(tables: tuple[Table, ...]) -> TopologicalSorter[str]:
+    return TopologicalSorter({table.name: [table.parent] if table.parent else [] for table in tables})
+
+
+def _wrong(message: str, *path: str | int) -> PydanticCustomError:
+    # As a value, the message may hold braces of the operator's; `path` leads the reader to the line.
+    return PydanticCustomError("plan", "{message}", {"message": message, "path": path})
+
+
+def _no_table_twice(tables: tuple[Table, ...]) -> None:
+    seen: set[tuple[str, ...]] = set()
+    for at, table in enumerate(tables):
+        if (parts := split_name(table.name)) in seen:
+            raise _wrong(f"table {table.name!r} stands in the plan twice", "tables", at, "name")
+        seen.add(parts)
+
+
+def _no_index_twice(tables: tuple[Table, ...]) -> None:
+    seen: set[tuple[tuple[str, ...], str]] = set()
+    for at, table in enumerate(tables):
+        # An index lives in its table's schema, and its name is the schema's.
+        schema = split_name(table.name)[:-1]
+        for index_at, index in enumerate(table.indexes):
+            if (schema, index.name) in seen:
+                path = ("tables", at, "indexes", index_at, "name")
+                raise _wrong(f"index {index.name!r} stands in the plan twice", *path)
+            seen.add((schema, index.name))
+
+
+def _parents_are_tables(tables: tuple[Table, ...]) -> None:
+    names = [table.name for table in tables]
+    for at, table in enumerate(tables):
+        if table.parent is not None and table.parent not in names:
+            message = f"parent {table.parent!r} of {table.name!r} is not a table of the plan"
+            raise _wrong(message + nearest(table.parent, names), "tables", at, "tenant", "parent")
+
+
+def _no_cycle(tables: tuple[Table, ...]) -> None:
+    try:
+        _parents_first(tables).prepare()
+    except CycleError as error:
+        cycle: list[str] = error.args[1]
+        at = next(at for at, table in enumerate(tables) if table.name == cycle[0])
+        message = f"tables take their tenants from each other: {' <- '.join(cycle)}"
+        raise _wrong(message, "tables", at, "tenant", "parent") from None
+
+
+def _keys_hold_the_tenant(tables: tuple[Table, ...], column: str) -> None:
+    for at, table in enumerate(tables):
+        if table.primary_key is not None and column not in table.primary_key:
+            message = f"the primary_key of {table.name!r} must hold the tenant column {column!r}"
+            raise _wrong(message, "tables", at, "primary_key")

@@ -1,0 +1,213 @@
+"""What a plan file may hold, and what is said about one that can't be used."""
+
+from pathlib import Path
+
+import pytest
+
+from control.plan.reading import read_plan
+from sql.errors import PlanError
+from sql.tenant_source import Constant, Expression, Lookup, Parent
+
+WHOLE = """\
+name = "multi-tenancy"
+
+[database]
+url = "env:DATABASE_URL"
+
+[tenant]
+column = "tenant_id"
+
+[[tables]]
+name = "graph_relations"
+tenant = { parent = "graph_entities", on = { source_id = "id" } }
+primary_key = ["id", "tenant_id"]
+
+[[tables]]
+name = "graph_entities"
+tenant = { expression = "properties->>'org'", otherwise = "legacy_default" }
+indexes = [
+  { name = "idx_entities_tenant", columns = ["tenant_id"] },
+]
+primary_key = ["id", "tenant_id"]
+rls = { policy = "tenant_isolation_entities", mode = "strict", quiet = "10m" }
+"""
+
+
+def _read(folder: Path, text: str | bytes) -> PlanError:
+    file = folder / "migration.toml"
+    file.write_bytes(text.encode() if isinstance(text, str) else text)
+    with pytest.raises(PlanError) as caught:
+        read_plan(file)
+    assert "\n" not in str(caught.value)
+    assert str(file) in str(caught.value)
+    return caught.value
+
+
+def _with(old: str, new: str) -> str:
+    assert old in WHOLE
+    return WHOLE.replace(old, new)
+
+
+def test_the_designs_plan_is_read(tmp_path: Path) -> None:
+    (tmp_path / "migration.toml").write_text(WHOLE)
+    plan = read_plan(tmp_path / "migration.toml")
+    assert [table.name for table in plan.tables] == ["graph_relations", "graph_entities"]
+    assert plan.tables[1].tenant == Expression(expression="properties->>'org'", otherwise="legacy_default")
+
+
+def test_parents_come_before_their_children(tmp_path: Path) -> None:
+    (tmp_path / "migration.toml").write_text(WHOLE)
+    plan = read_plan(tmp_path / "migration.toml")
+    assert [table.name for table in plan.in_order()] == ["graph_entities", "graph_relations"]
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ('{ constant = "a" }', Constant(constant="a")),
+        ('{ expression = "x" }', Expression(expression="x")),
+        (
+            '{ lookup = "orgs", on = { org = "id" }, column = "tenant" }',
+            Lookup(lookup="orgs", on={"org": "id"}, column="tenant"),
+        ),
+        (
+            '{ parent = "graph_relations", on = { a = "b" } }',
+            Parent(parent="graph_relations", on={"a": "b"}),
+        ),
+    ],
+)
+def test_a_tenant_source_is_told_by_its_key(
+    tmp_path: Path, written: str, read: Constant | Expression | Lookup | Parent
+) -> None:
+    text = WHOLE.replace('parent = "graph_entities", on = { source_id = "id" }', 'constant = "c"').replace(
+        """{ expression = "properties->>'org'", otherwise = "legacy_default" }""", written
+    )
+    (tmp_path / "migration.toml").write_text(text)
+    assert read_plan(tmp_path / "migration.toml").tables[1].tenant == read
+
+
+_SOURCE = """{ expression = "properties->>'org'", otherwise = "legacy_default" }"""
+_ENTITIES = 'name = "graph_entities"\n'
+_ONE_INDEX = '  { name = "idx_entities_tenant", columns = ["tenant_id"] },\n'
+_KEY = 'primary_key = ["id", "tenant_id"]\n'
+
+#: What is wrong: the text, the line it is on, and what is said about it.
+WRONG: dict[str, tuple[str | bytes, int | None, str]] = {
+    "a misspelt key": (
+        _with("column =", "colum ="),
+        7,
+        "unknown key 'colum' in tenant; did you mean 'column'?",
+    ),
+    "a misspelt section": (
+        "databse = 1\n" + WHOLE,
+        1,
+        "unknown key 'databse'; did you mean 'database'?",
+    ),
+    "a misspelt key in an inline table": (
+        _with("mode =", "mood ="),
+        21,
+        "unknown key 'mood' in tables[2].rls; did you mean 'mode'?",
+    ),
+    "a misspelt key in a tenant source": (
+        _with("otherwise =", "otherwize ="),
+        16,
+        "in tables[2].tenant; did you mean 'otherwise'?",
+    ),
+    "a key like none": (
+        _with("columns =", "zzz ="),
+        18,
+        "unknown key 'zzz' in tables[2].indexes[1]; known here: name, columns",
+    ),
+    "a missing key": (_with(_ENTITIES, ""), 14, "missing key 'name' in tables[2]"),
+    "a missing key at the top": (_with('name = "multi-tenancy"\n', ""), None, "missing key 'name'"),
+    "an empty file": ("", None, "missing key 'name'"),
+    "a wrong type": (
+        _with('column = "tenant_id"', "column = 7"),
+        7,
+        "tenant.column: input should be a valid string",
+    ),
+    "no duration": (_with('"10m"', '"10 moons"'), 21, "'10 moons' is not a duration; write"),
+    "no mode": (_with('"strict"', '"strikt"'), 21, "tables[2].rls.mode: input should be 'observe'"),
+    "no source": (
+        _with("expression =", "expresion ="),
+        16,
+        "exactly one of constant, expression, lookup, parent; did you mean 'expression'?",
+    ),
+    "two sources": (
+        _with("otherwise =", "constant ="),
+        16,
+        "exactly one of constant, expression, lookup, parent",
+    ),
+    "a parent outside the plan": (
+        _with('parent = "graph_entities"', 'parent = "graph_entity"'),
+        11,
+        "'graph_entity' of 'graph_relations' is not a table of the plan; did you mean 'graph_entities'?",
+    ),
+    "parents in a cycle": (
+        _with(_SOURCE, '{ parent = "graph_relations", on = { id = "id" } }'),
+        11,
+        "take their tenants from each other: graph_relations <- graph_entities <- graph_relations",
+    ),
+    "a table twice": (
+        _with(_ENTITIES, "name = '\"graph_relations\"'\n"),
+        15,
+        "table '\"graph_relations\"' stands in the plan twice",
+    ),
+    "an index twice": (
+        _with(_ONE_INDEX, _ONE_INDEX * 2),
+        19,
+        "index 'idx_entities_tenant' stands in the plan twice",
+    ),
+    "a key without the tenant": (
+        _with(_KEY + "\n", 'primary_key = ["id"]\n\n'),
+        12,
+        "the primary_key of 'graph_relations' must hold the tenant column 'tenant_id'",
+    ),
+    "no TOML": (_with('column = "tenant_id"', "column = tenant_id"), 7, "not TOML: invalid value"),
+    "no TOML at the end": (WHOLE + 'x = "', 22, "not TOML: "),
+    "a section twice": (WHOLE + "\n[database]\n", 23, "not TOML: cannot declare"),
+    "not UTF-8": (WHOLE.encode().replace(b"column", b"c\xfclumn"), 7, "not UTF-8"),
+    "nested too deeply": ("a = " + "[" * 5000, None, "nested too deeply"),
+}
+
+
+@pytest.mark.parametrize(("text", "line", "says"), WRONG.values(), ids=WRONG)
+def test_a_plan_that_cannot_be_used_is_one_line_with_its_place(
+    tmp_path: Path, text: str | bytes, line: int | None, says: str
+) -> None:
+    error = _read(tmp_path, text)
+    assert says.lower() in error.reason.lower()
+    assert error.line == line
+
+
+def test_the_first_of_several_errors_is_told_and_the_rest_counted(tmp_path: Path) -> None:
+    error = _read(tmp_path, _with("mode =", "mood =").replace("column =", "colum ="))
+    assert error.line == 7
+    assert error.reason.endswith("(and 1 more)")
+
+
+def test_a_missing_file_names_the_command_that_writes_one(tmp_path: Path) -> None:
+    with pytest.raises(PlanError, match="no such file; `tenantry init` writes a plan"):
+        read_plan(tmp_path / "nowhere.toml")
+
+
+def test_a_folder_in_place_of_a_plan_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(PlanError, match=r"can't be read: Is a directory"):
+        read_plan(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        'url = ["postgresql://u:hunter2@h/d"]',
+        'url = { password = "hunter2" }',
+        'uri = "postgresql://u:hunter2@h/d"',
+        '"postgresql://u:hunter2@h/d" = 1',
+        'url = "postgresql://u:hunter2@h/d"\nstandbys = "postgresql://u:hunter2@h/d"',
+        'url = "postgresql://u:hunter2@h/d',
+    ],
+)
+def test_no_password_of_a_wrong_plan_is_in_what_is_said_about_it(tmp_path: Path, wrong: str) -> None:
+    error = _read(tmp_path, _with('url = "env:DATABASE_URL"', wrong))
+    assert "hunter2" not in str(error)
+    assert "hunter2" not in repr(error.__cause__)
