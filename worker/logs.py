@@ -1,0 +1,100 @@
+"""Logs: lines for machines where nobody looks, readable ones on a terminal, and never a password."""
+
+import logging
+import re
+import sys
+from collections.abc import Mapping
+
+import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+_HIDDEN = "***"
+
+#: The password of an address. As far as the last @ of the word: passwords hold colons, slashes and @ too.
+_IN_ADDRESS = re.compile(r"(?P<before>\b[a-zA-Z][\w+.-]*://[^\s:/@]*):\S*@")
+
+#: `password=…` of a connection string (quoted or not), of an address's query and of the environment.
+_IN_SETTING = re.compile(
+    r"(?P<before>(?:password|passwd|pwd)\s*=\s*)(?:'(?:[^'\\]|\\.)*'|[^\s']\S*)", re.IGNORECASE
+)
+
+_SECRET_NAME = re.compile(r"password|passwd|secret|token", re.IGNORECASE)
+
+
+def mask(text: str) -> str:
+    """Hide the passwords of addresses and connection strings in a text; it may hide a little more."""
+    text = _IN_ADDRESS.sub(rf"\g<before>:{_HIDDEN}@", text)
+    return _IN_SETTING.sub(rf"\g<before>{_HIDDEN}", text)
+
+
+def mask_event(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Hide passwords in every value of an event, however deep: a structlog processor."""
+    return {key: _masked(key, value) for key, value in event.items()}
+
+
+def _masked(key: str, value: object) -> object:
+    if _SECRET_NAME.search(key):
+        return _HIDDEN
+    match value:
+        case None | bool() | int() | float():
+            return value
+        case str():
+            return mask(value)
+        case Mapping():
+            return {str(name): _masked(str(name), inner) for name, inner in value.items()}
+        case list() | tuple() | set() | frozenset():
+            return [_masked(key, inner) for inner in value]
+        case _:
+            return mask(str(value))
+
+
+class _CurrentStderr(logging.Handler):
+    """Writes to what `sys.stderr` is now: the live display puts itself in its place while it is up."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            sys.stderr.write(self.format(record) + "\n")
+            sys.stderr.flush()
+        except BrokenPipeError:
+            # Whoever read our stderr has gone: a log line is no reason to stop a migration.
+            return
+
+
+def configure(*, readable: bool | None = None) -> None:
+    """Set logs up, ours and the libraries', for this process; they go to standard error.
+
+    They are `readable` or JSON lines; None takes readable ones where standard error is a terminal.
+    """
+    if readable is None:
+        readable = sys.stderr.isatty()
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        # A traceback as text, without the values of local variables: those would hold addresses.
+        structlog.processors.format_exc_info,
+    ]
+    renderer: Processor = structlog.processors.JSONRenderer()
+    if readable:
+        renderer = structlog.dev.ConsoleRenderer()
+    formatter = structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder()],
+        # Last before the rendering, so that nothing comes into the line behind its back.
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, mask_event, renderer],
+    )
+    handler = _CurrentStderr()
+    handler.setFormatter(formatter)
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(logging.INFO)
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            structlog.stdlib.PositionalArgumentsFormatter(),
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+    )
