@@ -44,8 +44,18 @@ def _is_duration(value: str) -> str:
     return value
 
 
+def _is_name(value: str) -> str:
+    if not value or "\0" in value:
+        raise ValueError(f"{value!r} is not a name")
+    # PostgreSQL cuts names at 63 bytes without a word: a longer one would be another name than the plan's.
+    if len(value.encode()) > 63:
+        raise ValueError(f"{value!r} has {len(value.encode())} bytes; PostgreSQL's names end at 63")
+    return value
+
+
 def _is_table(value: str) -> str:
-    split_name(value)
+    for part in split_name(value):
+        _is_name(part)
     return value
 
 
@@ -92,8 +102,7 @@ Source = Annotated[
     ),
 ]
 
-#: PostgreSQL cuts names at 63 bytes without a word: a longer one would be another name than the plan's.
-Name = Annotated[str, StringConstraints(min_length=1, max_length=63)]
+Name = Annotated[str, AfterValidator(_is_name)]
 #: A setting of the operator's own, as `SET` takes it: PostgreSQL asks for at least one dot in it.
 Setting = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)+$")]
 TableName = Annotated[str, AfterValidator(_is_table)]
@@ -184,6 +193,11 @@ class Backfill(_Part):
     target: Duration = "100ms"
     first_batch: Annotated[int, Field(ge=100, le=100_000)] = 2_500
     synchronous_commit: Literal["on", "off"] = "on"
+
+    @property
+    def target_seconds(self) -> float:
+        """How long a batch may hold its row locks."""
+        return seconds(self.target)
 
 
 class Limits(_Part):
