@@ -1,0 +1,337 @@
+"""One connection of the demo's application: what it does, and what it was promised for it."""
+
+import itertools
+import random
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import psycopg
+from psycopg import errors
+from psycopg.rows import TupleRow
+from psycopg.types.json import Jsonb
+
+import sql.postgres
+from control.demo.entries import DeleteEntry, EntityEntry, Journal, Properties, RelationEntry, SharedEntry
+from control.demo.holdings import Holdings, Owned
+from control.demo.messages import Code, Failure, Settings
+from control.demo.meter import Meter
+from control.demo.sample import organisation
+from sql.errors import TenantryError
+from sql.named import load
+from sql.postgres.connection import Connection
+
+#: Shares of the operations; each is a method of `Client`.
+_MIX = {
+    "read_entity": 24,
+    "read_neighbours": 18,
+    "insert_entity": 12,
+    "insert_relation": 14,
+    "upsert_new": 7,
+    "upsert_existing": 7,
+    "upsert_shared": 5,
+    "update_entity": 9,
+    "delete_entity": 4,
+}
+#: So many upserts in a row go to one shared id: the first meet while it is new, the others find it there.
+_SHARED_TIMES = 8
+#: A connection that was held up makes up for so many seconds of its pace at most.
+_CATCH_UP = 0.5
+_RECONNECT_EVERY = 0.2
+
+_NO_DATA = "02000"
+_CONNECTION_LOST = "08006"
+
+
+def _statements(code: Code) -> dict[str, bytes]:
+    folder = Path(sql.postgres.__file__).parent
+    return {each.name: each.compose().as_bytes(None) for each in load(folder, f"application_{code}")}
+
+
+_STATEMENTS: Mapping[Code, dict[str, bytes]] = {"old": _statements("old"), "new": _statements("new")}
+
+
+class RowNotFoundError(TenantryError):
+    """A statement did not touch the one row that must be there: lost, or hidden from the application."""
+
+    def __init__(self, statement: str, row: str, found: int) -> None:
+        super().__init__(f"{statement} of {row} found {found} rows instead of 1")
+
+
+class Deployment:
+    """Which code is to run, and which connections run it already."""
+
+    def __init__(self, code: Code, connections: int) -> None:
+        self.wanted: Code = code
+        self._running: dict[int, Code] = dict.fromkeys(range(connections), code)
+
+    def adopt(self, connection: int, code: Code) -> None:
+        """This connection has ended its last operation in the other code."""
+        self._running[connection] = code
+
+    def complete(self) -> bool:
+        """Whether every connection runs the code that is wanted."""
+        return all(code == self.wanted for code in self._running.values())
+
+
+def connect(settings: Settings) -> Connection:
+    """Open a connection of the application, in autocommit.
+
+    Raises:
+        psycopg.OperationalError: the server can't be reached, or refuses the login.
+    """
+    return psycopg.connect(
+        settings.url.get_secret_value(),
+        autocommit=True,
+        application_name="graph application",
+        connect_timeout=10,
+    )
+
+
+class Client:
+    """One connection, its holdings and its journal.
+
+    Args:
+        settings: the application's.
+        number: the connection's, from 0.
+        deployment: says which code to run.
+        meter: counts and times over all connections.
+        shared: numbers the upserts of shared ids over all connections.
+        stop: set when the work is to end.
+
+    Raises:
+        psycopg.OperationalError: the server can't be reached, or refuses the login.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        number: int,
+        *,
+        deployment: Deployment,
+        meter: Meter,
+        shared: "itertools.count[int]",
+        stop: threading.Event,
+    ) -> None:
+        self._settings = settings
+        self._number = number
+        self._deployment = deployment
+        self._meter = meter
+        self._shared = shared
+        self._stop = stop
+        self._code: Code = deployment.wanted
+        self._choice = random.Random(settings.seed * 1_000 + number)  # noqa: S311  # a repeatable load, no secret
+        self._holdings = Holdings(
+            number, connections=settings.connections, entities=settings.entities, choice=self._choice
+        )
+        self._serial = itertools.count(1)
+        # What was sent and not answered yet, with the entity that it is about.
+        self._open: tuple[EntityEntry | RelationEntry | DeleteEntry | SharedEntry, Owned | None] | None = None
+        self._connection = connect(settings)
+        self._journal = Journal(settings.folder, number)
+
+    def run(self) -> None:
+        """Work at the settings' pace until told to stop; errors are counted and never end it."""
+        interval = self._settings.connections / self._settings.rate
+        operations = {kind: getattr(self, f"_{kind}") for kind in _MIX}
+        weights = list(_MIX.values())
+        due = time.monotonic() + interval * self._choice.random()
+        try:
+            while not self._stop.wait(max(0.0, due - time.monotonic())):
+                due = max(due + interval, time.monotonic() - _CATCH_UP)
+                if self._code != self._deployment.wanted:
+                    self._code = self._deployment.wanted
+                    self._deployment.adopt(self._number, self._code)
+                (kind,) = self._choice.choices(list(operations), weights)
+                self._meter.begin(self._number)
+                try:
+                    operations[kind]()
+                except RowNotFoundError as error:
+                    self._meter.failed(Failure(sqlstate=_NO_DATA, message=str(error)))
+                except psycopg.Error as error:
+                    self._meter.failed(
+                        Failure(sqlstate=error.sqlstate or _CONNECTION_LOST, message=str(error))
+                    )
+                    self._after(error)
+                finally:
+                    self._meter.end(self._number, kind)
+            if self._open is None:
+                self._journal.end()
+        finally:
+            self._journal.close()
+            self._connection.close()
+
+    def cancel(self) -> None:
+        """Cancel the statement under way, from another thread."""
+        self._connection.cancel_safe(timeout=5)
+
+    def _read_entity(self) -> None:
+        entity = self._holdings.any()
+        self._send("read_entity", entity.org, id=entity.id)
+
+    def _read_neighbours(self) -> None:
+        entity = self._holdings.any()
+        self._answer("read_neighbours", entity.org, id=entity.id)
+
+    def _insert_entity(self) -> None:
+        self._write_new("insert_entity")
+
+    def _upsert_new(self) -> None:
+        self._write_new("upsert_entity")
+
+    def _write_new(self, statement: str) -> None:
+        near = self._holdings.any()
+        entity = Owned(self._new_key("entity"), near.org, near.near)
+        self._write_entity(statement, entity)
+        self._holdings.add(entity)
+
+    def _upsert_existing(self) -> None:
+        self._write_entity("upsert_entity", self._holdings.any())
+
+    def _update_entity(self) -> None:
+        self._write_entity("update_entity", self._holdings.any())
+
+    def _upsert_shared(self) -> None:
+        number = next(self._shared) // _SHARED_TIMES
+        entry = SharedEntry(
+            id=f"shared-{number:08d}",
+            org=organisation(number),
+            properties=self._properties(organisation(number)),
+        )
+        self._open = entry, None
+        self._send_entity("upsert_entity", entry)
+        self._keep(entry)
+
+    def _write_entity(self, statement: str, entity: Owned) -> None:
+        entry = EntityEntry(id=entity.id, org=entity.org, properties=self._properties(entity.org))
+        self._open = entry, entity
+        self._send_entity(statement, entry)
+        self._keep(entry)
+
+    def _insert_relation(self) -> None:
+        source = self._holdings.any()
+        target = self._holdings.beside(source)
+        if target is None:
+            self._insert_entity()
+            return
+        if self._choice.random() < 0.5:
+            source, target = target, source
+        entry = RelationEntry(
+            id=self._new_key("relation"),
+            org=source.org,
+            source=source.id,
+            target=target.id,
+            properties=self._properties(source.org),
+            weight=self._choice.randrange(8) / 8,
+        )
+        self._open = entry, None
+        self._send(
+            "insert_relation",
+            entry.org,
+            id=entry.id,
+            type="mentions",
+            source=entry.source,
+            target=entry.target,
+            properties=Jsonb(entry.properties),
+            weight=entry.weight,
+        )
+        self._keep(entry)
+
+    def _delete_entity(self) -> None:
+        entity = self._holdings.any()
+        if not self._holdings.may_delete(entity):
+            self._insert_entity()
+            return
+        self._open = DeleteEntry(id=entity.id, org=entity.org, relations=None), entity
+        ((found, relations),) = self._answer("delete_entity", entity.org, id=entity.id)
+        if found != 1:
+            self._open = None
+            raise RowNotFoundError("delete_entity", entity.id, found)
+        self._keep(DeleteEntry(id=entity.id, org=entity.org, relations=tuple(relations)))
+        self._holdings.remove(entity)
+
+    def _new_key(self, kind: str) -> str:
+        return f"live-{kind}-{self._number}-{next(self._serial):08d}"
+
+    def _properties(self, org: str) -> Properties:
+        return {
+            "org_id": org,
+            "name": f"written by connection {self._number}",
+            "source": "application",
+            "revision": f"{self._number}-{next(self._serial)}",
+            "confidence": self._choice.randrange(100) / 100,
+        }
+
+    def _send_entity(self, statement: str, entry: EntityEntry | SharedEntry) -> None:
+        parameters = {"id": entry.id, "type": "concept", "properties": Jsonb(entry.properties)}
+        try:
+            self._send(statement, entry.org, **parameters)
+        except errors.UniqueViolation:
+            # While the old and the new unique key stand side by side, two upserts of one new id can meet in
+            # the index that is not their arbiter. Applications retry such an upsert once; so does this one.
+            if statement != "upsert_entity":
+                raise
+            self._meter.retried()
+            self._send(statement, entry.org, **parameters)
+
+    def _send(self, statement: str, org: str, **parameters: object) -> None:
+        """Send a statement that must touch exactly one row."""
+        found = self._execute(statement, org, parameters).rowcount
+        if found != 1:
+            self._open = None
+            raise RowNotFoundError(statement, str(parameters["id"]), found)
+
+    def _answer(self, statement: str, org: str, **parameters: object) -> list[TupleRow]:
+        return self._execute(statement, org, parameters).fetchall()
+
+    def _execute(
+        self, statement: str, org: str, parameters: Mapping[str, object]
+    ) -> psycopg.Cursor[TupleRow]:
+        statements = _STATEMENTS[self._code]
+        given = {**parameters, "tenant": org}
+        if self._code == "old":
+            return self._connection.execute(statements[statement], given)
+        with self._connection.transaction():
+            self._connection.execute(statements["scope"], given)
+            return self._connection.execute(statements[statement], given)
+
+    def _keep(self, entry: EntityEntry | RelationEntry | DeleteEntry | SharedEntry) -> None:
+        """Write down what was acknowledged."""
+        self._journal.write(entry)
+        self._open = None
+
+    def _after(self, error: psycopg.Error) -> None:
+        """Go on after an error: rolled back if the server answered it, in doubt if the connection is lost."""
+        if not self._connection.closed and not isinstance(error, errors.AdminShutdown | errors.CrashShutdown):
+            self._open = None
+            return
+        while True:
+            self._connection.close()
+            try:
+                self._connection = connect(self._settings)
+                self._look()
+            except psycopg.Error:
+                if self._stop.wait(_RECONNECT_EVERY):
+                    return
+            else:
+                return
+
+    def _look(self) -> None:
+        """Find out what became of the operation whose answer was lost, and write that down instead."""
+        match self._open:
+            case EntityEntry() as entry, Owned() as entity:
+                for (properties,) in self._answer("read_entity", entry.org, id=entry.id):
+                    self._keep(entry.model_copy(update={"properties": properties}))
+                    if not self._holdings.has(entity):
+                        self._holdings.add(entity)
+            case RelationEntry() as entry, _:
+                if self._answer("read_relation", entry.org, id=entry.id):
+                    self._keep(entry)
+            case DeleteEntry() as entry, Owned() as entity:
+                if not self._answer("read_entity", entry.org, id=entry.id):
+                    self._keep(entry)
+                    self._holdings.remove(entity)
+            case SharedEntry() as entry, _:
+                self._keep(entry.model_copy(update={"sure": False}))
+        self._open = None
