@@ -30,6 +30,18 @@ class How(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class Repair:
+    """What clears an earlier half-made try away (an invalid index), just before the step is tried.
+
+    `needed` looks at the database as it is, before each try; it raises `CatalogError` where something is in
+    the way that is not ours to clear.
+    """
+
+    statement: sql.Composed
+    needed: Callable[[Connection], bool]
+
+
+@dataclass(frozen=True, slots=True)
 class Step:
     """One statement of a stage.
 
@@ -43,8 +55,7 @@ class Step:
     done: Callable[[Catalog], bool]
     how: How = How.BRIEF
     tables: tuple[sql.Identifier, ...] = ()
-    repair: "Step | None" = None
-    """Taken first where an earlier try left something half-made (an invalid index)."""
+    repair: Repair | None = None
     gate: "Callable[[Ground], None] | None" = None
     """Called before the step is taken: it waits, or raises `GateClosedError`: a gate within a stage."""
 
