@@ -176,6 +176,17 @@ class Table(_Fact):
         """The column of that name."""
         return next((c for c in self.columns if c.name == name), None)
 
+    def existing_column(self, name: str) -> Column:
+        """The column of that name.
+
+        Raises:
+            CatalogError: it isn't there.
+        """
+        column = self.column(name)
+        if column is None:
+            raise CatalogError(f"{self.schema_}.{self.name} has no column {name}; was it dropped meanwhile?")
+        return column
+
     def index(self, name: str) -> Index | None:
         """The index of that name."""
         return next((i for i in self.indexes if i.name == name), None)
@@ -211,6 +222,17 @@ class Catalog(_Fact):
     sequences: tuple[str, ...] = ()
     schemas: tuple[str, ...]
     search_path: tuple[str, ...] = ()
+
+    def table(self, name: str) -> Table:
+        """The table that the plan calls `name`.
+
+        Raises:
+            CatalogError: it isn't there (any more).
+        """
+        try:
+            return self.tables[name]
+        except KeyError:
+            raise CatalogError(f"table {name} is not there; was it dropped or renamed?") from None
 
 
 def read(connection: Connection, names: Sequence[str]) -> Catalog:
@@ -248,6 +270,11 @@ def read(connection: Connection, names: Sequence[str]) -> Catalog:
         schemas=schemas,
         search_path=path,
     )
+
+
+def verbatim(definition: str) -> sql.SQL:
+    """A definition that the server itself wrote, as SQL."""
+    return sql.SQL(definition)
 
 
 def _one(cursor: Cursor[TupleRow]) -> TupleRow:

@@ -1,0 +1,229 @@
+"""The write guard: rows written by code that does not know the tenant column get their tenant all the same.
+
+Where every row has the same tenant the guard is the column's default. Where the tenant is derived the default
+is the sentinel, and a trigger replaces it by what the plan's source says, counting each use.
+
+When it goes. Old code is gone once `application` is confirmed, but a confirmation is a person's word and
+one old process may still be running. So trigger and default outlive the keys and go in `verify`, together,
+when nothing has needed them for the quiet time. They must go together: the trigger looks for the sentinel,
+which only the default puts there, so without the default the guard is blind, and without the guard a default
+of `''` writes rows that belong to nobody. The default goes first, so that in the moment between the two an
+insert without a tenant fails (the column is NOT NULL) instead of leaving such a row.
+"""
+
+from collections.abc import Iterator
+
+from psycopg import sql
+
+from control import names
+from control.plan.model import Plan
+from control.plan.model import Table as PlanTable
+from control.stages.stage import How, Step
+from sql.errors import GivenWrongError
+from sql.postgres import guard
+from sql.postgres.catalog import Catalog, Column, Table, verbatim
+from sql.postgres.columns import STATEMENTS as COLUMNS
+from sql.postgres.connection import Connection, literal
+from sql.postgres.guard import STATEMENTS
+from sql.tenant_source import source_sql
+
+_QUOTES = "$tenantry_guard$"
+
+
+def put(plan: Plan, original: Catalog) -> Iterator[Step]:
+    """Put the guard in its place: the defaults, then the triggers. What undoing `verify` begins with."""
+    for table in plan.tables:
+        yield starting_default(plan, table, original.table(table.name))
+    yield from triggers(plan, original)
+
+
+def retire(plan: Plan, original: Catalog) -> Iterator[Step]:
+    """Take the guard away for good: the column's default as the plan wants it, then the triggers."""
+    for table in plan.tables:
+        yield _final_default(plan, table, original.table(table.name))
+    yield from drop(plan, original)
+
+
+def uses(connection: Connection, plan: Plan, original: Catalog) -> dict[str, int]:
+    """How often the guard of each table with a derived tenant was needed since it was put there.
+
+    A rolled-back insert counts too. Tables without a guard, for a constant tenant or because it was retired,
+    are not in it: nothing counts the uses of a default.
+    """
+    counted = guard.uses(connection)
+    return {
+        table.name: counted[name]
+        for table in _derived(plan)
+        if (name := names.guard(original.table(table.name))) in counted
+    }
+
+
+def start(plan: Plan, table: PlanTable) -> str | None:
+    """What the column's default is while old code may write: the constant, or else the sentinel."""
+    return plan.tenant.sentinel_value if table.constant is None else table.constant
+
+
+def starting_default(plan: Plan, table: PlanTable, was: Table) -> Step:
+    """The default that old code needs."""
+    return _default(plan, table, was, start(plan, table))
+
+
+def original_default(plan: Plan, table: PlanTable, was: Table, column: Column) -> Step:
+    """The default that the column had before the migration, whatever it was."""
+    expression = None if column.default is None else verbatim(column.default)
+    return Step(
+        what=f"{table.name}: default of {column.name} as it was",
+        statement=_default_statement(plan, was, expression),
+        lock="ACCESS EXCLUSIVE",
+        done=lambda live: _column(plan, table, live).default == column.default,
+        tables=(was.identifier,),
+    )
+
+
+def triggers(plan: Plan, original: Catalog) -> Iterator[Step]:
+    """The guard of every table with a derived tenant; each trigger in a transaction of its own."""
+    if _derived(plan):
+        yield Step(
+            what=f"schema {names.GUARD_SCHEMA}",
+            statement=STATEMENTS.create_schema.compose(),
+            lock="none",
+            done=lambda live: names.GUARD_SCHEMA in live.schemas,
+            how=How.PLAIN,
+        )
+    for table in _derived(plan):
+        yield from _put_trigger(plan, table, original)
+
+
+def drop(plan: Plan, original: Catalog) -> Iterator[Step]:
+    """Triggers, functions, sequences; the schema too unless another migration has guards there."""
+    for table in _derived(plan):
+        yield from _drop_trigger(table, original)
+    if _derived(plan):
+        yield Step(
+            what=f"drop schema {names.GUARD_SCHEMA}",
+            statement=STATEMENTS.drop_schema.compose(),
+            lock="none",
+            done=_schema_gone_or_used,
+            how=How.PLAIN,
+        )
+
+
+def _derived(plan: Plan) -> list[PlanTable]:
+    return [table for table in plan.tables if table.constant is None]
+
+
+def _put_trigger(plan: Plan, table: PlanTable, original: Catalog) -> Iterator[Step]:
+    was = original.table(table.name)
+    name, ours = names.guard(was), sql.Identifier(names.GUARD_SCHEMA, names.guard(was))
+    source = source_sql(table.tenant, tenant_column=plan.tenant.column, sentinel=plan.tenant.sentinel_value)
+    # Names without a schema mean what they mean in the operator's session; temporary tables, which any
+    # session could put in front, come last.
+    path = dict.fromkeys(["pg_catalog", *original.search_path, was.schema_, "pg_temp"])
+    function = STATEMENTS.create_function.compose(
+        function=ours,
+        sequence=sql.Literal(ours.as_string()),
+        search_path=sql.SQL(", ").join(map(sql.Identifier, path)),
+        column=sql.Identifier(plan.tenant.column),
+        value=source.value,
+        joined=sql.SQL("") if source.tables is None else sql.SQL(", {}").format(source.tables),
+        resolved=source.resolved,
+    )
+    if function.as_string().count(_QUOTES) != 2:
+        raise GivenWrongError(
+            f"{table.name}: its tenant source holds {_QUOTES}, which quotes the guard's body"
+        )
+    yield Step(
+        what=f"{table.name}: the sequence that counts its guard's uses",
+        statement=STATEMENTS.create_sequence.compose(sequence=ours),
+        lock="none",
+        done=lambda live: _has(live.sequences, name),
+        how=How.PLAIN,
+    )
+    yield Step(
+        what=f"{table.name}: the guard's function",
+        statement=function,
+        lock="none",
+        done=lambda live: _has(live.functions, name),
+        how=How.PLAIN,
+    )
+    yield Step(
+        what=f"{table.name}: the guard",
+        statement=STATEMENTS.create_trigger.compose(
+            trigger=sql.Identifier(names.GUARD_TRIGGER),
+            table=was.identifier,
+            column=sql.Identifier(plan.tenant.column),
+            sentinel=literal(plan.tenant.sentinel_value),
+            function=ours,
+        ),
+        lock="SHARE ROW EXCLUSIVE",
+        done=lambda live: live.table(table.name).trigger(names.GUARD_TRIGGER) is not None,
+        tables=(was.identifier,),
+    )
+
+
+def _drop_trigger(table: PlanTable, original: Catalog) -> Iterator[Step]:
+    was = original.table(table.name)
+    name, ours = names.guard(was), sql.Identifier(names.GUARD_SCHEMA, names.guard(was))
+    yield Step(
+        what=f"{table.name}: drop the guard",
+        statement=STATEMENTS.drop_trigger.compose(
+            trigger=sql.Identifier(names.GUARD_TRIGGER), table=was.identifier
+        ),
+        lock="ACCESS EXCLUSIVE",
+        done=lambda live: live.table(table.name).trigger(names.GUARD_TRIGGER) is None,
+        tables=(was.identifier,),
+    )
+    yield Step(
+        what=f"{table.name}: drop the guard's function",
+        statement=STATEMENTS.drop_function.compose(function=ours),
+        lock="none",
+        done=lambda live: not _has(live.functions, name),
+        how=How.PLAIN,
+    )
+    yield Step(
+        what=f"{table.name}: drop the sequence that counted its guard's uses",
+        statement=STATEMENTS.drop_sequence.compose(sequence=ours),
+        lock="none",
+        done=lambda live: not _has(live.sequences, name),
+        how=How.PLAIN,
+    )
+
+
+def _final_default(plan: Plan, table: PlanTable, was: Table) -> Step:
+    return _default(plan, table, was, None if plan.tenant.default == "none" else plan.tenant.default)
+
+
+def _default(plan: Plan, table: PlanTable, was: Table, value: str | None) -> Step:
+    said = "no default" if value is None else f"default {value!r}"
+    return Step(
+        what=f"{table.name}: {said} for {plan.tenant.column}",
+        statement=_default_statement(plan, was, None if value is None else literal(value)),
+        lock="ACCESS EXCLUSIVE",
+        done=lambda live: _defaults_to(_column(plan, table, live), value),
+        tables=(was.identifier,),
+    )
+
+
+def _default_statement(plan: Plan, was: Table, default: sql.Composable | None) -> sql.Composed:
+    column = sql.Identifier(plan.tenant.column)
+    if default is None:
+        return COLUMNS.drop_default.compose(table=was.identifier, column=column)
+    return COLUMNS.set_default.compose(table=was.identifier, column=column, default=default)
+
+
+def _defaults_to(column: Column, value: str | None) -> bool:
+    return column.default is None if value is None else column.default_text == value
+
+
+def _column(plan: Plan, table: PlanTable, live: Catalog) -> Column:
+    return live.table(table.name).existing_column(plan.tenant.column)
+
+
+def _has(owned: tuple[str, ...], name: str) -> bool:
+    return f"{names.GUARD_SCHEMA}.{sql.Identifier(name).as_string()}" in owned
+
+
+def _schema_gone_or_used(live: Catalog) -> bool:
+    prefix = f"{names.GUARD_SCHEMA}."
+    used = any(name.startswith(prefix) for name in (*live.functions, *live.sequences))
+    return names.GUARD_SCHEMA not in live.schemas or used

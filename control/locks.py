@@ -1,0 +1,248 @@
+"""The one place where DDL takes a lock.
+
+A strong lock that waits makes everybody behind it wait too, so it is tried briefly and often:
+
+* First `SHARE UPDATE EXCLUSIVE` for up to 3 s. It makes no reader or writer wait, and past `deadlock_timeout`
+  it cancels an autovacuum, which a short `lock_timeout` alone never does (6 of 6 attempts failed so).
+* Then the statement itself, with a `lock_timeout` of 100 ms that doubles to 500 ms from attempt to attempt.
+  The first is short because the order of locks can't suit every writer: dropping a foreign key locks the
+  child, then the parent, while a cascading delete comes from the parent; they wait for each other until our
+  `lock_timeout` ends it, and that is the application's stall.
+* `statement_timeout` bounds the attempt as a whole, for `lock_timeout` counts for each lock (one ADD COLUMN
+  on 6 partitions stalled writers for 2.4 s).
+
+Who blocks is looked up differently for the two kinds of waiting. A brief attempt asks *after* it failed, on
+its own connection, who holds a conflicting lock: whoever was in the way for longer than the attempt is still
+there, and no second connection is needed on a server that may have none to spare. CONCURRENTLY and VALIDATE
+wait without limit, so a second connection watches them and tells while they wait.
+"""
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import psycopg
+from psycopg import conninfo, errors, sql
+from tenacity import (
+    RetryCallState,
+    Retrying,
+    retry_if_exception_type,
+    stop_after_attempt,
+    wait_exponential_jitter,
+)
+
+from control.stages.stage import How, Step
+from sql.errors import CatalogError, LockNotGotError
+from sql.postgres.connection import Connection
+from sql.postgres.locks import STATEMENTS
+
+Notify = Callable[[str], None]
+
+#: Which locks each of the modes that DDL takes stands back for, as PostgreSQL's manual has it (table 13.2).
+_CONFLICTS = {
+    "SHARE UPDATE EXCLUSIVE": (
+        "SHARE UPDATE EXCLUSIVE",
+        "SHARE",
+        "SHARE ROW EXCLUSIVE",
+        "EXCLUSIVE",
+        "ACCESS EXCLUSIVE",
+    ),
+    "SHARE ROW EXCLUSIVE": (
+        "ROW EXCLUSIVE",
+        "SHARE UPDATE EXCLUSIVE",
+        "SHARE",
+        "SHARE ROW EXCLUSIVE",
+        "EXCLUSIVE",
+        "ACCESS EXCLUSIVE",
+    ),
+    "ACCESS EXCLUSIVE": (
+        "ACCESS SHARE",
+        "ROW SHARE",
+        "ROW EXCLUSIVE",
+        "SHARE UPDATE EXCLUSIVE",
+        "SHARE",
+        "SHARE ROW EXCLUSIVE",
+        "EXCLUSIVE",
+        "ACCESS EXCLUSIVE",
+    ),
+}
+
+_ANNOUNCE_MS = 3_000
+_FIRST_MS = 100
+_LONGEST_MS = 500
+#: What an attempt may take beyond waiting for its locks; measured: 2 to 12 ms.
+_WORK_MS = 500
+
+#: A failed CONCURRENTLY leaves an index to drop and a table to read again: no 30 times (pgroll's number).
+_ONLINE_ATTEMPTS = 5
+
+#: How often, in seconds, the watcher of an online step asks whom it waits for.
+_WATCH_EVERY = 0.5
+
+_NO_LOCK = (errors.LockNotAvailable, errors.DeadlockDetected, errors.QueryCanceled)
+
+
+@dataclass(frozen=True, slots=True)
+class Blocker:
+    """A session in the way.
+
+    `age` is its transaction's, in seconds; `query` is its last, 80 characters at most; `pid` is None for a
+    prepared transaction.
+    """
+
+    pid: int | None
+    user: str | None
+    application: str | None
+    age: float | None
+    state: str | None
+    query: str | None
+
+    def __str__(self) -> str:
+        """One line for the operator."""
+        if self.pid is None:
+            return "a prepared transaction (see pg_prepared_xacts)"
+        since = f" for {self.age:.1f} s" if self.age is not None else ""
+        who = f"{self.user}, {self.application or 'no application name'}"
+        return f"pid {self.pid} ({who}, {self.state}{since}: {self.query})"
+
+
+class _NoLockError(Exception):
+    """One attempt that ended without its lock."""
+
+    def __init__(self, blockers: Sequence[Blocker]) -> None:
+        self.blockers = "; ".join(map(str, blockers))
+
+
+def take(connection: Connection, step: Step, *, notify: Notify, attempts: int = 30) -> None:
+    """Run a step's statement in the way its lock asks for.
+
+    `connection` is in autocommit mode. `notify` is told, in one line, who blocks: before each further attempt
+    of a brief step; and for an online one while it waits, then from another thread. Attempts follow each
+    other after 1 s, doubling to 60 s, with jitter.
+
+    Raises:
+        LockNotGotError: not in so many attempts (an online step: 5 at most).
+        CatalogError: the server refuses the statement for another reason.
+    """
+    if step.how is How.ONLINE:
+        attempts = min(attempts, _ONLINE_ATTEMPTS)
+
+    def tell(state: RetryCallState) -> None:
+        failed = state.outcome.exception() if state.outcome else None
+        blockers = failed.blockers if isinstance(failed, _NoLockError) else ""
+        notify(
+            f"{step.what}: no lock at attempt {state.attempt_number} of {attempts}, "
+            f"held by {blockers or 'nobody any more'}; again in {state.upcoming_sleep:.0f} s"
+        )
+
+    retrying = Retrying(
+        stop=stop_after_attempt(attempts),
+        wait=wait_exponential_jitter(initial=1, max=60),
+        retry=retry_if_exception_type(_NoLockError),
+        before_sleep=tell,
+        reraise=True,
+    )
+    try:
+        for attempt in retrying:
+            with attempt:
+                _attempt(connection, step, attempt.retry_state.attempt_number, notify)
+    except _NoLockError as last:
+        raise LockNotGotError(step.what, attempts, last.blockers) from last.__cause__
+    except (
+        psycopg.ProgrammingError,
+        psycopg.IntegrityError,
+        psycopg.NotSupportedError,
+        psycopg.DataError,
+    ) as error:
+        detail = f" ({error.diag.message_detail})" if error.diag.message_detail else ""
+        raise CatalogError(
+            f"{step.what}: the server refuses: {error.diag.message_primary}{detail}"
+        ) from error
+
+
+def _attempt(connection: Connection, step: Step, number: int, notify: Notify) -> None:
+    match step.how:
+        case How.BRIEF:
+            _brief(connection, step, min(_LONGEST_MS, _FIRST_MS * 2 ** (number - 1)))
+        case How.ONLINE:
+            _online(connection, step, notify)
+        case How.PLAIN:
+            with connection.transaction():
+                connection.execute(step.statement)
+
+
+def _brief(connection: Connection, step: Step, lock_timeout_ms: int) -> None:
+    wanted = "SHARE UPDATE EXCLUSIVE"
+    try:
+        with connection.transaction():
+            _limit(connection, _ANNOUNCE_MS, 2 * _ANNOUNCE_MS)
+            connection.execute(STATEMENTS.announce.compose(tables=sql.SQL(", ").join(step.tables)))
+            wanted = step.lock
+            _limit(connection, lock_timeout_ms, 2 * lock_timeout_ms + _WORK_MS)
+            connection.execute(step.statement)
+    except _NO_LOCK as error:
+        raise _NoLockError(_holders(connection, step, wanted)) from error
+
+
+def _limit(connection: Connection, lock_timeout_ms: int, statement_timeout_ms: int) -> None:
+    limits = {"lock_timeout": str(lock_timeout_ms), "statement_timeout": str(statement_timeout_ms)}
+    connection.execute(STATEMENTS.limit_transaction.compose(), limits)
+
+
+def _holders(connection: Connection, step: Step, wanted: str) -> list[Blocker]:
+    modes = ["".join(word.capitalize() for word in mode.split()) + "Lock" for mode in _CONFLICTS[wanted]]
+    tables = [table.as_string() for table in step.tables]
+    rows = connection.execute(STATEMENTS.holders.compose(), {"tables": tables, "modes": modes})
+    return [Blocker(*row) for row in rows]
+
+
+def _online(connection: Connection, step: Step, notify: Notify) -> None:
+    connection.execute(STATEMENTS.lift_limits.compose())
+    seen: list[Blocker] = []
+    try:
+        with _watched(connection, step, notify, seen):
+            if step.repair is not None and step.repair.needed(connection):
+                notify(f"{step.what}: dropping what an earlier try left invalid")
+                connection.execute(step.repair.statement)
+            connection.execute(step.statement)
+    except _NO_LOCK as error:
+        raise _NoLockError(seen) from error
+    finally:
+        if not connection.closed:
+            connection.execute(STATEMENTS.restore_limits.compose())
+
+
+@contextmanager
+def _watched(connection: Connection, step: Step, notify: Notify, seen: list[Blocker]) -> Iterator[None]:
+    """Tell whom the connection waits for while the body runs; `seen` holds the last who were there."""
+    ended = threading.Event()
+    address = conninfo.make_conninfo(
+        **connection.info.get_parameters(), password=connection.info.password or None
+    )
+    pid = connection.info.backend_pid
+
+    def watch() -> None:
+        # Most steps end before the first look, and then no second connection is opened.
+        if ended.wait(_WATCH_EVERY):
+            return
+        try:
+            with psycopg.connect(address, autocommit=True) as second:
+                while not ended.wait(_WATCH_EVERY):
+                    blockers = [
+                        Blocker(*row) for row in second.execute(STATEMENTS.blockers.compose(), {"pid": pid})
+                    ]
+                    if blockers and {b.pid for b in blockers} != {b.pid for b in seen}:
+                        notify(f"{step.what} waits for {'; '.join(map(str, blockers))}")
+                    seen[:] = blockers or seen
+        except psycopg.Error as error:
+            # Watching is a courtesy: the step goes on without it, and the operator hears why it is silent.
+            notify(f"{step.what}: can't look who blocks it: {error}")
+
+    thread = threading.Thread(target=watch, name="tenantry lock watch", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()

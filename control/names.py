@@ -1,0 +1,47 @@
+"""Names of what the migration itself makes in the database, for a while or for good."""
+
+import hashlib
+
+from sql.postgres.catalog import Table
+
+#: Where the write guard's functions and sequences live.
+GUARD_SCHEMA = "tenantry_guard"
+
+#: The write guard's trigger, on each table whose tenant is derived.
+GUARD_TRIGGER = "tenantry_guard"
+
+#: PostgreSQL cuts longer names without a word, and two of them could become one.
+_LONGEST = 63
+
+
+def fitting(name: str) -> str:
+    """`name`, or where it has more than 63 bytes its beginning and a hash of the whole."""
+    if len(name.encode()) <= _LONGEST:
+        return name
+    digest = hashlib.sha256(name.encode()).hexdigest()[:8]
+    return name.encode()[: _LONGEST - 9].decode(errors="ignore") + "_" + digest
+
+
+def guard(table: Table) -> str:
+    """The name of a table's guard function, and of the sequence that counts its uses."""
+    return fitting(f"{table.schema_}.{table.name}")
+
+
+def primary_key(table: Table) -> str:
+    """The name of a table's primary key: the one it has, or as PostgreSQL would call it."""
+    return table.primary_key.name if table.primary_key else fitting(f"{table.name}_pkey")
+
+
+def incoming(name: str) -> str:
+    """What replaces `name`, as long as both stand side by side."""
+    return fitting(f"{name}_tenantry_new")
+
+
+def returning(name: str) -> str:
+    """What comes back in the place of `name` when it is undone, as long as both stand side by side."""
+    return fitting(f"{name}_tenantry_old")
+
+
+def not_null_check(table: Table, column: str) -> str:
+    """The check that proves a column free of NULL before it is declared NOT NULL."""
+    return fitting(f"{table.name}_{column}_tenantry_not_null")
