@@ -80,7 +80,7 @@ class Keeper:
     """One server beneath `keeper.sh`, from an empty folder to nothing at all.
 
     `folder` (mode 0700) belongs to `account`, or to us where that is None. Put into it what the server needs,
-    then `serve`, then `wait_until`; `stop` ends the server and removes the folder.
+    then `serve`, then `wait_until_answered`; `stop` ends the server and removes the folder.
     """
 
     def __init__(self, server: str, *, stop: Signal, force: Signal, account: Account | None = None) -> None:
@@ -100,20 +100,19 @@ class Keeper:
                 self.server, "its keeper ended before it started", self.log_tail()
             ) from None
 
-    def wait_until(self, answers: Callable[[], bool]) -> None:
-        """Return once the server answers.
+    def wait_until_answered(self, refusal: Callable[[], str | None]) -> None:
+        """Return once `refusal`, which tries to talk to the server, has none to tell of.
 
         Raises:
             EmbeddedServerError: it ended, or did not answer within a minute; with the end of its log.
         """
         deadline = time.monotonic() + _START_DEADLINE
-        while not answers():
+        while (reason := refusal()) is not None:
             if (status := self._process.poll()) is not None:
                 raise EmbeddedServerError(self.server, f"did not start (status {status})", self.log_tail())
             if time.monotonic() > deadline:
-                raise EmbeddedServerError(
-                    self.server, f"did not answer within {_START_DEADLINE:.0f} s", self.log_tail()
-                )
+                late = f"did not answer within {_START_DEADLINE:.0f} s ({reason})"
+                raise EmbeddedServerError(self.server, late, self.log_tail())
             time.sleep(0.01)
 
     def log_tail(self) -> str:
@@ -148,9 +147,10 @@ def _make_folder(
 ) -> tuple[subprocess.Popen[bytes], Path]:
     # The keeper makes the folder, as the account it runs as: so it is removed whatever happens to us in the
     # next instant, and a temporary folder where that account may not write (a TMPDIR below /root) is noticed.
-    parents = [tempfile.gettempdir(), "/tmp"]  # noqa: S108  # where TMPDIR is too long for a socket, or closed
+    # /tmp is for a TMPDIR that is closed, too long for a socket, or holds a comma: libpq splits hosts there.
+    parents = [tempfile.gettempdir(), "/tmp"]  # noqa: S108  # mktemp makes a folder of its own in it
     for parent in parents:
-        if len(os.fsencode(parent)) > _LONGEST_PARENT:
+        if len(os.fsencode(parent)) > _LONGEST_PARENT or "," in parent:
             continue
         process = _start_keeper(parent, stop, force, account)
         assert process.stdout is not None  # noqa: S101  # Popen was given PIPE

@@ -115,7 +115,7 @@ def start_postgres(
         port = _free_port() if tcp else 5432
         server = EmbeddedPostgres(keeper, package / "pginstall/bin", port, secrets.token_urlsafe(16), tcp=tcp)
         _serve(keeper, install / "bin", server, settings or {})
-        keeper.wait_until(lambda: _answers(server.url()))
+        keeper.wait_until_answered(lambda: _refusal(server.url()))
         yield server
     finally:
         keeper.stop()
@@ -128,7 +128,7 @@ def _serve(keeper: Keeper, programs: Path, server: EmbeddedPostgres, settings: M
     every_setting = {
         **_SETTINGS,
         "listen_addresses": "127.0.0.1" if server.tcp else "",
-        "unix_socket_directories": f'"{keeper.folder}"',  # a list: TMPDIR may hold a comma
+        "unix_socket_directories": str(keeper.folder),
         "unix_socket_permissions": "0700",
         "port": str(server.port),
         **settings,
@@ -146,12 +146,12 @@ def _serve(keeper: Keeper, programs: Path, server: EmbeddedPostgres, settings: M
     keeper.serve(initdb, postgres)
 
 
-def _answers(url: str) -> bool:
+def _refusal(url: str) -> str | None:
     try:
         psycopg.connect(url, connect_timeout=2).close()
-    except psycopg.OperationalError:
-        return False
-    return True
+    except psycopg.OperationalError as error:
+        return str(error)
+    return None
 
 
 def _copy_software(package: Path, folder: Path, account: Account) -> Path:

@@ -50,7 +50,7 @@ def start_valkey() -> Iterator[EmbeddedValkey]:
                 *("--save", "", "--appendonly", "no", "--maxmemory-policy", "noeviction"),
             ],
         )
-        keeper.wait_until(lambda: _answers(server.url))
+        keeper.wait_until_answered(lambda: _refusal(server.url))
         yield server
     finally:
         keeper.stop()
@@ -64,9 +64,10 @@ def _program() -> Path:
     return found[0]
 
 
-def _answers(url: str) -> bool:
+def _refusal(url: str) -> str | None:
     with redis.Redis.from_url(url, socket_timeout=2) as client:
         try:
-            return bool(client.ping())
-        except (redis.ConnectionError, redis.TimeoutError):  # the second is not a kind of the first
-            return False
+            client.ping()
+        except (redis.ConnectionError, redis.TimeoutError) as error:  # the second is not a kind of the first
+            return str(error)
+    return None
