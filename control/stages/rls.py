@@ -12,7 +12,9 @@ from datetime import datetime, timedelta
 
 from psycopg import sql
 
+from control import retiring
 from control.plan.model import Mode, Plan, RowSecurity, seconds
+from control.quiet import since
 from control.stages.stage import Closed, Ground, How, Step
 from sql.errors import GateClosedError
 from sql.postgres import rls
@@ -188,7 +190,7 @@ def _altered(
     mode: Mode,
     *,
     already: tuple[Mode, ...],
-    gate: Callable[[Ground], None] | None = None,
+    gate: Callable[[Ground], bool] | None = None,
 ) -> Step:
     policy = target.security.policy
     return Step(
@@ -228,102 +230,58 @@ def _dropped(target: _Target) -> Step:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Quiet:
-    """Since when no unscoped access was counted, by the server's clock; `who` was at work at the last one."""
-
-    calls: int
-    since: datetime
-    counted_by: str
-    who: tuple[str, ...]
-
-
-def observe(ground: Ground) -> tuple[Quiet, rls.Count]:
-    """Compare the count with the one in the ledger; any difference, or a count begun anew, ends the quiet.
-
-    Raises:
-        CatalogError: the counting function isn't there.
-    """
-    count = rls.unscoped_accesses(ground.connection)
-    kept = ground.memory.recall(MEMORY)
-    if kept is not None and kept["counted_by"] == count.counted_by and kept["calls"] == count.calls:
-        since = datetime.fromisoformat(kept["since"])
-        return Quiet(count.calls, since, count.counted_by, tuple(kept["who"])), count
-    who: tuple[str, ...] = ()
-    if kept is not None and kept["counted_by"] == count.counted_by:
-        seen = rls.sessions(ground.connection, count.now - REPORTED_LATE)
-        who = tuple(
-            f"{s.application or 'no application name'} as {s.role} ({s.sessions} sessions)" for s in seen
-        )
-    quiet = Quiet(count.calls, count.now, count.counted_by, who)
-    ground.memory.remember(
-        MEMORY,
-        {
-            "calls": quiet.calls,
-            "since": quiet.since.isoformat(),
-            "counted_by": quiet.counted_by,
-            "who": list(who),
-        },
-    )
-    return quiet, count
-
-
-def await_quiet(ground: Ground, quiet: float) -> None:
+def await_quiet(ground: Ground, quiet: float) -> bool:
     """Wait for `quiet` seconds without one unscoped access, at most three times as long.
 
     What was counted, and since when it is quiet, is in the ledger: a controller that is started again goes
     on waiting where the last one was.
 
     Raises:
-        GateClosedError: it isn't quiet, or can't be known to be; the operator hasn't confirmed `rls`.
+        GateClosedError: it isn't quiet, or can't be known to be, and the operator hasn't confirmed `rls`.
+        CatalogError: the function that counts isn't there.
     """
     until = time.monotonic() + PATIENCE * quiet
-    said: Quiet | None = None
+    who: list[str] = []
+    said: datetime | None = None
     while not _confirmed(ground):
-        seen, count = observe(ground)
+        # The write guard's quiet runs beside this one: `verify` asks for it next.
+        retiring.observe(ground)
+        count = rls.unscoped_accesses(ground.connection)
+        seen = since(ground.memory, MEMORY, {"calls": count.calls, "by": count.counted_by}, count.now)
+        if seen.broken:
+            who = [str(found) for found in rls.sessions(ground.connection, count.now - REPORTED_LATE)]
         left = quiet - (count.now - seen.since).total_seconds()
-        facts = _against(ground, seen, count)
-        if left <= 0 and not facts.lasting:
-            return
-        if facts.lasting or time.monotonic() >= until:
-            raise GateClosedError(STAGE.name, [*facts.lasting, *facts.passing], _opens(quiet, facts))
-        if seen != said:
-            ground.notify(f"rls: {'; '.join(facts.passing)}; strict in {left:.0f} s if it stays quiet")
-            said = seen
+        lasting = _lasting(ground, count)
+        if left <= 0 and not lasting:
+            return True
+        passing = f"{count.calls} unscoped accesses counted, none since {seen.since:%Y-%m-%d %H:%M:%S %z}"
+        facts = [*lasting, passing, *([f"at work around the last one: {', '.join(who)}"] if who else [])]
+        if lasting or time.monotonic() >= until:
+            raise GateClosedError(STAGE.name, facts, _opens(quiet, lasting=bool(lasting)))
+        if seen.since != said:
+            ground.notify(f"rls: {'; '.join(facts)}; strict in {left:.0f} s if it stays quiet")
+            said = seen.since
         time.sleep(min(left, POLL))
     ground.notify("rls: strict, as the operator confirmed")
+    return True
 
 
-@dataclass(frozen=True, slots=True)
-class _Facts:
-    """What keeps strict closed: `passing` may change while we wait, `lasting` won't."""
-
-    passing: list[str]
-    lasting: list[str]
-
-
-def _against(ground: Ground, seen: Quiet, count: rls.Count) -> _Facts:
-    lasting = [
+def _lasting(ground: Ground, count: rls.Count) -> list[str]:
+    """What keeps strict closed and won't change by waiting."""
+    facts = [
         f"{bridge.role} begins its sessions as {bridge.tenant!r} (ALTER ROLE or DATABASE … SET): "
         "unscoped code there isn't counted"
         for bridge in rls.bridged_roles(ground.connection, ground.plan.tenant.setting)
     ]
     if not count.counting:
-        lasting.append(
-            "unscoped access can't be counted: track_functions is off and this role may not set it"
-        )
-    passing = [
-        f"{seen.calls} unscoped accesses counted, none since {seen.since:%Y-%m-%d %H:%M:%S %Z}".rstrip()
-    ]
-    if seen.who:
-        passing.append("sessions at work around the last one: " + ", ".join(seen.who))
-    return _Facts(passing, lasting)
+        facts.append("unscoped access can't be counted: track_functions is off and this role may not set it")
+    return facts
 
 
-def _opens(quiet: float, facts: _Facts) -> str:
-    if facts.lasting:
+def _opens(quiet: float, *, lasting: bool) -> str:
+    if lasting:
         return "Mend that, or open it with `tenantry confirm rls`"
-    return f"`tenantry run` again opens it after {quiet:g} s without one; `tenantry confirm rls` opens it now"
+    return f"`tenantry run` opens it after {quiet:g} s without one; `tenantry confirm rls` opens it now"
 
 
 def _confirmed(ground: Ground) -> bool:

@@ -74,6 +74,9 @@ class Sessions:
     application: str
     sessions: int
 
+    def __str__(self) -> str:
+        return f"{self.application or 'no application name'} as {self.role} ({self.sessions} sessions)"
+
 
 @dataclass(frozen=True, slots=True)
 class Bridge:

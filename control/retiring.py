@@ -1,0 +1,54 @@
+"""When the write guard may go: nothing has needed it for the quiet time of the plan."""
+
+import time
+from dataclasses import replace
+from datetime import datetime
+
+from control import guard
+from control.plan.model import Plan, RowSecurity, seconds
+from control.quiet import Quiet, since
+from control.stages.stage import Ground, Step
+from sql.postgres.catalog import Catalog
+from sql.postgres.verify import clock
+
+#: Where the ledger keeps since when the guard wasn't needed.
+MEMORY = "guard.uses"
+#: Seconds between two looks.
+POLL = 0.5
+
+
+def quiet_seconds(plan: Plan) -> float:
+    """The longest quiet time that the plan asks for."""
+    asked = [table.rls.quiet for table in plan.tables if table.rls is not None]
+    return max(map(seconds, asked or [RowSecurity(policy="-").quiet]))
+
+
+def observe(ground: Ground) -> tuple[Quiet, dict[str, int], datetime]:
+    """Since when the guard of no table was needed, how often each was, and the server's clock."""
+    uses = guard.uses(ground.connection, ground.plan, ground.original)
+    now = clock(ground.connection)
+    return since(ground.memory, MEMORY, {"uses": uses}, now), uses, now
+
+
+def unneeded(ground: Ground) -> bool:
+    """Wait until the guard wasn't needed for the quiet time; False as soon as somebody needs it."""
+    quiet = quiet_seconds(ground.plan)
+    said = False
+    while True:
+        seen, uses, now = observe(ground)
+        left = quiet - (now - seen.since).total_seconds()
+        if not uses or left <= 0:
+            return True
+        if seen.broken:
+            needed = ", ".join(f"{table} ({count} times)" for table, count in uses.items() if count)
+            ground.notify(f"verify: the write guard stays: old code still needs it for {needed}")
+            return False
+        if not said:
+            ground.notify(f"verify: the write guard goes in {left:.0f} s if nothing needs it")
+            said = True
+        time.sleep(min(left, POLL))
+
+
+def steps(plan: Plan, original: Catalog) -> list[Step]:
+    """Taking the guard away, each step only if nothing needs it any more."""
+    return [replace(step, gate=unneeded) for step in guard.retire(plan, original)]

@@ -1,0 +1,90 @@
+"""The rows themselves: each has a tenant, a proper one, and its parents are in the same."""
+
+from collections.abc import Iterator
+
+from control.plan.model import Plan
+from control.verification.check import Check, Subject
+from sql.postgres import verify
+from sql.postgres.catalog import Catalog
+from sql.tenant_source import Parent
+
+#: How many of the largest tenants, of the smallest, and of those between are looked at closely.
+SOME = 2
+
+
+def named_tenants(plan: Plan) -> list[str]:
+    """Tenants that the plan itself names: they are always in the sample."""
+    sources = [t.tenant for t in plan.tables]
+    given = [getattr(source, "constant", None) or getattr(source, "otherwise", None) for source in sources]
+    return [plan.tenant.legacy, *(name for name in given if name is not None)]
+
+
+def owned(subject: Subject) -> list[Check]:
+    """No sentinel left, and every tenant as the pattern has it."""
+    tenants, plan = subject.tenants, subject.plan
+    sentinel = "NULL" if plan.tenant.sentinel_value is None else repr(plan.tenant.sentinel_value)
+    malformed = f"{tenants.malformed} rows of other tenants, such as {tenants.malformed_tenants}"
+    return [
+        Check(
+            f"{subject.name}: every row has a tenant",
+            tenants.unfilled == 0,
+            f"{tenants.unfilled} of {tenants.total} rows hold {sentinel}",
+            "verify.tenants",
+        ),
+        Check(
+            f"{subject.name}: every tenant matches the pattern",
+            tenants.malformed == 0,
+            malformed if tenants.malformed else f"{tenants.tenants} tenants match {plan.tenant.pattern}",
+            "verify.tenants",
+        ),
+    ]
+
+
+def _edges(subject: Subject, original: Catalog) -> Iterator[tuple[str, tuple[tuple[str, str], ...]]]:
+    """Where this table points inside the plan: a table, and (ours, theirs) columns. Each only once."""
+    by_place = {(table.schema_, table.name): name for name, table in original.tables.items()}
+    seen = set()
+    for key in subject.original.foreign_keys:
+        parent = by_place.get((key.target_schema, key.target))
+        pairs = tuple(
+            (ours, theirs)
+            for ours, theirs in zip(key.columns, key.target_columns, strict=True)
+            if ours != subject.column
+        )
+        if parent is not None and (parent, pairs) not in seen:
+            seen.add((parent, pairs))
+            yield parent, pairs
+    if isinstance(subject.table.tenant, Parent):
+        source = subject.table.tenant
+        pairs = tuple(source.on.items())
+        if source.parent in original.tables and (source.parent, pairs) not in seen:
+            yield source.parent, pairs
+
+
+def edges(subject: Subject, original: Catalog, live: Catalog) -> list[Check]:
+    """No row whose parent is missing, or is another tenant's."""
+    checks = []
+    for parent, pairs in _edges(subject, original):
+        strays = verify.strays(
+            subject.connection,
+            child=subject.found.identifier,
+            parent=live.tables[parent].identifier,
+            pairs=pairs,
+            column=subject.column,
+        )
+        columns = ", ".join(ours for ours, _ in pairs)
+        checks.append(
+            Check(
+                f"{subject.name}: ({columns}) stays within the tenant",
+                strays.rows == 0,
+                _strays(strays, parent),
+                "verify.edges",
+            )
+        )
+    return checks
+
+
+def _strays(strays: verify.Strays, parent: str) -> str:
+    if strays.rows == 0:
+        return f"every row finds its {parent} in its own tenant"
+    return f"{strays.rows} rows find no {parent} in their own tenant, such as one that names {strays.example}"

@@ -1,0 +1,80 @@
+"""What the catalog must say at the end: keys, foreign keys and indexes."""
+
+from control import guard
+from control.plan.model import Plan
+from control.verification.check import Check, Subject, listed
+from sql.postgres.catalog import Catalog, ForeignKey, Index
+from sql.postgres.connection import Connection
+
+
+def primary_key(subject: Subject) -> Check:
+    """The key of the plan is the primary key, and its index is whole."""
+    planned, found = subject.table.primary_key, subject.found.primary_key
+    name = f"{subject.name}: primary key"
+    if planned is None:
+        return Check(name, None, "the plan leaves the key as it is", "catalog.tables")
+    if found is None:
+        return Check(name, ok=False, evidence="there is no primary key", query="catalog.tables")
+    index = subject.found.index(found.index or "")
+    whole = index is not None and _whole(index)
+    evidence = f"({', '.join(found.columns)}), its index {found.index} {'valid' if whole else 'invalid'}"
+    return Check(name, found.columns == planned and whole, evidence, "catalog.tables")
+
+
+def foreign_keys(subject: Subject, original: Catalog) -> Check:
+    """Each foreign key of before is there, validated, and holds the tenant where its target's key does."""
+    composite = _with_tenant_in_key(subject.plan, original)
+    faults: list[str] = []
+    for before in subject.original.foreign_keys:
+        now = subject.found.foreign_key(before.name)
+        if now is None:
+            faults.append(f"{before.name} is gone")
+        elif (now.target_schema, now.target) in composite and not _within_tenant(now, subject.column):
+            faults.append(f"{before.name} doesn't hold {subject.column}: {now.definition}")
+    faults += [f"{key.name} isn't validated" for key in subject.found.foreign_keys if not key.validated]
+    name = f"{subject.name}: foreign keys"
+    if not subject.original.foreign_keys and not faults:
+        return Check(name, None, "it has none", "catalog.foreign_keys")
+    there = ", ".join(key.name for key in subject.found.foreign_keys)
+    return Check(name, not faults, listed(faults) or f"{there} validated", "catalog.foreign_keys")
+
+
+def _with_tenant_in_key(plan: Plan, original: Catalog) -> set[tuple[str, str]]:
+    keyed = [t.name for t in plan.tables if t.primary_key is not None and plan.tenant.column in t.primary_key]
+    return {(table.schema_, table.name) for name, table in original.tables.items() if name in keyed}
+
+
+def _within_tenant(key: ForeignKey, column: str) -> bool:
+    return (column, column) in zip(key.columns, key.target_columns, strict=True)
+
+
+def indexes(subject: Subject) -> Check:
+    """The indexes of the plan are there, and no index of the table is invalid."""
+    faults: list[str] = []
+    for planned in subject.table.indexes:
+        found = subject.found.index(planned.name)
+        if found is None:
+            faults.append(f"{planned.name} isn't there")
+        elif found.columns != planned.columns:
+            faults.append(f"{planned.name} is on ({', '.join(found.columns)})")
+    faults += [f"{index.name} is invalid" for index in subject.found.indexes if not _whole(index)]
+    evidence = f"{', '.join(i.name for i in subject.table.indexes) or 'none planned'}; all valid"
+    return Check(
+        f"{subject.name}: indexes there and valid", not faults, listed(faults) or evidence, "catalog.tables"
+    )
+
+
+def write_guard(connection: Connection, plan: Plan, original: Catalog) -> Check:
+    """Whether the guard for old code is gone; one that stays is told, with what needed it."""
+    name = "write guard"
+    uses = guard.uses(connection, plan, original)
+    if not uses:
+        return Check(
+            name, None, "gone, or never needed: code that knows no tenant can't insert", "guard.uses"
+        )
+    needed = ", ".join(f"{table} {count} times" for table, count in uses.items())
+    return Check(name, None, f"still there; it was needed for {needed}", "guard.uses")
+
+
+def _whole(index: Index) -> bool:
+    return index.valid and index.ready
