@@ -33,6 +33,11 @@ def entity_key(number: int) -> str:
     return f"entity-{number:010d}"
 
 
+def is_entity_key(key: str) -> bool:
+    """Whether an entity came with the sample, rather than by the application."""
+    return key.startswith("entity-")
+
+
 def relation_key(number: int) -> str:
     """The key of a relation."""
     return f"relation-{number:010d}"
