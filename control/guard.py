@@ -75,7 +75,7 @@ def original_default(plan: Plan, table: PlanTable, was: Table, column: Column) -
         what=f"{table.name}: default of {column.name} as it was",
         statement=_default_statement(plan, was, expression),
         lock="ACCESS EXCLUSIVE",
-        done=lambda live: _column(plan, table, live).default == column.default,
+        done=lambda live: _column(plan, table, live) == column,
         tables=(was.identifier,),
     )
 
@@ -211,12 +211,14 @@ def _default_statement(plan: Plan, was: Table, default: sql.Composable | None) -
     return COLUMNS.set_default.compose(table=was.identifier, column=column, default=default)
 
 
-def _defaults_to(column: Column, value: str | None) -> bool:
+def _defaults_to(column: Column | None, value: str | None) -> bool:
+    if column is None:
+        return False
     return column.default is None if value is None else column.default_text == value
 
 
-def _column(plan: Plan, table: PlanTable, live: Catalog) -> Column:
-    return live.table(table.name).existing_column(plan.tenant.column)
+def _column(plan: Plan, table: PlanTable, live: Catalog) -> Column | None:
+    return live.table(table.name).column(plan.tenant.column)
 
 
 def _has(owned: tuple[str, ...], name: str) -> bool:

@@ -176,17 +176,6 @@ class Table(_Fact):
         """The column of that name."""
         return next((c for c in self.columns if c.name == name), None)
 
-    def existing_column(self, name: str) -> Column:
-        """The column of that name.
-
-        Raises:
-            CatalogError: it isn't there.
-        """
-        column = self.column(name)
-        if column is None:
-            raise CatalogError(f"{self.schema_}.{self.name} has no column {name}; was it dropped meanwhile?")
-        return column
-
     def index(self, name: str) -> Index | None:
         """The index of that name."""
         return next((i for i in self.indexes if i.name == name), None)

@@ -4,5 +4,6 @@
 CREATE {unique}INDEX CONCURRENTLY {name} ON {table} ({columns}){include}{options}{tablespace}
 
 -- name: drop_index
--- locks: SHARE UPDATE EXCLUSIVE on the table; it waits for the transactions that still use the index.
-DROP INDEX CONCURRENTLY {name}
+-- locks: SHARE UPDATE EXCLUSIVE on the table; it waits for the transactions that still use the index. IF EXISTS: it
+-- may be what an earlier walk left.
+DROP INDEX CONCURRENTLY IF EXISTS {name}

@@ -1,0 +1,173 @@
+"""What the primary keys and the foreign keys onto them are before the stage `keys`, and after.
+
+Both sides have the same names in the end; while they stand side by side the coming one has a name of its own.
+So going there and going back are the same walk between two sides.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from control import names
+from control.plan.model import Plan
+from control.plan.model import Table as PlanTable
+from control.stages.indexes import Wanted, key_index
+from sql.errors import CatalogError, GivenWrongError
+from sql.postgres.catalog import Catalog, ForeignKey, Table
+
+#: `ON DELETE SET NULL (columns)`: before it a composite key would take the tenant away too.
+_SET_COLUMNS_SINCE = 150_000
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A primary key on one side; no columns where the table has none on that side.
+
+    `table` is the table's name in the plan, `was` the table before the migration, `index` what the key is
+    made of while the other side's still stands.
+    """
+
+    table: str
+    was: Table
+    columns: tuple[str, ...]
+    index: Wanted
+
+    @property
+    def name(self) -> str:
+        """The constraint's name, on both sides."""
+        return names.primary_key(self.was)
+
+    def is_there(self, live: Catalog) -> bool:
+        """Whether this side's key stands."""
+        key = live.table(self.table).primary_key
+        return (key.columns if key else ()) == self.columns
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A foreign key on one side.
+
+    `was` is the table it belongs to and `target` the one it points to, both before the migration, as
+    `original` is the foreign key itself; `table` is the name of `was` in the plan.
+    """
+
+    table: str
+    was: Table
+    target: Table
+    original: ForeignKey
+    temporary: str
+    columns: tuple[str, ...]
+    target_columns: tuple[str, ...]
+    match: str
+    set_columns: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """The constraint's name, on both sides."""
+        return self.original.name
+
+    def find(self, live: Catalog) -> ForeignKey | None:
+        """This side's foreign key as it is now, under its final name or the one meanwhile."""
+        found = map(live.table(self.table).foreign_key, (self.name, self.temporary))
+        return next((key for key in found if key is not None and key.columns == self.columns), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """All keys, and all foreign keys onto them, before or after; two sides hold them in the same order."""
+
+    keys: tuple[Key, ...]
+    references: tuple[Reference, ...]
+
+
+def sides(plan: Plan, original: Catalog) -> tuple[Side, Side]:
+    """The old side and the new one.
+
+    Raises:
+        CatalogError: a foreign key that can't be carried over: from a table outside the plan, or with an
+            action that would take the tenant away and that this server can't limit to columns.
+        GivenWrongError: a new key that foreign keys onto the old one can't point to.
+    """
+    changed = [table for table in plan.tables if _changes(table, original)]
+    pairs = [pair for table in changed for pair in _references(plan, table, original)]
+    return (
+        Side(tuple(_old_key(table, original) for table in changed), tuple(old for old, _ in pairs)),
+        Side(tuple(_new_key(table, original) for table in changed), tuple(new for _, new in pairs)),
+    )
+
+
+def _changes(table: PlanTable, original: Catalog) -> bool:
+    old = original.table(table.name).primary_key
+    return table.primary_key is not None and (old is None or old.columns != table.primary_key)
+
+
+def _old_key(table: PlanTable, original: Catalog) -> Key:
+    was = original.table(table.name)
+    columns = was.primary_key.columns if was.primary_key else ()
+    index = key_index(table.name, was, columns, names.returning(names.primary_key(was)))
+    return Key(table.name, was, columns, index)
+
+
+def _new_key(table: PlanTable, original: Catalog) -> Key:
+    was = original.table(table.name)
+    columns = table.primary_key or ()
+    index = key_index(table.name, was, columns, names.incoming(names.primary_key(was)))
+    return Key(table.name, was, columns, index)
+
+
+def _references(plan: Plan, table: PlanTable, original: Catalog) -> Iterator[tuple[Reference, Reference]]:
+    """The foreign keys onto the old key of `table`, each on both sides."""
+    target = original.table(table.name)
+    old_key = target.primary_key
+    if old_key is None:
+        return
+    in_plan = {(t.schema_, t.name): name for name, t in original.tables.items()}
+    for key in target.referenced_by:
+        if set(key.target_columns) != set(old_key.columns):
+            continue
+        child = in_plan.get((key.schema_, key.table))
+        if child is None:
+            raise CatalogError(
+                f"foreign key {key.name} of {key.schema_}.{key.table} points to {table.name}, whose key "
+                "changes; take that table into the plan, or drop the foreign key"
+            )
+        if set(table.primary_key or ()) != {*old_key.columns, plan.tenant.column}:
+            raise GivenWrongError(
+                f"primary_key of {table.name} must be {', '.join(old_key.columns)} and {plan.tenant.column}, "
+                f"because foreign key {key.name} of {child} points to it"
+            )
+        before = _as_it_is(child, original.table(child), target, key)
+        yield before, _with_tenant(before, plan.tenant.column, original.server_version)
+
+
+def _as_it_is(child: str, was: Table, target: Table, key: ForeignKey) -> Reference:
+    return Reference(
+        child,
+        was,
+        target,
+        key,
+        temporary=names.returning(key.name),
+        columns=key.columns,
+        target_columns=key.target_columns,
+        match=key.match,
+        set_columns=key.set_columns,
+    )
+
+
+def _with_tenant(before: Reference, tenant: str, server_version: int) -> Reference:
+    key = before.original
+    sets = key.on_delete in ("n", "d")
+    if key.on_update in ("n", "d") or (sets and server_version < _SET_COLUMNS_SINCE):
+        raise CatalogError(
+            f"foreign key {key.name} of {before.table} sets its columns to NULL or to their default; with the "
+            "tenant in the key this server would take the tenant along (only ON DELETE, and from PostgreSQL "
+            "15 on, can name columns); change its action first"
+        )
+    return replace(
+        before,
+        temporary=names.incoming(key.name),
+        columns=(*key.columns, tenant),
+        target_columns=(*key.target_columns, tenant),
+        # MATCH FULL would refuse an edge without a target, which has its tenant all the same.
+        match="s",
+        set_columns=(key.set_columns or key.columns) if sets else (),
+    )
