@@ -7,10 +7,12 @@ left over belongs to one constant tenant. The names of what is added are the gui
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import count
 
 from psycopg import errors
 from pydantic import SecretStr
 
+from control import names
 from control.plan.model import Database, Index, Plan, RowSecurity, Source, Table, Tenant
 from control.plan.writing import toml
 from sql.errors import GivenWrongError
@@ -37,8 +39,6 @@ _GUIDES_INDEXES = {
     "graph_entities": {"type": "entity_type"},
     "graph_relations": {"source": "source_id", "target": "target_id"},
 }
-
-_NAME_BYTES = 63
 
 
 @dataclass(slots=True)
@@ -107,10 +107,10 @@ def _unfit(table: proposal.Found, live: Catalog) -> str | None:
 
 def _directories(live: Catalog) -> Iterator[str]:
     """Find the tables that a tenant-naming column points to: `organisations`, behind `org_id`."""
-    names = {(table.schema_, table.name): name for name, table in live.tables.items()}
+    called = {(table.schema_, table.name): name for name, table in live.tables.items()}
     for table in live.tables.values():
         for key in table.foreign_keys:
-            target = names.get((key.target_schema, key.target))
+            target = called.get((key.target_schema, key.target))
             if len(key.columns) == 1 and key.columns[0] in TENANT_NAMES and target is not None:
                 yield target
 
@@ -152,14 +152,14 @@ def _known(connection: Connection, live: Catalog, name: str) -> proposal.Known |
 
 def _ask_its_parents(live: Catalog, chosen: list[str], proposed: _Proposal) -> None:
     """Give each table that says nothing the tenant of one it points to, nearest first: so no cycle arises."""
-    names = {(live.tables[name].schema_, live.tables[name].name): name for name in chosen}
+    called = {(live.tables[name].schema_, live.tables[name].name): name for name in chosen}
     spoken = {name for name in chosen if name in proposed.tenants}
     waiting = [name for name in chosen if name not in proposed.tenants]
     while True:
         heirs: dict[str, Parent] = {}
         for name in waiting:
             for key in _nearest_first(live.tables[name]):
-                parent = names.get((key.target_schema, key.target))
+                parent = called.get((key.target_schema, key.target))
                 if parent is not None and parent in spoken:
                     on = dict(zip(key.columns, key.target_columns, strict=True))
                     heirs[name] = Parent(parent=parent, on=on)
@@ -193,24 +193,20 @@ def _table(live: Catalog, name: str, proposed: _Proposal, taken: set[str]) -> Ta
         name=name,
         tenant=proposed.tenants[name],
         indexes=tuple(
-            Index(name=_free(f"idx_{{}}_tenant{word}", short, taken), columns=indexed)
+            Index(name=_free(f"idx_{short}_tenant{word}", taken), columns=indexed)
             for word, indexed in columns.items()
         ),
         primary_key=(*key.columns, proposed.column) if key is not None and keyed else None,
-        rls=RowSecurity(policy=_free("tenant_isolation_{}", short, set())),
+        rls=RowSecurity(policy=names.fitting(f"tenant_isolation_{short}")),
     )
 
 
-def _free(form: str, name: str, taken: set[str]) -> str:
-    """Put a name into a form so that the whole is not taken yet, and not cut by PostgreSQL; takes it."""
-    for number in range(1, len(taken) + 2):
-        ending = f"_{number}" if number > 1 else ""
-        room = _NAME_BYTES - len(form.format("").encode()) - len(ending)
-        whole = form.format(name.encode()[:room].decode(errors="ignore")) + ending
-        if whole not in taken:
-            break
-    taken.add(whole)
-    return whole
+def _free(wanted: str, taken: set[str]) -> str:
+    """Find a name that is not taken yet, as near to the one that is wanted as can be; takes it."""
+    numbered = (names.fitting(wanted if number == 1 else f"{wanted}_{number}") for number in count(1))
+    free = next(name for name in numbered if name not in taken)
+    taken.add(free)
+    return free
 
 
 def _head(connection: Connection, proposed: _Proposal) -> Iterator[str]:
