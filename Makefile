@@ -3,11 +3,12 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: install demo lint test test-full chaos bench lock clean
+.PHONY: install demo lint test chaos bench lock clean
 
 install: $(INSTALLED)
 
 $(INSTALLED): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed; name one: make PYTHON=python3.12 install")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r requirements.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
@@ -21,8 +22,9 @@ lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# Two processes, each with servers of its own: most of the time goes in waiting for a server.
 test: install
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses 2
 
 chaos: install
 	$(BIN)/pytest tests/chaos
