@@ -1,0 +1,178 @@
+"""What a run would do, without doing it: every statement with its lock, or all of it as a script.
+
+The statements are the stages' own steps, so that a dry run can't tell anything else than what a run does. The
+backfill alone is told differently: as one UPDATE per table, where a run cuts it into batches.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from psycopg import sql
+
+from control.plan.model import Table
+from control.stages.stage import Ground, How, Stage, Step, Works
+from sql.errors import GivenWrongError
+from sql.postgres import catalog, dry_run
+from sql.postgres.catalog import Catalog
+from worker import ledger
+
+#: Rows per second of the backfill that were measured on the slowest way (design, section 4), to estimate by.
+_ROWS_PER_SECOND = 130_000
+
+_HOW = {
+    How.BRIEF: "milliseconds; asked for gently, and given up for a while after half a second",
+    How.ONLINE: "makes nobody wait",
+    How.PLAIN: "no lock that anybody waits for",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """One statement of a run: what it is for, its lock, what it costs, its text, and whether it is done."""
+
+    stage: str
+    what: str
+    lock: str
+    cost: str
+    statement: str
+    done: bool
+
+
+def statements(stages: Iterable[Stage], ground: Ground) -> Iterator[Told]:
+    """Tell every statement in order; stages without one (a confirmation, a check) have none here.
+
+    Raises:
+        CatalogError: a table of the plan is not there.
+    """
+    live = catalog.read(ground.connection, [table.name for table in ground.plan.tables])
+    over = _stages_done(ground)
+    for stage in stages:
+        for step in stage.steps(ground.plan, ground.original):
+            yield Told(
+                stage=stage.name,
+                what=step.what,
+                lock=step.lock,
+                cost=_cost(step, live),
+                statement=_text(step.statement, ground),
+                done=stage.name in over or _there_already(step, live),
+            )
+        if stage.name == "backfill":
+            yield from _fills(ground, live, done=stage.name in over)
+
+
+def _stages_done(ground: Ground) -> set[str]:
+    if not ground.migration:
+        return set()
+    recorded = ledger.stages(ground.connection, ground.migration).values()
+    return {record.name for record in recorded if record.state == "done"}
+
+
+def _fills(ground: Ground, live: Catalog, *, done: bool) -> Iterator[Told]:
+    for table in _to_fill(ground):
+        found = live.table(table.name)
+        update, _ = _fill(ground, table)
+        slowest = _duration(found.rows / _ROWS_PER_SECOND)
+        yield Told(
+            stage="backfill",
+            what=f"{table.name}: fill {ground.plan.tenant.column}, in batches",
+            lock="ROW EXCLUSIVE",
+            cost=f"{_rows(found)}, {_size(found)}; about {slowest} where nothing throttles it",
+            statement=_text(update, ground),
+            done=done,
+        )
+
+
+def _to_fill(ground: Ground) -> Iterator[Table]:
+    """The tables whose rows must be written, parents first: a constant default answers for the others."""
+    for table in ground.plan.in_order():
+        was = ground.original.table(table.name)
+        if table.constant is None or was.column(ground.plan.tenant.column) is not None:
+            yield table
+
+
+def _fill(ground: Ground, table: Table) -> tuple[sql.Composed, sql.Composed]:
+    tenant = ground.plan.tenant
+    identifier = ground.original.table(table.name).identifier
+    return dry_run.fill(identifier, tenant.column, tenant.sentinel_value, table.tenant)
+
+
+def script(stages: Iterable[Stage], ground: Ground) -> Iterator[str]:
+    """Write a run as lines of SQL that `psql -f` takes; it stops at the first error.
+
+    Raises:
+        GivenWrongError: the migration is under way, so that a script from the beginning would not fit.
+    """
+    if ground.migration:
+        raise GivenWrongError(
+            f"migration {ground.plan.name!r} is under way, and a script starts at the beginning; "
+            "`tenantry plan` without --sql shows what is left"
+        )
+    yield f"-- Migration {ground.plan.name}, as `tenantry plan --sql` wrote it, for `psql -f` on a copy."
+    yield r"\set ON_ERROR_STOP on"
+    yield _ended(_text(dry_run.session(), ground))
+    for stage in stages:
+        yield from ("", f"-- Stage {stage.name}")
+        for step in stage.steps(ground.plan, ground.original):
+            if not _there_already(step, ground.original):
+                yield from _step(step, ground)
+        if stage.name == "backfill":
+            for table in _to_fill(ground):
+                yield from ("", f"-- {_line(table.name)}")
+                yield from (_ended(_text(statement, ground)) for statement in _fill(ground, table))
+        elif isinstance(stage, Works):
+            yield f"-- A run does here what is no statement of its own: see `tenantry run --to {stage.name}`."
+
+
+def _step(step: Step, ground: Ground) -> Iterator[str]:
+    yield from ("", f"-- {_line(step.what)} ({step.lock})")
+    if step.gate is not None:
+        yield "-- A run goes on from here only when this step's gate is open."
+    statement = _ended(_text(step.statement, ground))
+    if step.how is How.BRIEF and step.tables:
+        yield from ("BEGIN;", _ended(_text(dry_run.announced(step.tables), ground)), statement, "COMMIT;")
+    else:
+        yield statement
+
+
+def _there_already(step: Step, found: Catalog) -> bool:
+    """Whether the step is done though its stage is not: an index that was there before, say.
+
+    Taking away what only an earlier step will make looks done as well, and isn't.
+    """
+    return step.done(found) and not re.search(r"\bDROP\b", step.statement.as_string())
+
+
+def _cost(step: Step, live: Catalog) -> str:
+    if step.how is How.ONLINE and step.tables:
+        on = step.tables[-1].as_string()
+        for table in live.tables.values():
+            if table.identifier.as_string() == on:
+                return f"{_HOW[step.how]}; reads {_rows(table)}, {_size(table)}"
+    return _HOW[step.how]
+
+
+def _rows(table: catalog.Table) -> str:
+    return f"about {table.rows:,} rows" if table.rows >= 0 else "rows not counted yet"
+
+
+def _size(table: catalog.Table) -> str:
+    megabytes = table.bytes / 1e6
+    return f"{megabytes / 1000:,.1f} GB" if megabytes >= 1000 else f"{megabytes:,.1f} MB"
+
+
+def _duration(seconds: float) -> str:
+    return f"{max(seconds, 1):,.0f} s" if seconds < 120 else f"{seconds / 60:,.0f} min"
+
+
+def _text(statement: sql.Composed, ground: Ground) -> str:
+    return statement.as_string(ground.connection)
+
+
+def _ended(statement: str) -> str:
+    return statement if statement.rstrip().endswith(";") else f"{statement};"
+
+
+def _line(text: str) -> str:
+    # A name may hold a line break, and what follows it must not become SQL.
+    return " ".join(text.splitlines())

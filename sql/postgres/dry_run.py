@@ -1,0 +1,44 @@
+"""Composes the statements of a script that does a run's work without the program."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from psycopg import sql
+
+from sql.named import load
+from sql.tenant_source import ROW, TenantSource, source_sql
+
+STATEMENTS = load(Path(__file__).parent, "dry_run")
+
+
+def session() -> sql.Composed:
+    """What the script sets first."""
+    return STATEMENTS.session.compose()
+
+
+def announced(tables: Sequence[sql.Identifier]) -> sql.Composed:
+    """What comes before a statement with a strong lock, in its transaction."""
+    return STATEMENTS.announced.compose(tables=sql.SQL(", ").join(tables))
+
+
+def fill(
+    table: sql.Identifier, tenant_column: str, sentinel: str | None, source: TenantSource
+) -> tuple[sql.Composed, sql.Composed]:
+    """The whole backfill of a table as one UPDATE, and what ends the script where a row is left over."""
+    column = sql.SQL("{}.{}").format(ROW, sql.Identifier(tenant_column))
+    unfilled = sql.SQL("{} IS NULL").format(column)
+    if sentinel is not None:
+        unfilled = sql.SQL("{} = {}").format(column, sql.Literal(sentinel))
+    fragments = source_sql(source, tenant_column=tenant_column, sentinel=sentinel)
+    update = STATEMENTS.fill.compose(
+        table=table,
+        tenant=sql.Identifier(tenant_column),
+        value=fragments.value,
+        source=sql.SQL("FROM {}").format(fragments.tables) if fragments.tables is not None else sql.SQL(""),
+        unfilled=unfilled,
+        resolved=fragments.resolved,
+    )
+    expect = STATEMENTS.expect_filled.compose(
+        table=table, name=sql.Literal(table.as_string()), unfilled=unfilled
+    )
+    return update, expect
