@@ -4,6 +4,7 @@ import logging
 import re
 import sys
 from collections.abc import Mapping
+from typing import TextIO
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
@@ -48,25 +49,28 @@ def _masked(key: str, value: object) -> object:
             return mask(str(value))
 
 
-class _CurrentStderr(logging.Handler):
-    """Writes to what `sys.stderr` is now: the live display puts itself in its place while it is up."""
+class _Writer(logging.Handler):
+    """Writes to a stream, or to what `sys.stderr` is now: a live display puts itself there while it is up."""
+
+    def __init__(self, stream: TextIO | None) -> None:
+        super().__init__()
+        self._stream = stream
 
     def emit(self, record: logging.LogRecord) -> None:
+        stream = self._stream or sys.stderr
         try:
-            sys.stderr.write(self.format(record) + "\n")
-            sys.stderr.flush()
-        except BrokenPipeError:
-            # Whoever read our stderr has gone: a log line is no reason to stop a migration.
+            stream.write(self.format(record) + "\n")
+            stream.flush()
+        except OSError:
+            # Whoever read it has gone, or the disk is full: a log line is no reason to stop a migration.
             return
 
 
-def configure(*, readable: bool | None = None) -> None:
-    """Set logs up, ours and the libraries', for this process; they go to standard error.
+def configure(*, stream: TextIO | None = None, level: int = logging.INFO) -> None:
+    """Set logs up, ours and the libraries', for this process; to standard error unless `stream` is given.
 
-    They are `readable` or JSON lines; None takes readable ones where standard error is a terminal.
+    They are readable on a terminal, and a JSON object a line elsewhere.
     """
-    if readable is None:
-        readable = sys.stderr.isatty()
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -76,18 +80,18 @@ def configure(*, readable: bool | None = None) -> None:
         structlog.processors.format_exc_info,
     ]
     renderer: Processor = structlog.processors.JSONRenderer()
-    if readable:
+    if (stream or sys.stderr).isatty():
         renderer = structlog.dev.ConsoleRenderer()
     formatter = structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder()],
         # Last before the rendering, so that nothing comes into the line behind its back.
         processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, mask_event, renderer],
     )
-    handler = _CurrentStderr()
+    handler = _Writer(stream)
     handler.setFormatter(formatter)
     root = logging.getLogger()
     root.handlers = [handler]
-    root.setLevel(logging.INFO)
+    root.setLevel(level)
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,

@@ -64,7 +64,7 @@ def test_masking_twice_is_masking_once(text: str) -> None:
 
 
 def test_a_machine_reads_one_json_object_per_line(capfd: pytest.CaptureFixture[str]) -> None:
-    configure(readable=False)
+    configure()
     structlog.contextvars.bind_contextvars(migration="m", table="t", batch=7)
     structlog.get_logger("worker.batch").info("batch done", rows=100)
     (line,) = capfd.readouterr().err.splitlines()
@@ -82,18 +82,20 @@ def test_a_machine_reads_one_json_object_per_line(capfd: pytest.CaptureFixture[s
 
 
 def test_a_librarys_log_takes_the_same_form(capfd: pytest.CaptureFixture[str]) -> None:
-    configure(readable=False)
+    configure()
     logging.getLogger("dramatiq").warning("lost %s", "redis://:hunter2@h")
     event = json.loads(capfd.readouterr().err)
     assert (event["event"], event["logger"]) == ("lost redis://:***@h", "dramatiq")
 
 
-@pytest.mark.parametrize("readable", [True, False])
-def test_no_password_comes_into_a_log_by_any_way(
-    capfd: pytest.CaptureFixture[str],
-    readable: bool,  # noqa: FBT001  # the two forms
-) -> None:
-    configure(readable=readable)
+class _Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("stream", [_Terminal(), io.StringIO()], ids=["readable", "JSON"])
+def test_no_password_comes_into_a_log_by_any_way(stream: io.StringIO) -> None:
+    configure(stream=stream)
     url = "postgresql://u:hunter2@h/d"
     structlog.contextvars.bind_contextvars(server=url)
     log = structlog.get_logger("x")
@@ -101,15 +103,23 @@ def test_no_password_comes_into_a_log_by_any_way(
         int(url)
     except ValueError as error:
         log.exception("failed %s", url, deep={"list": [url, (url,)], "db_password": "hunter2"}, error=error)
-    err = capfd.readouterr().err
-    assert "hunter2" not in err
-    assert err.count("u:***@h") >= 5
+    assert "hunter2" not in stream.getvalue()
+    assert stream.getvalue().count("u:***@h") >= 5
+
+
+def test_a_person_on_a_terminal_reads_no_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = _Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    configure()
+    structlog.get_logger("x").info("hello", rows=3)
+    assert "hello" in terminal.getvalue()
+    assert "{" not in terminal.getvalue()
 
 
 def test_a_log_line_goes_to_what_stderr_is_now(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    configure(readable=False)
+    configure()
     display = io.StringIO()
     monkeypatch.setattr(sys, "stderr", display)
     structlog.get_logger("x").info("hello")
