@@ -180,9 +180,7 @@ def changes(before: View | None, after: View) -> list[str]:
             took = f" after {_took(stage, after.now)}" if stage.finished_at is not None else ""
             lines.append(f"{stage.name} {stage.state}{took}{_because(stage)}")
     tables = {table.name: table.state for table in old.tables} if old is not None else {}
-    for table in new.tables:
-        if table.state == "complete" != tables.get(table.name):
-            lines.append(_progress(table))
+    lines += [_progress(table) for table in new.tables if table.state == "complete" != tables.get(table.name)]
     if new.state != (old.state if old is not None else "running"):
         lines.append(f"{new.migration} {new.state}")
     return lines
@@ -270,38 +268,43 @@ class Notices:
         return tuple(self._lines)
 
 
+def _no_application() -> None:
+    return None
+
+
 class Looker:
     """Reads the status on a connection of its own; without an answer it shows what it saw last."""
 
     def __init__(
-        self, url: str, migration: str, notices: Notices, application: Callable[[], str | None]
+        self,
+        url: str,
+        migration: str,
+        *,
+        notices: Notices | None = None,
+        application: Callable[[], str | None] = _no_application,
     ) -> None:
+        self.last: Status | None = None
         self._url = url
         self._migration = migration
-        self._notices = notices
+        self._notices = notices or Notices()
         self._application = application
         self._connection: Connection | None = None
-        self._last: Status | None = None
 
     def __call__(self) -> View:
         """Look once."""
         try:
             if self._connection is None or self._connection.closed:
                 self._connection = connect(self._url, "status", statement_timeout_ms=2_000)
-            self._last = status.read(self._connection, self._migration)
+            self.last = status.read(self._connection, self._migration)
         except (NoMigrationError, UnreachableError, psycopg.Error):
             # Not begun, already forgotten, or the server is away: the conductor says so, the display goes on.
             pass
-        return View(self._last, datetime.now(UTC), self._application(), self._notices.last())
+        return View(self.last, datetime.now(UTC), self._application(), self._notices.last())
 
     def close(self) -> None:
         """Give the connection back."""
         if self._connection is not None:
             self._connection.close()
-
-
-def _no_application() -> None:
-    return None
 
 
 @contextmanager
@@ -313,7 +316,7 @@ def shown(
     `url` may be `env:NAME`; `application` gives a line about the application, or None.
     """
     notices = Notices()
-    look = Looker(url, migration, notices, application)
+    look = Looker(url, migration, notices=notices, application=application)
     ended = threading.Event()
     thread = threading.Thread(
         target=follow, args=(look, console, ended.wait), name="tenantry display", daemon=True

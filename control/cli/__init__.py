@@ -1,0 +1,101 @@
+"""The `tenantry` command line: a file per noun, and one place where an error becomes a line and a status."""
+
+import importlib
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+
+from sql.errors import TenantryError
+from worker.logs import configure, mask
+
+#: Where each command is, in the order of `--help`. Only the module of the command at hand is loaded: all of
+#: them together take most of a second.
+COMMANDS = {
+    "demo": "demo",
+    "init": "plan",
+    "check": "plan",
+    "plan": "plan",
+    "run": "migration",
+    "confirm": "migration",
+    "status": "status",
+    "pause": "migration",
+    "resume": "migration",
+    "verify": "verify",
+    "rollback": "migration",
+    "quarantine": "status",
+    "events": "status",
+    "worker": "services",
+    "exporter": "services",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command, `sys.argv`'s if none is given; returns the exit status of `sql.errors`.
+
+    Whatever goes wrong is one line on standard error. `TENANTRY_DEBUG=1` shows where something unexpected
+    came from.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    # A supervisor stops with SIGTERM, a terminal that closes with SIGHUP: both end as Ctrl-C does, in order.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
+    configure()
+    try:
+        status = _application(given)(args=given, prog_name="tenantry", standalone_mode=False)
+    except TenantryError as error:
+        return _failed(str(error), error.exit_status)
+    except typer.TyperException as error:
+        return _failed(f"{error.format_message()} (see `tenantry --help`)", error.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
+        status = 130
+    except BrokenPipeError:
+        # Whoever read our output has seen enough; the interpreter must not find out once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        if os.environ.get("TENANTRY_DEBUG") == "1":
+            raise
+        first = (str(error).strip() or "no message").splitlines()[0]
+        return _failed(f"{type(error).__name__}: {first} (TENANTRY_DEBUG=1 shows where)", 1)
+    if status == 130:
+        return _failed("interrupted; what is done so far is on record", 130)
+    return status if isinstance(status, int) else 0
+
+
+def _failed(message: str, status: int) -> int:
+    sys.stderr.write(f"tenantry: {mask(message)}\n")
+    return status
+
+
+def _application(given: Sequence[str]) -> typer.Typer:
+    application = typer.Typer(
+        help="Makes a live single-tenant database multi-tenant, online, with a way back from every step.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+    )
+    application.callback()(_options)
+    for name in [given[0]] if given and given[0] in COMMANDS else COMMANDS:
+        module = importlib.import_module(f"control.cli.{COMMANDS[name]}")
+        application.command(name)(getattr(module, name))
+    return application
+
+
+def _say_version(asked: bool) -> None:  # noqa: FBT001  # typer's signature of a callback
+    if asked:
+        sys.stdout.write(f"tenantry {version('tenantry')}\n")
+        raise typer.Exit
+
+
+def _options(
+    *,
+    _version: Annotated[
+        bool, typer.Option("--version", help="Say the version.", callback=_say_version, is_eager=True)
+    ] = False,
+) -> None:
+    pass

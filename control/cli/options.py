@@ -1,0 +1,59 @@
+"""Options that several commands share, and what they become."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from control.plan.model import Plan, nearest
+from control.status import STAGES
+from sql.errors import GivenWrongError
+from sql.postgres.connection import Connection, connect
+
+DEFAULT_FILE = Path("migration.toml")
+
+File = Annotated[Path, typer.Option("--file", "-f", help="The plan.", metavar="FILE")]
+AsJson = Annotated[bool, typer.Option("--json", help="Answer with JSON on standard output.")]
+Workers = Annotated[int, typer.Option(min=1, max=64, help="Worker processes.")]
+ToStage = Annotated[str | None, typer.Option("--to", help="End after this stage.", metavar="STAGE")]
+
+
+def connect_to(plan: Plan, purpose: str) -> Connection:
+    """Open a connection to the database of a plan, for `purpose` as the server shows it.
+
+    Raises:
+        GivenWrongError: the address can't be read, or names a variable that is not set.
+        UnreachableError: no answer, or the login refused.
+    """
+    return connect(plan.database.url.get_secret_value(), purpose)
+
+
+def a_stage(name: str) -> str:
+    """Check the name of a stage.
+
+    Raises:
+        GivenWrongError: there is no such stage.
+    """
+    if name not in STAGES:
+        raise GivenWrongError(
+            f"no stage {name!r}{nearest(name, STAGES) or '; they are ' + ', '.join(STAGES)}"
+        )
+    return name
+
+
+def console(*, as_json: bool = False) -> Console:
+    """Make the console for what is shown meanwhile: standard error where the answer is JSON."""
+    return Console(stderr=as_json, highlight=False)
+
+
+def say(line: str) -> None:
+    """Write a line of the answer to standard output."""
+    sys.stdout.write(f"{line}\n")
+
+
+def say_json(answer: Any) -> None:
+    """Write the answer, whatever JSON can hold, to standard output; times as ISO 8601."""
+    say(json.dumps(answer, indent=2, default=str, ensure_ascii=False))

@@ -1,0 +1,74 @@
+"""`init`, `check`, `plan`: the plan, before anything is touched."""
+
+from dataclasses import asdict
+from itertools import groupby
+from typing import Annotated
+
+import typer
+from psycopg import conninfo
+from rich.text import Text
+
+from control import conductor, dry_run
+from control.cli.options import DEFAULT_FILE, AsJson, File, connect_to, console, say, say_json
+from control.plan.proposal import propose
+from control.plan.reading import read_plan
+from sql.errors import GivenWrongError
+from sql.postgres.connection import connect, describe, resolve
+
+
+def init(
+    file: File = DEFAULT_FILE,
+    *,
+    database: Annotated[
+        str, typer.Option(help="Its address, without a password, or `env:NAME`.", metavar="URL")
+    ] = "env:DATABASE_URL",
+    force: Annotated[bool, typer.Option("--force", help="Write over a plan that is there.")] = False,
+) -> None:
+    """Write a plan from the database that it reads, for you to edit."""
+    describe(resolve(database))
+    if not database.startswith("env:") and conninfo.conninfo_to_dict(database).get("password"):
+        raise GivenWrongError(
+            "a password on the command line is there for every user of this machine to read; "
+            "export the address as DATABASE_URL, and leave --database out"
+        )
+    if file.exists() and not force:
+        raise GivenWrongError(f"{file} is there already; --force writes over it")
+    with connect(database, "init") as connection:
+        proposed = propose(connection, url=database)
+    try:
+        # x: somebody may have written one in the meantime.
+        with file.open("w" if force else "x", encoding="utf-8") as opened:
+            opened.write(proposed)
+    except OSError as error:
+        raise GivenWrongError(f"{file} can't be written: {error.strerror}") from None
+    say(f"wrote {file}; look it over, then `tenantry check`")
+
+
+def plan(
+    file: File = DEFAULT_FILE,
+    *,
+    sql: Annotated[bool, typer.Option("--sql", help="As a script for `psql -f`, on a copy.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show every statement of a run with its lock; nothing is changed."""
+    read = read_plan(file)
+    with connect_to(read, "plan") as connection:
+        ground = conductor.survey(read, connection, lambda _line: None)
+        stages = conductor.STAGES_IN_ORDER
+        if sql:
+            for line in dry_run.script(stages, ground):
+                say(line)
+            return
+        told = list(dry_run.statements(stages, ground))
+    if as_json:
+        say_json([asdict(one) for one in told])
+        return
+    shown = console()
+    for stage, ones in groupby(told, key=lambda one: one.stage):
+        shown.print(Text(stage, style="bold"))
+        for one in ones:
+            mark = Text("  ✓ " if one.done else "  · ", style="green" if one.done else "dim")
+            shown.print(
+                mark + Text(f"{one.what}  ") + Text(f"{one.lock}; {one.cost}", style="dim"), soft_wrap=True
+            )
+            shown.print(Text(f"      {one.statement}", style="cyan"), soft_wrap=True)

@@ -1,0 +1,77 @@
+"""`status`, `events`, `quarantine`: what the ledger knows."""
+
+import time
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+from control import status as statuses
+from control import watch as display
+from control.cli.options import DEFAULT_FILE, AsJson, File, connect_to, console, say_json
+from control.plan.reading import read_plan
+from sql.postgres.ledger import send
+from worker import ledger
+
+#: How many rows of the quarantine are shown.
+_MOST = 1_000
+
+
+def status(
+    file: File = DEFAULT_FILE,
+    *,
+    watch: Annotated[bool, typer.Option("--watch", help="Go on until the migration is complete.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show where a migration stands."""
+    plan = read_plan(file)
+    with connect_to(plan, "status") as connection:
+        first = statuses.read(connection, plan.name)
+    if as_json:
+        say_json(first.model_dump(mode="json"))
+        return
+    look = display.Looker(plan.database.url.get_secret_value(), plan.name)
+    try:
+        if not watch:
+            console().print(display.render(look()))
+            return
+        display.follow(look, console(), lambda seconds: _complete(look, seconds))
+    finally:
+        look.close()
+
+
+def _complete(look: display.Looker, seconds: float) -> bool:
+    time.sleep(seconds)
+    return look.last is not None and look.last.state == "complete"
+
+
+def events(file: File = DEFAULT_FILE, *, as_json: AsJson = False) -> None:
+    """Show who did what, and when."""
+    plan = read_plan(file)
+    with connect_to(plan, "events") as connection:
+        found = ledger.events(connection, ledger.read(connection, plan.name).id)
+    if as_json:
+        say_json(found)
+        return
+    shown = console()
+    for event in found:
+        when = Text(f"{event['at']:%Y-%m-%d %H:%M:%S}  ", style="dim")
+        who = Text(f"{event['actor']}  ", style="cyan")
+        shown.print(when + who + Text(f"{event['kind']}  {event['message']}"), soft_wrap=True)
+
+
+def quarantine(file: File = DEFAULT_FILE, *, as_json: AsJson = False) -> None:
+    """Show the rows that were set aside, with the reason; at most 1,000."""
+    plan = read_plan(file)
+    with connect_to(plan, "quarantine") as connection:
+        migration = ledger.read(connection, plan.name)
+        rows = send(connection, "quarantined", migration=migration.id, most=_MOST)
+    if as_json:
+        say_json(rows)
+        return
+    shown = console()
+    for row in rows:
+        key = ", ".join(row["key"])
+        shown.print(
+            Text(f"{row['table_name']} ({key}): {row['message']} [{row['sqlstate']}]"), soft_wrap=True
+        )

@@ -1,0 +1,190 @@
+"""What an operator sees of a migration."""
+
+import io
+from datetime import UTC, datetime, timedelta
+
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from control.status import STAGES, StageStatus, Status, TableStatus
+from control.watch import SAY_EVERY, View, changes, duration, eta, follow, progress, render, rows, share
+
+BEGAN = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
+
+#: Of states, as the ledger has them, by stage.
+HALFWAY = {"preflight": "done", "backup": "done", "columns": "done", "backfill": "running"}
+
+TABLE = TableStatus(
+    name="graph_entities",
+    state="running",
+    rows_total=200_000,
+    rows_done=50_000,
+    rows_per_second=12_345.6,
+    eta_seconds=75,
+)
+
+
+def _stage(name: str, state: str, detail: str | None = None) -> StageStatus:
+    return StageStatus(
+        name=name,
+        state=state,
+        started_at=None if state == "open" else BEGAN,
+        finished_at=BEGAN + timedelta(seconds=2) if state == "done" else None,
+        detail=detail,
+    )
+
+
+def _status(
+    states: dict[str, str], *tables: TableStatus, held: str | None = None, detail: str | None = None
+) -> Status:
+    return Status(
+        migration="m",
+        state="running",
+        started_at=BEGAN,
+        finished_at=None,
+        stages=[
+            _stage(name, states.get(name, "open"), detail if name in states else None) for name in STAGES
+        ],
+        tables=list(tables),
+        held=held,
+        quarantine=0,
+        oldest_pending_seconds=None,
+        last_progress_at=None,
+        replica_lag_seconds=None,
+        replica_lag_bytes=None,
+        workers_alive=2,
+    )
+
+
+def _view(status: Status | None, *, after: float = 10, notices: tuple[str, ...] = ()) -> View:
+    return View(status, BEGAN + timedelta(seconds=after), notices=notices)
+
+
+def _drawn(view: View) -> str:
+    out = io.StringIO()
+    Console(file=out, width=120).print(render(view))
+    return out.getvalue()
+
+
+def test_every_stage_is_drawn_in_order_with_the_time_it_took() -> None:
+    drawn = _drawn(_view(_status(HALFWAY)))
+    assert [line.split()[1] for line in drawn.splitlines()[1:]] == list(STAGES)
+    assert drawn.splitlines()[1].split() == ["✓", "preflight", "2.0", "s"]
+    assert drawn.splitlines()[4].split() == ["▶", "backfill", "10", "s"]
+
+
+def test_a_table_is_drawn_with_its_rows_its_speed_and_its_end() -> None:
+    line = next(
+        line for line in _drawn(_view(_status(HALFWAY, TABLE))).splitlines() if "graph_entities" in line
+    )
+    assert line.split()[2:] == ["50,000", "of", "200,000", "12,346", "rows/s", "ETA", "1:15"]
+
+
+def test_the_bar_of_a_table_is_as_long_as_its_share() -> None:
+    line = next(
+        line for line in _drawn(_view(_status(HALFWAY, TABLE))).splitlines() if "graph_entities" in line
+    )
+    assert line.count("━") == 7
+
+
+def test_the_reason_to_hold_is_drawn_as_it_is() -> None:
+    assert "held: replica lag [7 s] past 5 s" in _drawn(
+        _view(_status(HALFWAY, held="replica lag [7 s] past 5 s"))
+    )
+
+
+def test_a_name_with_markup_is_drawn_as_it_is() -> None:
+    assert "[red]x[/]" in _drawn(_view(_status(HALFWAY, TABLE.model_copy(update={"name": "[red]x[/]"}))))
+
+
+def test_before_the_ledger_knows_it_there_is_something_to_see() -> None:
+    assert _drawn(_view(None)).strip() == "starting …"
+
+
+@given(total=st.integers(0, 10**9) | st.none(), done=st.integers(0, 10**9))
+def test_progress_is_never_past_the_whole(total: int | None, done: int) -> None:
+    table = TableStatus(name="t", state="running", rows_total=total, rows_done=done)
+    assert 0 <= share(table) <= 1
+
+
+def test_a_complete_table_is_whole_whatever_the_estimate_was() -> None:
+    table = TableStatus(name="t", state="complete", rows_total=300, rows_done=100, seconds=3, eta_seconds=9)
+    assert (share(table), rows(table), eta(table)) == (1.0, "100 rows", "3.0 s")
+
+
+def test_a_table_whose_default_answers_for_its_rows_has_nothing_to_fill() -> None:
+    assert rows(TableStatus(name="t", state="complete", rows_total=300)) == "nothing to fill"
+
+
+def test_durations_read_as_people_write_them() -> None:
+    assert [duration(s) for s in (0.04, 9.94, 59.4, 59.9, 61, 3599.6, 3661)] == [
+        *("0.0 s", "9.9 s", "59 s", "1:00", "1:01", "1:00:00", "1:01:01")
+    ]
+
+
+def test_nothing_is_said_when_nothing_changed() -> None:
+    view = _view(_status(HALFWAY, TABLE, held="lag"), notices=("waiting for a lock",))
+    assert changes(view, view) == []
+    assert progress(view, view) == []
+
+
+def test_each_stage_that_began_or_ended_is_said_once() -> None:
+    before = _view(_status({"preflight": "done", "backup": "running"}))
+    after = _view(_status({"preflight": "done", "backup": "done", "columns": "waiting"}, detail="because"))
+    assert changes(before, after) == ["backup done after 2.0 s: because", "columns waiting: because"]
+
+
+def test_what_may_change_at_every_look_is_progress_and_no_change() -> None:
+    before = _view(_status(HALFWAY, TABLE))
+    more = TABLE.model_copy(update={"rows_done": 100_000})
+    after = _view(_status(HALFWAY, more, held="lag 7 s", detail="batch 7"))
+    assert changes(before, after) == []
+    assert progress(before, after) == [
+        "backfill running: batch 7",
+        "graph_entities: 100,000 of 200,000, 50%, 12,346 rows/s, ETA 1:15",
+        "held: lag 7 s",
+    ]
+
+
+def test_a_table_that_is_complete_is_said_once() -> None:
+    complete = TABLE.model_copy(update={"state": "complete", "rows_done": 200_000, "seconds": 20})
+    view = _view(_status(HALFWAY, complete))
+    assert changes(_view(_status(HALFWAY, TABLE)), view) == [
+        "graph_entities: 200,000 rows, 100%, 12,346 rows/s, 20 s"
+    ]
+    assert changes(view, view) == []
+
+
+def _followed(views: list[View]) -> list[str]:
+    """What is said of these views where there is no terminal, without the time of day."""
+    out = io.StringIO()
+    left = iter(views)
+    ends = iter([False] * (len(views) - 1) + [True])
+    follow(lambda: next(left), Console(file=out, width=40), lambda _seconds: next(ends))
+    return [line[10:] for line in out.getvalue().splitlines()]
+
+
+def test_without_a_terminal_progress_is_said_every_few_seconds_and_changes_at_once() -> None:
+    def at(seconds: float, done: int, states: dict[str, str]) -> View:
+        return _view(
+            _status(states, TABLE.model_copy(update={"rows_done": done, "eta_seconds": None})), after=seconds
+        )
+
+    ended = HALFWAY | {"backfill": "done"}
+    said = _followed(
+        [at(0, 0, HALFWAY), at(1, 1, HALFWAY), at(2, 2, HALFWAY), at(SAY_EVERY, 3, HALFWAY), at(6, 4, ended)]
+    )
+    assert said[4:] == [
+        "graph_entities: 3 of 200,000, 0%, 12,346 rows/s",
+        "backfill done after 2.0 s",
+        "graph_entities: 4 of 200,000, 0%, 12,346 rows/s",
+    ]
+
+
+def test_what_is_seen_at_the_end_is_shown() -> None:
+    assert _followed([_view(None), _view(_status({"preflight": "done"}))]) == ["preflight done after 2.0 s"]
+
+
+def test_a_long_line_without_a_terminal_stays_one_line() -> None:
+    assert _followed([_view(None, notices=("x" * 300,))]) == ["x" * 300]
