@@ -67,7 +67,7 @@ class Holdings:
 
     def may_delete(self, entity: Owned) -> bool:
         """Whether enough of the sample would be left."""
-        return not self._is_of_sample(entity) or len(self._deleted) < _DELETED_AT_MOST * self._count
+        return not self._is_of_sample(entity) or len(self._deleted) + 1 <= _DELETED_AT_MOST * self._count
 
     def has(self, entity: Owned) -> bool:
         """Whether it is of the sample, or was added."""

@@ -57,6 +57,7 @@ class Report(_Message):
     by_kind: dict[str, int]
     per_second: float
     errors: int
+    by_sqlstate: dict[str, int]
     last_error: Failure | None
     two_key_retries: int
     worst_ms: float

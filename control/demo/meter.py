@@ -21,7 +21,7 @@ class Meter:
         self._under_way: dict[int, float] = {}
         self._recent: deque[tuple[float, float]] = deque()
         self._worst = 0.0
-        self._errors = 0
+        self._errors: Counter[str] = Counter()
         self._last_error: Failure | None = None
         self._two_key_retries = 0
         self._reported = self._begun
@@ -45,7 +45,7 @@ class Meter:
     def failed(self, failure: Failure) -> None:
         """An operation ended with an error."""
         with self._lock:
-            self._errors += 1
+            self._errors[failure.sqlstate] += 1
             self._last_error = failure
 
     def retried(self) -> None:
@@ -74,7 +74,8 @@ class Meter:
                 per_second=round(
                     (operations - self._reported_operations) / max(now - self._reported, 1e-3), 1
                 ),
-                errors=self._errors,
+                errors=self._errors.total(),
+                by_sqlstate=dict(self._errors),
                 last_error=self._last_error,
                 two_key_retries=self._two_key_retries,
                 worst_ms=_milliseconds(self._worst),

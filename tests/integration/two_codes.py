@@ -1,0 +1,47 @@
+"""A schema on which the application's old and new code both run, as between `columns` and `keys`."""
+
+import psycopg
+
+
+def add_tenants(connection: psycopg.Connection) -> None:
+    """Add the tenant to every row, a trigger that gives it to the old code's, and the second unique key."""
+    connection.execute(
+        """
+        ALTER TABLE graph_entities ADD COLUMN tenant_id text;
+        ALTER TABLE graph_relations ADD COLUMN tenant_id text;
+        UPDATE graph_entities SET tenant_id = properties->>'org_id';
+        UPDATE graph_relations SET tenant_id = e.tenant_id FROM graph_entities AS e WHERE e.id = source_id;
+        ALTER TABLE graph_entities ALTER COLUMN tenant_id SET NOT NULL;
+        ALTER TABLE graph_relations ALTER COLUMN tenant_id SET NOT NULL;
+        CREATE UNIQUE INDEX ON graph_entities (id, tenant_id);
+        CREATE UNIQUE INDEX ON graph_relations (id, tenant_id);
+        """
+    )
+    add_guard(connection)
+
+
+def add_guard(connection: psycopg.Connection) -> None:
+    """Give rows without a tenant theirs; without it, an insert of the old code fails."""
+    connection.execute(
+        """
+        CREATE FUNCTION guard_entity() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
+        BEGIN
+          NEW.tenant_id = NEW.properties->>'org_id';
+          RETURN NEW;
+        END $$;
+        CREATE FUNCTION guard_relation() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
+        BEGIN
+          NEW.tenant_id = (SELECT tenant_id FROM graph_entities WHERE id = NEW.source_id);
+          RETURN NEW;
+        END $$;
+        CREATE TRIGGER guard BEFORE INSERT ON graph_entities
+          FOR EACH ROW WHEN (NEW.tenant_id IS NULL) EXECUTE FUNCTION guard_entity();
+        CREATE TRIGGER guard BEFORE INSERT ON graph_relations
+          FOR EACH ROW WHEN (NEW.tenant_id IS NULL) EXECUTE FUNCTION guard_relation();
+        """
+    )
+
+
+def drop_guard(connection: psycopg.Connection) -> None:
+    """Take the guard away: from now on only code that writes the tenant can insert."""
+    connection.execute("DROP FUNCTION guard_entity, guard_relation CASCADE")
