@@ -333,5 +333,7 @@ class Client:
                     self._keep(entry)
                     self._holdings.remove(entity)
             case SharedEntry() as entry, _:
-                self._keep(entry.model_copy(update={"sure": False}))
+                # Another's upsert may have come after ours, or instead of it: the row's value doesn't tell.
+                if self._answer("read_entity", entry.org, id=entry.id):
+                    self._keep(entry.model_copy(update={"sure": False}))
         self._open = None
