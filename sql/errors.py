@@ -83,7 +83,8 @@ class JobStoppedError(TenantryError):
         self.table = table
         self.reason = reason
         super().__init__(
-            f"backfill of {table} stopped itself: {reason}; mend the cause, then `tenantry retry` and `tenantry run`"
+            f"backfill of {table} stopped itself: {reason}; mend the cause, "
+            "then `tenantry retry` and `tenantry run`"
         )
 
 

@@ -15,7 +15,6 @@ import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import LiteralString, cast
 
 from psycopg import sql
 
@@ -41,8 +40,8 @@ class Statement:
         where it stands.
         """
         # The text comes from a file of this package, never from outside: what LiteralString asks for.
-        body = sql.SQL(cast("LiteralString", self.text)).format(**identifiers)
-        tag = sql.SQL(cast("LiteralString", f"/* tenantry {self.file}.{self.name} */ "))
+        body = sql.SQL(self.text).format(**identifiers)
+        tag = sql.SQL(f"/* tenantry {self.file}.{self.name} */ ")
         return sql.Composed([tag, body])
 
 

@@ -6,7 +6,6 @@ condition under which the value is known.
 """
 
 from dataclasses import dataclass
-from typing import LiteralString, cast
 
 from psycopg import sql
 from pydantic import BaseModel, ConfigDict, Field
@@ -116,7 +115,7 @@ def source_sql(source: TenantSource, *, tenant_column: str, sentinel: str | None
             return SourceSQL(sql.Literal(constant), None, sql.SQL("true"))
         case Expression(expression=expression, otherwise=otherwise):
             # The operator's own SQL, checked by the server before use (EXPLAIN in preflight).
-            value: sql.Composable = sql.SQL("({})::text").format(sql.SQL(cast("LiteralString", expression)))
+            value: sql.Composable = sql.SQL("({})::text").format(sql.SQL(expression))
             return _or_otherwise(value, otherwise)
         case Lookup(lookup=table, on=on, column=column, otherwise=otherwise):
             return _related(table, on, column, otherwise, None)

@@ -1,0 +1,1 @@
+"""The middle floor: one batch, done well."""

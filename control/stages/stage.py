@@ -9,13 +9,14 @@ the same steps that a run takes.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from psycopg import sql
 
 from control.plan.model import Plan
 from sql.postgres.catalog import Catalog
 from sql.postgres.connection import Connection
+from worker.broker import Doorbell
 
 
 class How(Enum):
@@ -56,8 +57,9 @@ class Step:
     how: How = How.BRIEF
     tables: tuple[sql.Identifier, ...] = ()
     repair: Repair | None = None
-    gate: "Callable[[Ground], None] | None" = None
-    """Called before the step is taken: it waits, or raises `GateClosedError`: a gate within a stage."""
+    gate: "Callable[[Ground], bool] | None" = None
+    """Asked before the step is taken, a gate within a stage: it may wait, and raise `GateClosedError`. False
+    leaves the step out, the gate having said why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,12 +98,18 @@ class Ground:
     memory: Memory
     facts: dict[str, object] = field(default_factory=dict)
     notify: Callable[[str], None] = _say_nothing
+    migration: int = 0
+    """Its id in the ledger; 0 before there is one (a dry run)."""
+    doorbell: Doorbell | None = None
+    """The queue, for the one stage that has work for it; a dry run and the way back have none."""
 
 
 class Stage(Protocol):
     """One stage; a module of `control.stages` holds one."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """What the command line and the ledger call it."""
 
     def gate(self, ground: Ground) -> Closed | None:
         """Why the stage may not begin now, from the database as it is."""
@@ -111,3 +119,19 @@ class Stage(Protocol):
 
     def undo(self, plan: Plan, original: Catalog) -> Iterator[Step]:
         """The way back, in order."""
+
+
+@runtime_checkable
+class Works(Protocol):
+    """A stage with work beside its statements: batches, a dump, checks, a confirmation to wait for."""
+
+    def work(self, ground: Ground) -> None:
+        """Do it, after the steps; `GateClosedError` where it must wait."""
+
+
+@runtime_checkable
+class Unworks(Protocol):
+    """A stage whose work leaves something behind that its undo steps don't take away."""
+
+    def unwork(self, ground: Ground) -> None:
+        """Take it away, before the undo steps."""

@@ -41,7 +41,9 @@ def resolve(url: str) -> str:
     try:
         return os.environ[name]
     except KeyError:
-        raise GivenWrongError(f"the plan takes its address from ${name}, which is not set; export it") from None
+        raise GivenWrongError(
+            f"the plan takes its address from ${name}, which is not set; export it"
+        ) from None
 
 
 def describe(url: str) -> str:
@@ -54,7 +56,9 @@ def describe(url: str) -> str:
         parts: dict[str, Any] = conninfo.conninfo_to_dict(url)
     except psycopg.ProgrammingError:
         # The parser's own message may quote the address, and with it the password.
-        raise GivenWrongError("the database address can't be read; write postgresql://user@host:port/name") from None
+        raise GivenWrongError(
+            "the database address can't be read; write postgresql://user@host:port/name"
+        ) from None
     host = parts.get("host") or "local socket"
     port = f":{parts['port']}" if parts.get("port") else ""
     return f"PostgreSQL {parts.get('dbname') or '(default database)'} at {host}{port}"
@@ -64,7 +68,10 @@ def session_options(
     *, statement_timeout_ms: int = 0, lock_timeout_ms: int = 0, synchronous_commit: str | None = None
 ) -> str:
     """The `options` of a connection string: set before the first statement, and again after a reconnect."""
-    settings = _SESSION | {"statement_timeout": str(statement_timeout_ms), "lock_timeout": str(lock_timeout_ms)}
+    settings = _SESSION | {
+        "statement_timeout": str(statement_timeout_ms),
+        "lock_timeout": str(lock_timeout_ms),
+    }
     if synchronous_commit is not None:
         settings["synchronous_commit"] = synchronous_commit
     return " ".join(f"-c {name}={value.replace(' ', chr(92) + ' ')}" for name, value in settings.items())

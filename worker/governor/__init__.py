@@ -1,0 +1,1 @@
+"""The governor: may a batch go now, how fast, and why not."""

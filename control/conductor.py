@@ -1,0 +1,312 @@
+"""Takes a migration through its stages in order, each behind its gate; and back again."""
+
+import getpass
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import structlog
+
+from control import locks
+from control.plan.model import Limits as PlanLimits
+from control.plan.model import Plan, seconds
+from control.stages import application, backfill, backup, columns, indexes, keys, preflight, rls, verify
+from control.stages.stage import Ground, Stage, Step, Unworks, Works
+from control.status import STAGES
+from sql.errors import AnotherRunError, CatalogError, GateClosedError, GivenWrongError, TenantryError
+from sql.postgres import catalog
+from sql.postgres.catalog import Catalog
+from sql.postgres.connection import Connection, connect
+from sql.postgres.session import take_migration
+from worker import ledger
+from worker.broker import Doorbell
+from worker.ledger import Limits, Migration, Settings
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+Notify = Callable[[str], None]
+
+#: What an operator can vouch for.
+CONFIRMABLE = ("backup", "application", "rls")
+
+_STAGES: dict[str, Stage] = {
+    stage.name: stage
+    for stage in (
+        preflight.STAGE,
+        backup.STAGE,
+        columns.STAGE,
+        backfill.STAGE,
+        indexes.STAGE,
+        application.STAGE,
+        keys.STAGE,
+        rls.STAGE,
+        verify.STAGE,
+    )
+}
+
+
+def actor() -> str:
+    """Who is at the keyboard, for the audit."""
+    return f"{getpass.getuser()}@{socket.gethostname()}"
+
+
+def settings_of(plan: Plan, *, throttle: bool) -> Settings:
+    """What the workers need of a plan."""
+    limits: PlanLimits = plan.governor
+    return Settings(
+        target=plan.backfill.target_seconds,
+        synchronous_commit=plan.backfill.synchronous_commit,
+        throttle=throttle,
+        limits=Limits(
+            max_lag=seconds(limits.max_lag),
+            stop_lag=seconds(limits.stop_lag),
+            max_lag_bytes=limits.max_lag_bytes,
+            stop_lag_bytes=limits.stop_lag_bytes,
+            max_waiting=limits.max_waiting,
+            stop_waiting=limits.stop_waiting,
+            max_snapshot=seconds(limits.max_snapshot),
+            stop_snapshot=seconds(limits.stop_snapshot),
+            rows_per_second=limits.rows_per_second,
+        ),
+    )
+
+
+def look(connection: Connection, plan: Plan) -> Catalog:
+    """The catalog of the plan's tables as it is.
+
+    Raises:
+        GivenWrongError: a table of the plan is not there.
+    """
+    found = catalog.read(connection, [table.name for table in plan.tables])
+    for table in plan.tables:
+        if table.name not in found.tables:
+            raise GivenWrongError(
+                f"table {table.name} of the plan is not in this database; check its name and schema"
+            )
+    return found
+
+
+def survey(plan: Plan, connection: Connection, notify: Notify) -> Ground:
+    """The ground of a dry run or a check: nothing is written, not even a ledger.
+
+    A migration under way lends its original catalog and its memory.
+    """
+    known = ledger.find(connection, plan.name)
+    if known is not None:
+        return _ground(plan, connection, known, notify, None)
+    return Ground(plan, look(connection, plan), connection, _NoMemory(), notify=notify)
+
+
+@dataclass(frozen=True, slots=True)
+class _NoMemory:
+    """The memory of a migration that has not begun."""
+
+    def remember(self, key: str, value: dict[str, object]) -> None:
+        """Keep nothing."""
+
+    def recall(self, key: str) -> None:  # noqa: ARG002  # there is nothing under any key
+        """Nothing is kept."""
+        return
+
+
+def _ground(
+    plan: Plan, connection: Connection, migration: Migration, notify: Notify, doorbell: Doorbell | None
+) -> Ground:
+    confirmed = {
+        name for name, stage in ledger.stages(connection, migration.id).items() if stage.confirmed_by
+    }
+    return Ground(
+        plan=plan,
+        original=Catalog.model_validate(migration.original),
+        connection=connection,
+        memory=ledger.Memory(connection, migration.id),
+        facts={"confirmed": confirmed},
+        notify=notify,
+        migration=migration.id,
+        doorbell=doorbell,
+    )
+
+
+@contextmanager
+def controller(plan: Plan) -> Iterator[Connection]:
+    """A connection that has the migration for as long as the context lasts.
+
+    Raises:
+        AnotherRunError: another controller has it.
+    """
+    with connect(plan.database.url.get_secret_value(), "controller") as connection:
+        holder = take_migration(connection, plan.name)
+        if holder is not None:
+            raise AnotherRunError(plan.name, holder)
+        yield connection
+
+
+def run(
+    plan: Plan,
+    connection: Connection,
+    doorbell: Doorbell,
+    *,
+    to: str | None = None,
+    throttle: bool = True,
+    notify: Notify,
+) -> None:
+    """Go through every open stage, as far as `to` or the first closed gate. `connection` is a `controller`'s.
+
+    Raises:
+        GateClosedError: a stage must wait; what is done so far is on record.
+        TenantryError: a stage failed.
+    """
+    migration = _begin(plan, connection, throttle=throttle, notify=notify)
+    ledger.record(connection, migration.id, actor(), "run", f"to {to or 'the end'}")
+    for name in STAGES[: STAGES.index(to) + 1 if to else None]:
+        stage = _STAGES[name]
+        record = ledger.stages(connection, migration.id).get(name)
+        if record is not None and record.state == "done":
+            continue
+        with structlog.contextvars.bound_contextvars(migration=plan.name, stage=name):
+            _go_through(stage, _ground(plan, connection, migration, notify, doorbell))
+    if to is None or to == STAGES[-1]:
+        ledger.set_state(connection, migration.id, "complete")
+
+
+def _begin(plan: Plan, connection: Connection, *, throttle: bool, notify: Notify) -> Migration:
+    """Record the migration, or take it up again; preflight comes before the first thing is written."""
+    settings = settings_of(plan, throttle=throttle)
+    names = [table.name for table in plan.tables]
+    known = ledger.find(connection, plan.name)
+    if known is None:
+        ground = survey(plan, connection, notify)
+        preflight.STAGE.work(ground)
+        ledger.create(connection)
+        original = ground.original.model_dump(mode="json")
+        return ledger.begin(connection, name=plan.name, tables=names, original=original, settings=settings)
+    if set(known.tables) != set(names):
+        raise GivenWrongError(
+            f"migration {plan.name!r} was begun with the tables {', '.join(known.tables)}; "
+            "finish it or roll it back, or give the plan another name"
+        )
+    if known.state == "paused":
+        raise GateClosedError("run", ["the migration is paused"], "`tenantry resume` lets it go on")
+    return ledger.begin(connection, name=plan.name, tables=names, original=known.original, settings=settings)
+
+
+def _go_through(stage: Stage, ground: Ground) -> None:
+    connection, migration = ground.connection, ground.migration
+    try:
+        _at_the_gate(stage, ground)
+        ledger.set_stage(connection, migration, stage.name, "running")
+        log.info("stage begun")
+        for step in stage.steps(ground.plan, ground.original):
+            _take(step, ground)
+        if isinstance(stage, Works):
+            stage.work(ground)
+    except GateClosedError as closed_gate:
+        ledger.set_stage(connection, migration, stage.name, "waiting", str(closed_gate))
+        raise
+    except TenantryError as error:
+        ledger.set_stage(connection, migration, stage.name, "failed", str(error))
+        ledger.record(connection, migration, actor(), "failed", f"{stage.name}: {error}")
+        raise
+    ledger.set_stage(connection, migration, stage.name, "done")
+    ledger.record(connection, migration, actor(), "stage", f"{stage.name} done")
+    log.info("stage done")
+
+
+def _at_the_gate(stage: Stage, ground: Ground) -> None:
+    closed = stage.gate(ground)
+    if closed is not None:
+        raise GateClosedError(stage.name, list(closed.facts), closed.opens)
+
+
+def _take(step: Step, ground: Ground) -> None:
+    """Take a step unless the catalog says that it is done, and see afterwards that it says so.
+
+    Raises:
+        CatalogError: the statement went through, and the catalog doesn't show it (lessons: pgroll#1014).
+    """
+    if step.done(look(ground.connection, ground.plan)):
+        return
+    if step.gate is not None and not step.gate(ground):
+        return
+    if step.repair is not None and not step.repair.done(look(ground.connection, ground.plan)):
+        locks.take(ground.connection, step.repair, notify=ground.notify)
+    ground.notify(step.what)
+    locks.take(ground.connection, step, notify=ground.notify)
+    ledger.record(ground.connection, ground.migration, actor(), "statement", step.what)
+    if not step.done(look(ground.connection, ground.plan)):
+        raise CatalogError(
+            f"{step.what}: done, and yet the catalog doesn't show it; look at the server's log"
+        )
+
+
+def rollback(plan: Plan, connection: Connection, *, to: str | None = None, notify: Notify) -> None:
+    """Walk back to just after stage `to`, or to the very beginning. `connection` is a `controller`'s.
+
+    Raises:
+        NoMigrationError: there is nothing to walk back.
+        GateClosedError: a stage can't be undone any more, and says why.
+    """
+    migration = ledger.read(connection, plan.name)
+    ledger.set_state(connection, migration.id, "rolling back")
+    ledger.record(connection, migration.id, actor(), "rollback", f"to {to or 'the beginning'}")
+    keep = STAGES.index(to) + 1 if to else 0
+    for name in reversed(STAGES[keep:]):
+        stage = _STAGES[name]
+        ground = _ground(plan, connection, migration, notify, None)
+        with structlog.contextvars.bound_contextvars(migration=plan.name, stage=name):
+            if isinstance(stage, Unworks):
+                stage.unwork(ground)
+            for step in stage.undo(plan, ground.original):
+                _take(step, ground)
+            ledger.withdraw_confirmation(connection, migration.id, name)
+            ledger.set_stage(connection, migration.id, name, "open")
+            log.info("stage undone")
+    if to is None:
+        ledger.forget(connection, migration.id)
+    else:
+        ledger.set_state(connection, migration.id, "running")
+
+
+def confirm(plan: Plan, connection: Connection, stage: str) -> None:
+    """Record that the operator vouches for a stage.
+
+    Raises:
+        GivenWrongError: not a stage that waits for an operator's word.
+        NoMigrationError: there is no such migration.
+    """
+    if stage not in CONFIRMABLE:
+        raise GivenWrongError(f"{stage} is not confirmed by hand; {', '.join(CONFIRMABLE)} are")
+    migration = ledger.read(connection, plan.name)
+    ledger.confirm(connection, migration.id, stage, actor())
+    ledger.record(connection, migration.id, actor(), "confirm", stage)
+
+
+def pause(plan: Plan, connection: Connection) -> None:
+    """Let no further batch begin, from the next one on.
+
+    Raises:
+        NoMigrationError: there is no such migration.
+        GateClosedError: it is over, or on its way back.
+    """
+    _switch(plan, connection, "running", "paused")
+
+
+def resume(plan: Plan, connection: Connection) -> None:
+    """Let batches go again.
+
+    Raises:
+        NoMigrationError: there is no such migration.
+        GateClosedError: it is over, or on its way back.
+    """
+    _switch(plan, connection, "paused", "running")
+
+
+def _switch(plan: Plan, connection: Connection, expected: str, state: ledger.MigrationState) -> None:
+    migration = ledger.read(connection, plan.name)
+    if migration.state not in {expected, state}:
+        raise GateClosedError(
+            state, [f"the migration is {migration.state}"], "There is nothing to pause or resume."
+        )
+    ledger.set_state(connection, migration.id, state)
+    ledger.record(connection, migration.id, actor(), "pause" if state == "paused" else "resume", "")

@@ -1,0 +1,166 @@
+"""Starts worker processes, starts them again with back-off, stops them, and serves what they count.
+
+Each worker is dramatiq's own command line with one process of one thread: one dead process ends dramatiq's
+whole pool, so each has a pool of its own.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+import structlog
+from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client.multiprocess import MultiProcessCollector
+
+import worker
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+#: A worker that dies again and again is started again after 0.5, 1, 2 … 30 s.
+_BACK_OFF = (0.5, 30.0)
+#: A worker that lived this long begins its back-off anew.
+_SETTLED = 30.0
+#: dramatiq looks at its signal once a second, and a worker drops out after the batch at hand.
+_STOP_WITHIN = 15.0
+
+
+@dataclass(slots=True)
+class _Member:
+    process: subprocess.Popen[bytes]
+    started: float
+    back_off: float = _BACK_OFF[0]
+    due: float | None = None
+
+
+@dataclass(slots=True)
+class WorkerPool:
+    """Workers of one database and one queue."""
+
+    environment: dict[str, str]
+    log_to: IO[bytes] | None
+    _members: list[_Member] = field(default_factory=list)
+    _stopping: threading.Event = field(default_factory=threading.Event)
+
+    def start(self, count: int) -> None:
+        """Start so many workers, and a thread that watches over them."""
+        self._members = [_Member(self._spawn(), time.monotonic()) for _ in range(count)]
+        threading.Thread(target=self._watch, name="worker-pool", daemon=True).start()
+
+    def pids(self) -> list[int]:
+        """The process ids of dramatiq's parents, one per worker."""
+        return [member.process.pid for member in self._members]
+
+    def wait(self) -> None:
+        """Wait until the pool is told to stop."""
+        self._stopping.wait()
+
+    def stop(self) -> None:
+        """Tell all to stop, wait for the batches at hand, and kill what does not stop."""
+        self._stopping.set()
+        for member in self._members:
+            _signal(member.process, signal.SIGTERM)
+        deadline = time.monotonic() + _STOP_WITHIN
+        for member in self._members:
+            try:
+                member.process.wait(max(0.1, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                log.warning("a worker did not stop in time and is killed", pid=member.process.pid)
+            _signal(member.process, signal.SIGKILL)
+            member.process.wait()
+
+    def _spawn(self) -> subprocess.Popen[bytes]:
+        ours = Path(worker.__file__).parent.parent
+        return subprocess.Popen(  # noqa: S603  # a list, no shell, our own interpreter
+            # -P and --path: a folder named `worker` where the operator stands must not be taken for ours.
+            [
+                *(sys.executable, "-P", "-m", "dramatiq", "--path", str(ours)),
+                *("--processes", "1", "--threads", "1", "--skip-logging"),
+                # Its own way out waits for the queue server, ten minutes if need be.
+                *("--worker-shutdown-timeout", "5000", "--", "worker.actors"),
+            ],
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=self.log_to,
+            stderr=self.log_to,
+            # Ctrl-C in the terminal is for the controller, which stops its workers in order.
+            start_new_session=True,
+        )
+
+    def _watch(self) -> None:
+        while not self._stopping.wait(0.2):
+            for member in self._members:
+                self._revive(member)
+
+    def _revive(self, member: _Member) -> None:
+        status = member.process.poll()
+        now = time.monotonic()
+        if status is None:
+            if now - member.started > _SETTLED:
+                member.back_off = _BACK_OFF[0]
+            return
+        if member.due is None:
+            member.due = now + member.back_off
+            log.warning("a worker died and is started again", status=status, after_seconds=member.back_off)
+            # What is left of its group, should dramatiq's parent have died before its child.
+            _signal(member.process, signal.SIGKILL)
+        elif now >= member.due and not self._stopping.is_set():
+            member.process = self._spawn()
+            member.started, member.due = now, None
+            member.back_off = min(_BACK_OFF[1], member.back_off * 2)
+
+
+def _signal(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    try:
+        os.killpg(process.pid, number)
+    except (ProcessLookupError, PermissionError):
+        return  # the group is gone; macOS says EPERM where only its zombie is left
+
+
+@contextmanager
+def workers(
+    count: int,
+    *,
+    database_url: str,
+    redis_url: str,
+    namespace: str = "tenantry",
+    log_to: IO[bytes] | None = None,
+    metrics_port: int | None = None,
+) -> Iterator[WorkerPool]:
+    """Run `count` workers for as long as the context lasts.
+
+    Addresses go by the environment, where other users of the host can't read them. The folder in which the
+    workers count is ours, and is wiped at the start by being new.
+    """
+    with tempfile.TemporaryDirectory(prefix="tenantry-metrics-", ignore_cleanup_errors=True) as counts:
+        environment = os.environ | {
+            "TENANTRY_DATABASE_URL": database_url,
+            "TENANTRY_REDIS_URL": redis_url,
+            "TENANTRY_NAMESPACE": namespace,
+            "TENANTRY_SUPERVISOR_PID": str(os.getpid()),
+            "PROMETHEUS_MULTIPROC_DIR": counts,
+            "dramatiq_queue_prefetch": "1",
+            "dramatiq_delay_queue_prefetch": "1",
+        }
+        pool = WorkerPool(environment, log_to)
+        server = None
+        if metrics_port is not None:
+            registry = CollectorRegistry()
+            MultiProcessCollector(registry, path=counts)  # type: ignore[no-untyped-call]  # untyped there
+            server, _thread = start_http_server(metrics_port, registry=registry)
+        pool.start(count)
+        try:
+            yield pool
+        finally:
+            pool.stop()
+            if server is not None:
+                server.shutdown()
+                server.server_close()

@@ -1,0 +1,75 @@
+-- name: session
+-- locks: nothing.
+-- 0.8 of the server's deadlock_timeout: with lock_timeout alone a batch that had run 0.9 s still let the
+-- application be the deadlock's victim (design, section 2).
+SELECT set_config('statement_timeout',
+    ceil(0.8 * extract(epoch FROM current_setting('deadlock_timeout')::interval) * 1000)::bigint::text, false);
+
+-- name: commit_as
+-- locks: nothing.
+SELECT set_config('synchronous_commit', %(synchronous_commit)s, false);
+
+-- name: fill
+-- locks: ROW EXCLUSIVE on {table} and the ledger, ACCESS SHARE on what the tenant is read from; row locks for about
+-- 100 ms. lock_timeout 100 ms and statement_timeout of 0.8 deadlock_timeout: the application never pays.
+-- The ledger row's lock is the lease: a second worker skips it, and a batch that is done is not pending.
+WITH claimed AS MATERIALIZED (
+    SELECT b.id FROM tenantry.batches AS b
+    WHERE b.id = %(batch)s AND b.state = 'pending' AND EXISTS (
+        SELECT FROM tenantry.jobs AS j JOIN tenantry.migrations AS m ON m.id = j.migration_id
+        WHERE j.id = b.job_id AND j.state = 'running' AND m.state = 'running')
+    FOR UPDATE SKIP LOCKED
+), filled AS (
+    UPDATE {table} AS t SET {tenant} = {value} {source}
+    WHERE EXISTS (SELECT FROM claimed) AND {range} AND {unfilled} AND {resolved}
+    RETURNING 1
+), counted AS (
+    SELECT count(*) AS rows FROM filled
+)
+UPDATE tenantry.batches AS b
+SET state = 'done', rows = counted.rows, finished_at = clock_timestamp(),
+    duration_ms = extract(epoch FROM clock_timestamp() - statement_timestamp()) * 1000
+FROM claimed, counted WHERE b.id = claimed.id
+RETURNING b.rows, b.duration_ms, NULL::bigint AS rest;
+
+-- name: fill_unlocked
+-- locks: ROW EXCLUSIVE on {table} and the ledger, ROW SHARE on {table}; it waits for no row: locked ones are skipped.
+-- What was left becomes a new batch over the same range, in the same statement.
+WITH claimed AS MATERIALIZED (
+    SELECT b.id, b.job_id, b.lower, b.upper, b.stripe FROM tenantry.batches AS b
+    WHERE b.id = %(batch)s AND b.state = 'pending' AND EXISTS (
+        SELECT FROM tenantry.jobs AS j JOIN tenantry.migrations AS m ON m.id = j.migration_id
+        WHERE j.id = b.job_id AND j.state = 'running' AND m.state = 'running')
+    FOR UPDATE SKIP LOCKED
+), free AS MATERIALIZED (
+    SELECT t.ctid AS at FROM {table} AS t
+    WHERE EXISTS (SELECT FROM claimed) AND {range} AND {unfilled}
+    {row_lock} SKIP LOCKED
+), filled AS (
+    UPDATE {table} AS t SET {tenant} = {value} FROM free {and_source}
+    WHERE t.ctid = free.at AND {unfilled} AND {resolved}
+    RETURNING 1
+), counted AS (
+    SELECT (SELECT count(*) FROM filled) AS rows,
+           (SELECT count(*) FROM {table} AS t {cross_source}
+            WHERE EXISTS (SELECT FROM claimed) AND {range} AND {unfilled} AND {resolved}) AS needed
+), rest AS (
+    INSERT INTO tenantry.batches (job_id, origin, lower, upper, stripe, not_before)
+    SELECT job_id, 'rest', lower, upper, stripe, clock_timestamp() + interval '500 milliseconds'
+    FROM claimed, counted WHERE counted.needed > counted.rows
+    RETURNING id
+)
+UPDATE tenantry.batches AS b
+SET state = 'done', rows = counted.rows, finished_at = clock_timestamp(),
+    duration_ms = extract(epoch FROM clock_timestamp() - statement_timestamp()) * 1000
+FROM claimed, counted WHERE b.id = claimed.id
+RETURNING b.rows, b.duration_ms, (SELECT id FROM rest) AS rest;
+
+-- name: middle
+-- locks: ACCESS SHARE on {table}; a read of one batch's range.
+-- How many rows of the range still need their tenant, and the key in their middle.
+WITH keys AS (
+    SELECT {key_texts} AS key, row_number() OVER (ORDER BY {key}) AS n, count(*) OVER () AS total
+    FROM {table} AS t WHERE {range} AND {unfilled}
+)
+SELECT total, key FROM keys WHERE n = (total + 1) / 2;

@@ -1,0 +1,381 @@
+-- name: create
+-- locks: nothing of the application's; makes the schema `tenantry` and its own tables (ACCESS EXCLUSIVE on them,
+-- which nobody else knows yet).
+CREATE SCHEMA IF NOT EXISTS tenantry;
+CREATE TABLE IF NOT EXISTS tenantry.migrations (
+    id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    name        text NOT NULL UNIQUE,
+    state       text NOT NULL DEFAULT 'running' CHECK (state IN ('running', 'paused', 'rolling back', 'complete')),
+    tables      jsonb NOT NULL,
+    original    jsonb NOT NULL,
+    settings    jsonb NOT NULL,
+    memory      jsonb NOT NULL DEFAULT '{{}}',
+    held        jsonb,
+    started_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
+    finished_at timestamptz
+);
+CREATE TABLE IF NOT EXISTS tenantry.stages (
+    migration_id bigint NOT NULL REFERENCES tenantry.migrations ON DELETE CASCADE,
+    name         text NOT NULL,
+    state        text NOT NULL CHECK (state IN ('open', 'running', 'waiting', 'done', 'failed')),
+    confirmed_by text,
+    confirmed_at timestamptz,
+    started_at   timestamptz,
+    finished_at  timestamptz,
+    detail       text,
+    PRIMARY KEY (migration_id, name)
+);
+CREATE TABLE IF NOT EXISTS tenantry.jobs (
+    id           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    migration_id bigint NOT NULL REFERENCES tenantry.migrations ON DELETE CASCADE,
+    table_name   text NOT NULL,
+    kind         text NOT NULL CHECK (kind IN ('fill', 'assign', 'reset', 'copy')),
+    state        text NOT NULL CHECK (state IN ('running', 'stopped', 'complete')),
+    spec         jsonb NOT NULL,
+    last_key     text[],
+    planned_to   text[],
+    planned      boolean NOT NULL DEFAULT false,
+    batch_rows   integer NOT NULL,
+    rows_total   bigint NOT NULL,
+    started_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
+    finished_at  timestamptz,
+    reason       text,
+    UNIQUE (migration_id, table_name, kind)
+);
+-- Half of each page is left free: a batch's row is updated two or three times, and stays in its page.
+CREATE TABLE IF NOT EXISTS tenantry.batches (
+    id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    job_id      bigint NOT NULL REFERENCES tenantry.jobs ON DELETE CASCADE,
+    origin      text NOT NULL CHECK (origin IN ('plan', 'rest', 'straggler')),
+    split_from  bigint,
+    lower       text[],
+    upper       text[] NOT NULL,
+    stripe      integer NOT NULL,
+    state       text NOT NULL DEFAULT 'pending' CHECK (state IN ('pending', 'done', 'split', 'quarantined')),
+    created_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
+    rung_at     timestamptz,
+    rings       integer NOT NULL DEFAULT 0,
+    not_before  timestamptz,
+    attempts    integer NOT NULL DEFAULT 0,
+    failed_at   timestamptz,
+    sqlstate    text,
+    error       text,
+    rows        bigint,
+    duration_ms double precision,
+    finished_at timestamptz
+) WITH (fillfactor = 50);
+CREATE INDEX IF NOT EXISTS batches_pending ON tenantry.batches (job_id, id) WHERE state = 'pending';
+CREATE INDEX IF NOT EXISTS batches_finished ON tenantry.batches (job_id, finished_at) WHERE finished_at IS NOT NULL;
+CREATE TABLE IF NOT EXISTS tenantry.quarantine (
+    id         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    job_id     bigint NOT NULL REFERENCES tenantry.jobs ON DELETE CASCADE,
+    batch_id   bigint,
+    key        text[] NOT NULL,
+    sqlstate   text NOT NULL,
+    message    text NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    UNIQUE (job_id, key)
+);
+CREATE TABLE IF NOT EXISTS tenantry.events (
+    id           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    migration_id bigint NOT NULL REFERENCES tenantry.migrations ON DELETE CASCADE,
+    at           timestamptz NOT NULL DEFAULT clock_timestamp(),
+    actor        text NOT NULL,
+    kind         text NOT NULL,
+    message      text NOT NULL
+);
+
+-- name: exists
+-- locks: ACCESS SHARE on the catalog; a read.
+SELECT to_regclass('tenantry.migrations') IS NOT NULL;
+
+-- name: drop
+-- locks: ACCESS EXCLUSIVE on the ledger's own tables; the application never reads them.
+DROP SCHEMA IF EXISTS tenantry CASCADE;
+
+-- name: begin_migration
+-- locks: ROW EXCLUSIVE on tenantry.migrations.
+INSERT INTO tenantry.migrations (name, tables, original, settings)
+VALUES (%(name)s, %(tables)s, %(original)s, %(settings)s)
+ON CONFLICT (name) DO UPDATE SET settings = excluded.settings,
+    state = CASE migrations.state WHEN 'complete' THEN 'complete' WHEN 'paused' THEN 'paused' ELSE 'running' END
+RETURNING id, original, tables, state;
+
+-- name: migration
+-- locks: ACCESS SHARE on tenantry.migrations; a read.
+SELECT id, name, state, tables, original, settings, held, started_at, finished_at
+FROM tenantry.migrations WHERE name = %(name)s;
+
+-- name: set_state
+-- locks: ROW EXCLUSIVE on tenantry.migrations.
+UPDATE tenantry.migrations
+SET state = %(state)s, finished_at = CASE WHEN %(state)s = 'complete' THEN clock_timestamp() END
+WHERE id = %(migration)s;
+
+-- name: forget_migration
+-- locks: ROW EXCLUSIVE on the ledger's tables.
+DELETE FROM tenantry.migrations WHERE id = %(migration)s;
+
+-- name: count_migrations
+-- locks: ACCESS SHARE on tenantry.migrations; a read.
+SELECT count(*) FROM tenantry.migrations;
+
+-- name: current
+-- locks: ACCESS SHARE on tenantry.migrations; a read.
+SELECT id, name, state, settings FROM tenantry.migrations WHERE state IN ('running', 'paused')
+ORDER BY id DESC LIMIT 1;
+
+-- name: remember
+-- locks: ROW EXCLUSIVE on tenantry.migrations.
+UPDATE tenantry.migrations SET memory = memory || jsonb_build_object(%(key)s::text, %(value)s::jsonb)
+WHERE id = %(migration)s;
+
+-- name: recall
+-- locks: ACCESS SHARE on tenantry.migrations; a read.
+SELECT memory -> %(key)s::text FROM tenantry.migrations WHERE id = %(migration)s;
+
+-- name: set_held
+-- locks: ROW EXCLUSIVE on tenantry.migrations; written when the reason changes, not per sample.
+UPDATE tenantry.migrations
+SET held = CASE WHEN %(reason)s::text IS NULL THEN NULL
+                ELSE jsonb_build_object('reason', %(reason)s::text, 'since', clock_timestamp()) END
+WHERE id = %(migration)s AND held ->> 'reason' IS DISTINCT FROM %(reason)s::text;
+
+-- name: stages
+-- locks: ACCESS SHARE on tenantry.stages; a read.
+SELECT name, state, confirmed_by, started_at, finished_at, detail FROM tenantry.stages
+WHERE migration_id = %(migration)s;
+
+-- name: set_stage
+-- locks: ROW EXCLUSIVE on tenantry.stages.
+INSERT INTO tenantry.stages AS s (migration_id, name, state, started_at, finished_at, detail)
+VALUES (%(migration)s, %(name)s, %(state)s, CASE WHEN %(state)s = 'running' THEN clock_timestamp() END,
+        CASE WHEN %(state)s = 'done' THEN clock_timestamp() END, %(detail)s)
+ON CONFLICT (migration_id, name) DO UPDATE SET state = excluded.state, detail = excluded.detail,
+    started_at = CASE WHEN excluded.state = 'open' THEN NULL ELSE coalesce(s.started_at, excluded.started_at) END,
+    finished_at = excluded.finished_at;
+
+-- name: confirm
+-- locks: ROW EXCLUSIVE on tenantry.stages.
+INSERT INTO tenantry.stages AS s (migration_id, name, state, confirmed_by, confirmed_at)
+VALUES (%(migration)s, %(name)s, 'open', %(actor)s, clock_timestamp())
+ON CONFLICT (migration_id, name) DO UPDATE SET confirmed_by = excluded.confirmed_by,
+    confirmed_at = excluded.confirmed_at;
+
+-- name: withdraw_confirmation
+-- locks: ROW EXCLUSIVE on tenantry.stages.
+UPDATE tenantry.stages SET confirmed_by = NULL, confirmed_at = NULL
+WHERE migration_id = %(migration)s AND name = %(name)s;
+
+-- name: record
+-- locks: ROW EXCLUSIVE on tenantry.events.
+INSERT INTO tenantry.events (migration_id, actor, kind, message)
+VALUES (%(migration)s, %(actor)s, %(kind)s, %(message)s);
+
+-- name: events
+-- locks: ACCESS SHARE on tenantry.events; a read.
+SELECT at, actor, kind, message FROM tenantry.events WHERE migration_id = %(migration)s ORDER BY id;
+
+-- name: add_job
+-- locks: ROW EXCLUSIVE on tenantry.jobs.
+INSERT INTO tenantry.jobs (migration_id, table_name, kind, state, spec, last_key, planned, batch_rows, rows_total,
+                           finished_at)
+VALUES (%(migration)s, %(table)s, %(kind)s, %(state)s, %(spec)s, %(last_key)s, %(last_key)s::text[] IS NULL,
+        %(batch_rows)s, %(rows_total)s, CASE WHEN %(state)s = 'complete' THEN clock_timestamp() END)
+ON CONFLICT (migration_id, table_name, kind) DO NOTHING;
+
+-- name: jobs
+-- locks: ACCESS SHARE on tenantry.jobs; a read.
+SELECT id, table_name, kind, state, spec, last_key, planned_to, planned, batch_rows, rows_total, started_at,
+       finished_at, reason
+FROM tenantry.jobs WHERE migration_id = %(migration)s ORDER BY id;
+
+-- name: job
+-- locks: ACCESS SHARE on tenantry.jobs; a read.
+SELECT id, table_name, kind, state, spec, last_key, planned_to, planned, batch_rows, rows_total, started_at,
+       finished_at, reason
+FROM tenantry.jobs WHERE id = %(job)s;
+
+-- name: forget_jobs
+-- locks: ROW EXCLUSIVE on tenantry.jobs, tenantry.batches and tenantry.quarantine.
+DELETE FROM tenantry.jobs WHERE migration_id = %(migration)s;
+
+-- name: set_job_state
+-- locks: ROW EXCLUSIVE on tenantry.jobs.
+UPDATE tenantry.jobs SET state = %(state)s, reason = %(reason)s,
+    finished_at = CASE WHEN %(state)s = 'complete' THEN clock_timestamp() END
+WHERE id = %(job)s;
+
+-- name: add_batch
+-- locks: ROW EXCLUSIVE on tenantry.batches.
+INSERT INTO tenantry.batches (job_id, origin, lower, upper, stripe)
+VALUES (%(job)s, %(origin)s, %(lower)s, %(upper)s, %(stripe)s) RETURNING id;
+
+-- name: advance
+-- locks: ROW EXCLUSIVE on tenantry.jobs.
+UPDATE tenantry.jobs SET planned_to = %(planned_to)s, planned = %(planned)s, batch_rows = %(batch_rows)s
+WHERE id = %(job)s;
+
+-- name: ring
+-- locks: ROW EXCLUSIVE on tenantry.batches; a batch at work is locked, and skipped.
+-- Rung for the first time, or again where nothing came of it: on an empty queue after `again` seconds, and
+-- after `lost` seconds (a killed worker keeps its message) whatever the queue holds.
+UPDATE tenantry.batches AS b SET rung_at = clock_timestamp(), rings = b.rings + 1
+FROM (
+    SELECT id FROM tenantry.batches
+    WHERE job_id = %(job)s AND state = 'pending' AND (not_before IS NULL OR not_before <= clock_timestamp())
+      AND (rung_at IS NULL OR rung_at < clock_timestamp() - make_interval(secs => %(after)s))
+    ORDER BY id LIMIT %(most)s FOR UPDATE SKIP LOCKED
+) AS due
+WHERE b.id = due.id RETURNING b.id, b.rings;
+
+-- name: unring
+-- locks: ROW EXCLUSIVE on tenantry.batches.
+UPDATE tenantry.batches SET rung_at = NULL, rings = rings - 1 WHERE id = ANY(%(ids)s) AND state = 'pending';
+
+-- name: forgive_rings
+-- locks: ROW EXCLUSIVE on tenantry.batches; held time counts against nothing.
+UPDATE tenantry.batches SET rings = 0 WHERE job_id = %(job)s AND state = 'pending' AND rings > 0;
+
+-- name: rung_out
+-- locks: ACCESS SHARE on tenantry.batches; a read. Batches that were rung `rings` times with no outcome.
+SELECT id, lower, upper, stripe FROM tenantry.batches
+WHERE job_id = %(job)s AND state = 'pending' AND rings > %(rings)s AND attempts = 0;
+
+-- name: pending
+-- locks: ACCESS SHARE on tenantry.batches; a read.
+SELECT count(*), max(extract(epoch FROM clock_timestamp() - created_at))::float8
+FROM tenantry.batches WHERE job_id = %(job)s AND state = 'pending';
+
+-- name: idle_seconds
+-- locks: ACCESS SHARE on tenantry.batches; a read. Seconds since the job's last outcome or last ring.
+SELECT extract(epoch FROM clock_timestamp() - greatest(
+    (SELECT max(finished_at) FROM tenantry.batches WHERE job_id = %(job)s AND finished_at IS NOT NULL),
+    (SELECT max(rung_at) FROM tenantry.batches WHERE job_id = %(job)s AND state = 'pending')))::float8 AS idle;
+
+-- name: slice
+-- locks: ACCESS SHARE on tenantry.batches; a read. What a message points at, as far as it is still to be done.
+SELECT id, job_id, lower, upper, stripe FROM tenantry.batches
+WHERE id BETWEEN %(first)s AND %(last)s AND state = 'pending' ORDER BY id;
+
+-- name: recent
+-- locks: ACCESS SHARE on tenantry.batches; a read. Duration and rows of the last batches, newest first.
+SELECT duration_ms, rows FROM tenantry.batches
+WHERE job_id = %(job)s AND state = 'done' AND finished_at IS NOT NULL ORDER BY finished_at DESC LIMIT %(most)s;
+
+-- name: failing
+-- locks: ACCESS SHARE on tenantry.batches; a read. Of the last 50 batches touched: how many, how many failed, and
+-- the commonest error.
+WITH touched AS (
+    SELECT failed_at IS NOT NULL AS failed, error FROM tenantry.batches
+    WHERE job_id = %(job)s AND (finished_at IS NOT NULL OR failed_at IS NOT NULL)
+    ORDER BY greatest(finished_at, failed_at) DESC LIMIT 50
+)
+SELECT count(*) AS touched, count(*) FILTER (WHERE failed) AS failed,
+       (SELECT error FROM touched WHERE failed GROUP BY error ORDER BY count(*) DESC LIMIT 1) AS error
+FROM touched;
+
+-- name: failed
+-- locks: ROW EXCLUSIVE on tenantry.batches. Written after the rollback, in its own transaction.
+UPDATE tenantry.batches SET attempts = attempts + 1, sqlstate = %(sqlstate)s, error = %(error)s,
+    failed_at = CASE WHEN %(counts)s THEN clock_timestamp() ELSE failed_at END,
+    not_before = clock_timestamp() + make_interval(secs => least(30, power(2, least(attempts, 5)))), rung_at = NULL
+WHERE id = %(batch)s AND state = 'pending';
+
+-- name: split
+-- locks: ROW EXCLUSIVE on tenantry.batches. The two halves take the place of the whole, in one statement.
+WITH whole AS (
+    UPDATE tenantry.batches SET state = 'split', finished_at = clock_timestamp()
+    WHERE id = %(batch)s AND state = 'pending' RETURNING id, job_id, origin, lower, upper, stripe
+)
+INSERT INTO tenantry.batches (job_id, origin, split_from, lower, upper, stripe)
+SELECT job_id, origin, id, lower, %(middle)s::text[], stripe FROM whole
+UNION ALL
+SELECT job_id, origin, id, %(middle)s::text[], upper, stripe FROM whole
+RETURNING id;
+
+-- name: quarantine
+-- locks: ROW EXCLUSIVE on tenantry.batches and tenantry.quarantine.
+WITH set_aside AS (
+    UPDATE tenantry.batches SET state = 'quarantined', finished_at = clock_timestamp()
+    WHERE id = %(batch)s AND state = 'pending' RETURNING id, job_id
+)
+INSERT INTO tenantry.quarantine (job_id, batch_id, key, sqlstate, message)
+SELECT job_id, id, %(key)s, %(sqlstate)s, %(message)s FROM set_aside
+ON CONFLICT (job_id, key) DO UPDATE SET batch_id = excluded.batch_id, message = excluded.message;
+
+-- name: quarantine_row
+-- locks: ROW EXCLUSIVE on tenantry.quarantine. A row that the final scan found and no source resolves.
+INSERT INTO tenantry.quarantine (job_id, key, sqlstate, message)
+VALUES (%(job)s, %(key)s, %(sqlstate)s, %(message)s) ON CONFLICT (job_id, key) DO NOTHING;
+
+-- name: quarantined
+-- locks: ACCESS SHARE on tenantry.quarantine; a read.
+SELECT j.table_name, q.key, q.sqlstate, q.message, q.created_at
+FROM tenantry.quarantine q JOIN tenantry.jobs j ON j.id = q.job_id
+WHERE j.migration_id = %(migration)s ORDER BY q.id LIMIT %(most)s;
+
+-- name: job_quarantined
+-- locks: ACCESS SHARE on tenantry.quarantine; a read.
+SELECT key, sqlstate, message FROM tenantry.quarantine WHERE job_id = %(job)s ORDER BY id LIMIT 1000;
+
+-- name: count_quarantined
+-- locks: ACCESS SHARE on tenantry.quarantine; a read.
+SELECT count(*) FROM tenantry.quarantine q JOIN tenantry.jobs j ON j.id = q.job_id
+WHERE j.migration_id = %(migration)s;
+
+-- name: release_quarantine
+-- locks: ROW EXCLUSIVE on tenantry.quarantine, tenantry.batches and tenantry.jobs.
+WITH released AS (
+    DELETE FROM tenantry.quarantine q USING tenantry.jobs j
+    WHERE j.id = q.job_id AND j.migration_id = %(migration)s RETURNING q.batch_id
+), again AS (
+    UPDATE tenantry.batches SET state = 'pending', finished_at = NULL, failed_at = NULL, attempts = 0, rings = 0,
+        rung_at = NULL, not_before = NULL
+    WHERE id IN (SELECT batch_id FROM released)
+), restarted AS (
+    UPDATE tenantry.jobs SET state = 'running', reason = NULL, finished_at = NULL
+    WHERE migration_id = %(migration)s AND (state = 'stopped' OR EXISTS (SELECT FROM released))
+)
+SELECT count(*) FROM released;
+
+-- name: gaps
+-- locks: ACCESS SHARE on tenantry.batches; a read.
+-- The planned batches that still stand are edges from lower to upper, one chain per stripe from NULL to the last
+-- key. A chain has a gap where an upper is nobody's lower (but the last key), or a lower is nobody's upper.
+WITH edges AS (
+    SELECT DISTINCT stripe, lower, upper FROM tenantry.batches
+    WHERE job_id = %(job)s AND origin = 'plan' AND state <> 'split'
+), stripes AS (
+    SELECT generate_series(0, %(stripes)s - 1) AS stripe
+)
+SELECT stripe, 'nothing begins at the first key' AS gap FROM stripes
+WHERE NOT EXISTS (SELECT FROM edges WHERE edges.stripe = stripes.stripe AND edges.lower IS NULL)
+UNION ALL
+SELECT stripe, 'nothing reaches the last key' FROM stripes
+WHERE NOT EXISTS (SELECT FROM edges WHERE edges.stripe = stripes.stripe AND edges.upper = %(last_key)s::text[])
+UNION ALL
+SELECT stripe, 'nothing goes on after ' || upper::text FROM edges e
+WHERE upper <> %(last_key)s::text[]
+  AND NOT EXISTS (SELECT FROM edges n WHERE n.stripe = e.stripe AND n.lower = e.upper)
+UNION ALL
+SELECT stripe, 'nothing leads to ' || lower::text FROM edges e
+WHERE lower IS NOT NULL AND NOT EXISTS (SELECT FROM edges p WHERE p.stripe = e.stripe AND p.upper = e.lower);
+
+-- name: progress
+-- locks: ACCESS SHARE on the ledger; a read.
+SELECT j.id, j.table_name, j.kind, j.state, j.spec, j.rows_total, j.batch_rows, j.planned, j.started_at, j.finished_at,
+       j.reason,
+       coalesce(sum(b.rows), 0)::bigint AS rows_done,
+       count(b.id) FILTER (WHERE b.state = 'pending') AS pending,
+       count(b.id) FILTER (WHERE b.state = 'done') AS done,
+       count(b.id) FILTER (WHERE b.state = 'split') AS split,
+       count(b.id) FILTER (WHERE b.state = 'quarantined') AS quarantined,
+       extract(epoch FROM clock_timestamp() - min(b.created_at) FILTER (WHERE b.state = 'pending'))::float8
+           AS oldest_pending_seconds,
+       extract(epoch FROM coalesce(j.finished_at, clock_timestamp()) - j.started_at)::float8 AS running_seconds,
+       coalesce(sum(b.rows) FILTER (WHERE b.finished_at > clock_timestamp() - interval '10 seconds'), 0)::float8
+           AS rows_last_10_seconds,
+       max(b.finished_at) AS last_progress_at
+FROM tenantry.jobs j LEFT JOIN tenantry.batches b ON b.job_id = j.id
+WHERE j.migration_id = %(migration)s GROUP BY j.id ORDER BY j.id;

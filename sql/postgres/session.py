@@ -1,0 +1,33 @@
+"""What a controller asks about sessions and counters: who has the migration, how updates went."""
+
+from pathlib import Path
+
+from psycopg.rows import dict_row
+
+from sql.named import load
+from sql.postgres.connection import Connection
+
+SESSION = load(Path(__file__).parent, "session")
+
+
+def take_migration(connection: Connection, name: str) -> str | None:
+    """Take the migration for this session; None when it is ours, else who has it.
+
+    The lock is asked for and never waited for: a session that waits for an advisory lock holds a snapshot,
+    and CREATE INDEX CONCURRENTLY would wait for it for ever (lessons: postgres-migrations#36).
+    """
+    row = connection.execute(SESSION.try_migration_lock.compose(), {"name": name}).fetchone()
+    if row is not None and row[0]:
+        return None
+    with connection.cursor(row_factory=dict_row) as cursor:
+        holder = cursor.execute(SESSION.migration_lock_holder.compose(), {"name": name}).fetchone()
+    if holder is None:
+        return "it has just ended"
+    since = f"{holder['backend_start']:%Y-%m-%d %H:%M:%S}"
+    return f"server process {holder['pid']} from {holder['host']} since {since}"
+
+
+def updates(connection: Connection, schema: str, table: str) -> tuple[int, int]:
+    """Updates of a table since its statistics began, and how many of them stayed in their page."""
+    row = connection.execute(SESSION.updates.compose(), {"schema": schema, "table": table}).fetchone()
+    return (int(row[0]), int(row[1])) if row is not None else (0, 0)

@@ -1,0 +1,180 @@
+"""One batch, done well: claim, update and mark done in one statement; split; quarantine.
+
+What becomes of a failure is decided by its SQLSTATE alone (design, section 2):
+
+- a lock that wasn't free in time: again, passing over locked rows; what is left becomes a new batch;
+- data errors: halves, down to the row, which is set aside with its key and the server's message;
+- the statement timeout: halves, and a single row waits, for it is no fault of the data;
+- everything else (deadlock, shutdown, connection, resources): the batch waits and is rung again.
+"""
+
+import time
+from dataclasses import dataclass
+from enum import Enum
+
+import psycopg
+import structlog
+from psycopg import errors
+
+from sql.job import JobSpec
+from sql.postgres.batch import JobSQL, range_parameters
+from sql.postgres.connection import Connection
+from sql.postgres.ledger import send
+from worker.ledger import Batch
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+
+class Failure(Enum):
+    """What becomes of a batch that failed."""
+
+    LOCKED = "locked"
+    DATA = "data"
+    TIMEOUT = "timeout"
+    WAIT = "wait"
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A batch that is done: rows updated, seconds in the server, and whether rows were left for another."""
+
+    rows: int
+    seconds: float
+    rest: bool
+
+
+@dataclass(frozen=True, slots=True)
+class NotMine:
+    """A batch that somebody else has, or had, or that may not go now: a duplicate message is dropped."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A batch that failed; its attempt is in the ledger. `sqlstate` is empty where the client failed."""
+
+    failure: Failure
+    sqlstate: str
+
+
+Outcome = Done | NotMine | Failed
+
+
+def classify(error: psycopg.Error) -> Failure:
+    """Sort an error by its SQLSTATE."""
+    state = error.sqlstate or ""
+    if isinstance(error, errors.LockNotAvailable):
+        return Failure.LOCKED
+    if isinstance(error, errors.QueryCanceled):
+        return Failure.TIMEOUT
+    if state[:2] in {"22", "23", "42", "P0"}:
+        return Failure.DATA
+    return Failure.WAIT
+
+
+@dataclass(frozen=True, slots=True)
+class Filling:
+    """A job's statements as they go over the wire, composed once per job and process.
+
+    Each is keyed by whether its range has a lower bound.
+    """
+
+    table: str
+    spec: JobSpec
+    waiting: dict[bool, bytes]
+    unlocked: dict[bool, bytes]
+
+    @classmethod
+    def of(cls, table: str, spec: JobSpec) -> "Filling":
+        """Compose the statements of a job."""
+        job_sql = JobSQL(spec)
+        return cls(
+            table,
+            spec,
+            {lower: job_sql.fill(lower=lower).as_bytes() for lower in (False, True)},
+            {lower: job_sql.fill_unlocked(lower=lower).as_bytes() for lower in (False, True)},
+        )
+
+
+def _send(connection: Connection, batch: Batch, statements: dict[bool, bytes], spec: JobSpec) -> Outcome:
+    statement = statements[batch.range.lower is not None]
+    parameters = {"batch": batch.id, **range_parameters(spec, batch.range)}
+    row = connection.execute(statement, parameters, prepare=True).fetchone()
+    if row is None:
+        return NotMine()
+    return Done(rows=row[0], seconds=row[1] / 1000, rest=row[2] is not None)
+
+
+def run(connection: Connection, batch: Batch, filling: Filling) -> Outcome:
+    """Do one batch on an autocommit connection.
+
+    Raises:
+        psycopg.OperationalError: the connection is gone; the batch is pending again by itself.
+    """
+    begun = time.perf_counter()
+    try:
+        try:
+            return _send(connection, batch, filling.waiting, filling.spec)
+        except errors.LockNotAvailable:
+            # Somebody holds a row of the range: leave it to them, and take the others.
+            return _send(connection, batch, filling.unlocked, filling.spec)
+    except psycopg.Error as error:
+        if connection.closed:
+            raise
+        failure = classify(error)
+        log.warning(
+            "batch failed",
+            batch=batch.id,
+            failure=failure.value,
+            sqlstate=error.sqlstate,
+            error=_message(error),
+            seconds=round(time.perf_counter() - begun, 3),
+        )
+        counts = failure in {Failure.DATA, Failure.TIMEOUT}
+        _record(connection, batch, error.sqlstate, _message(error), counts=counts)
+        if counts:
+            _split(
+                connection,
+                batch,
+                filling.spec,
+                error.sqlstate,
+                _message(error),
+                aside=failure is Failure.DATA,
+            )
+        return Failed(failure, error.sqlstate or "")
+
+
+def _message(error: psycopg.Error) -> str:
+    return error.diag.message_primary or str(error)
+
+
+def _record(connection: Connection, batch: Batch, sqlstate: str | None, error: str, *, counts: bool) -> None:
+    """Write an attempt, after the rollback; `counts` towards the failures that stop a job."""
+    send(connection, "failed", batch=batch.id, sqlstate=sqlstate, error=error, counts=counts)
+
+
+def give_up(connection: Connection, batch: Batch, spec: JobSpec) -> None:
+    """Deal with a batch that was rung again and again with no outcome: it kills its worker or its backend.
+
+    It is split like one whose data is wrong, and counts as failed: where every batch goes this way, the job
+    stops after fifty instead of splitting to the last row.
+    """
+    error = "no outcome: its worker or its backend died each time"
+    _record(connection, batch, None, error, counts=True)
+    _split(connection, batch, spec, None, error, aside=True)
+
+
+def _split(
+    connection: Connection, batch: Batch, spec: JobSpec, sqlstate: str | None, error: str, *, aside: bool
+) -> None:
+    """Put two halves in a batch's place; a single row is set aside, or waits unless `aside`."""
+    statement = JobSQL(spec).middle(lower=batch.range.lower is not None)
+    row = connection.execute(statement, range_parameters(spec, batch.range)).fetchone()
+    if row is None:
+        return  # nothing of it is left to do: the next try says so
+    total, middle = int(row[0]), list(row[1])
+    if total > 1:
+        send(connection, "split", batch=batch.id, middle=middle)
+        log.info("batch split", batch=batch.id, rows=total)
+    elif aside:
+        send(connection, "quarantine", batch=batch.id, key=middle, sqlstate=sqlstate or "", message=error)
+        log.warning("row quarantined", batch=batch.id, key=middle)

@@ -1,0 +1,326 @@
+"""The ledger: what is to be done and what is done, in the target database's schema `tenantry`.
+
+It is the only truth. The queue may be flushed at any moment; a process may die at any moment. A batch is
+done when its row says so, and its row says so in the same transaction that changed the data.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+from psycopg.types.json import Jsonb
+from pydantic import BaseModel, ConfigDict
+
+from sql.errors import NoMigrationError
+from sql.job import JobSpec, Key, Range
+from sql.postgres.connection import Connection
+from sql.postgres.ledger import LEDGER, send
+
+MigrationState = Literal["running", "paused", "rolling back", "complete"]
+StageState = Literal["open", "running", "waiting", "done", "failed"]
+
+
+class Limits(BaseModel):
+    """The governor's limits; at a `max` it sheds, at a `stop` it holds. Lag and snapshots in seconds."""
+
+    model_config = ConfigDict(frozen=True)
+
+    max_lag: float
+    stop_lag: float
+    max_lag_bytes: int
+    stop_lag_bytes: int
+    max_waiting: int
+    stop_waiting: int
+    max_snapshot: float
+    stop_snapshot: float
+    rows_per_second: int | None
+
+
+class Settings(BaseModel):
+    """What workers need of the plan, kept in the ledger; `target` is a batch's duration in seconds."""
+
+    model_config = ConfigDict(frozen=True)
+
+    target: float
+    synchronous_commit: Literal["on", "off"]
+    throttle: bool
+    limits: Limits
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """A row of `tenantry.migrations`; `original` is the catalog before the first step, as JSON."""
+
+    id: int
+    name: str
+    state: MigrationState
+    tables: list[str]
+    original: dict[str, Any]
+    settings: Settings
+    held: dict[str, str] | None
+    started_at: datetime
+    finished_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class StageRecord:
+    """A row of `tenantry.stages`."""
+
+    name: str
+    state: StageState
+    confirmed_by: str | None
+    started_at: datetime | None
+    finished_at: datetime | None
+    detail: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A row of `tenantry.jobs`: one table's work. `last_key` is frozen; None for an empty table."""
+
+    id: int
+    table: str
+    kind: str
+    state: Literal["running", "stopped", "complete"]
+    spec: JobSpec
+    last_key: Key | None
+    planned_to: Key | None
+    planned: bool
+    batch_rows: int
+    rows_total: int
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A batch still to be done."""
+
+    id: int
+    job: int
+    range: Range
+
+
+def exists(connection: Connection) -> bool:
+    """Whether this database has a ledger."""
+    row = connection.execute(LEDGER.exists.compose()).fetchone()
+    return row is not None and bool(row[0])
+
+
+def create(connection: Connection) -> None:
+    """Make the ledger where it isn't there."""
+    connection.execute(LEDGER.create.compose())
+
+
+def begin(
+    connection: Connection, *, name: str, tables: list[str], original: dict[str, Any], settings: Settings
+) -> Migration:
+    """Record a migration, or take it up again: the tables and the original stay those of the first time."""
+    send(
+        connection,
+        "begin_migration",
+        name=name,
+        tables=Jsonb(tables),
+        original=Jsonb(original),
+        settings=Jsonb(settings.model_dump()),
+    )
+    return read(connection, name)
+
+
+def find(connection: Connection, name: str) -> Migration | None:
+    """Look for a migration; None where the ledger isn't there, or doesn't know it."""
+    rows = send(connection, "migration", name=name) if exists(connection) else []
+    if not rows:
+        return None
+    return Migration(**rows[0] | {"settings": Settings.model_validate(rows[0]["settings"])})
+
+
+def read(connection: Connection, name: str) -> Migration:
+    """Read a migration.
+
+    Raises:
+        NoMigrationError: the ledger isn't there, or doesn't know it.
+    """
+    found = find(connection, name)
+    if found is None:
+        raise NoMigrationError(name)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Current:
+    """The migration that workers of this database work for, as they need it."""
+
+    id: int
+    name: str
+    state: MigrationState
+    settings: Settings
+
+
+def current(connection: Connection) -> Current | None:
+    """The migration under way, if there is one.
+
+    Raises:
+        psycopg.errors.UndefinedTable: this database has no ledger.
+    """
+    rows = send(connection, "current")
+    return Current(**rows[0] | {"settings": Settings.model_validate(rows[0]["settings"])}) if rows else None
+
+
+def set_state(connection: Connection, migration: int, state: MigrationState) -> None:
+    """Set a migration's state; `paused` is read by each worker before each batch."""
+    send(connection, "set_state", migration=migration, state=state)
+
+
+def forget(connection: Connection, migration: int) -> None:
+    """Delete a migration that was walked back to its start, and the ledger with the last of them."""
+    send(connection, "forget_migration", migration=migration)
+    if send(connection, "count_migrations")[0]["count"] == 0:
+        connection.execute(LEDGER.drop.compose())
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What a stage keeps between two runs of the controller, by key."""
+
+    connection: Connection
+    migration: int
+
+    def remember(self, key: str, value: dict[str, Any]) -> None:
+        """Keep a value under a key, in place of the one before."""
+        send(self.connection, "remember", migration=self.migration, key=key, value=Jsonb(value))
+
+    def recall(self, key: str) -> dict[str, Any] | None:
+        """The value kept under a key."""
+        row = self.connection.execute(
+            LEDGER.recall.compose(), {"migration": self.migration, "key": key}
+        ).fetchone()
+        return row[0] if row is not None else None
+
+
+def set_held(connection: Connection, migration: int, reason: str | None) -> None:
+    """Record why nothing may go now, or that it may; writes only what changed."""
+    send(connection, "set_held", migration=migration, reason=reason)
+
+
+def stages(connection: Connection, migration: int) -> dict[str, StageRecord]:
+    """The stages on record, by name."""
+    return {row["name"]: StageRecord(**row) for row in send(connection, "stages", migration=migration)}
+
+
+def set_stage(
+    connection: Connection, migration: int, name: str, state: StageState, detail: str | None = None
+) -> None:
+    """Record a stage's state, and why it has it."""
+    send(connection, "set_stage", migration=migration, name=name, state=state, detail=detail)
+
+
+def confirm(connection: Connection, migration: int, stage: str, actor: str) -> None:
+    """Record that an operator vouches for a stage's gate."""
+    send(connection, "confirm", migration=migration, name=stage, actor=actor)
+
+
+def withdraw_confirmation(connection: Connection, migration: int, stage: str) -> None:
+    """Forget a confirmation: the way back takes the application back too."""
+    send(connection, "withdraw_confirmation", migration=migration, name=stage)
+
+
+def record(connection: Connection, migration: int, actor: str, kind: str, message: str) -> None:
+    """Write the audit: who did what."""
+    send(connection, "record", migration=migration, actor=actor, kind=kind, message=message)
+
+
+def events(connection: Connection, migration: int) -> list[dict[str, Any]]:
+    """The audit, oldest first: at, actor, kind, message."""
+    return send(connection, "events", migration=migration)
+
+
+def add_job(
+    connection: Connection,
+    migration: int,
+    *,
+    table: str,
+    spec: JobSpec,
+    last_key: Key | None,
+    batch_rows: int,
+    rows_total: int,
+    state: Literal["running", "complete"] = "running",
+) -> None:
+    """Record a table's work with its frozen bound; a job that is there already stays as it is."""
+    send(
+        connection,
+        "add_job",
+        migration=migration,
+        table=table,
+        kind="fill",
+        state=state,
+        spec=Jsonb(spec.model_dump()),
+        last_key=last_key,
+        batch_rows=batch_rows,
+        rows_total=rows_total,
+    )
+
+
+def _job(row: dict[str, Any]) -> Job:
+    fields = {name: row[name] for name in ("id", "kind", "state", "last_key", "planned_to", "planned")}
+    return Job(
+        **fields,
+        table=row["table_name"],
+        spec=JobSpec.model_validate(row["spec"]),
+        batch_rows=row["batch_rows"],
+        rows_total=row["rows_total"],
+        reason=row["reason"],
+    )
+
+
+def jobs(connection: Connection, migration: int) -> dict[str, Job]:
+    """The jobs of a migration, by table."""
+    return {row["table_name"]: _job(row) for row in send(connection, "jobs", migration=migration)}
+
+
+def job(connection: Connection, job_id: int) -> Job:
+    """One job."""
+    return _job(send(connection, "job", job=job_id)[0])
+
+
+def forget_jobs(connection: Connection, migration: int) -> None:
+    """Delete the jobs with their batches: the column they filled is gone."""
+    send(connection, "forget_jobs", migration=migration)
+
+
+def set_job_state(
+    connection: Connection,
+    job_id: int,
+    state: Literal["running", "stopped", "complete"],
+    reason: str | None = None,
+) -> None:
+    """Set a job's state, and why."""
+    send(connection, "set_job_state", job=job_id, state=state, reason=reason)
+
+
+def add_batches(
+    connection: Connection, job_id: int, ranges: Iterable[Range], origin: Literal["plan", "straggler"]
+) -> list[int]:
+    """Record batches; their ids in order. Call it in a transaction with the cursor that they advance."""
+    parameters = [
+        {"job": job_id, "origin": origin, "lower": r.lower, "upper": r.upper, "stripe": r.stripe}
+        for r in ranges
+    ]
+    with connection.cursor() as cursor:
+        cursor.executemany(LEDGER.add_batch.compose(), parameters, returning=True)
+        return [row[0] for results in cursor.results() for row in results]
+
+
+def advance(
+    connection: Connection, job_id: int, *, planned_to: Key | None, planned: bool, batch_rows: int
+) -> None:
+    """Move a job's planning cursor."""
+    send(connection, "advance", job=job_id, planned_to=planned_to, planned=planned, batch_rows=batch_rows)
+
+
+def slice_of(connection: Connection, first: int, last: int) -> list[Batch]:
+    """The batches from `first` to `last` that are still to be done."""
+    return [
+        Batch(row["id"], row["job_id"], Range(lower=row["lower"], upper=row["upper"], stripe=row["stripe"]))
+        for row in send(connection, "slice", first=first, last=last)
+    ]
