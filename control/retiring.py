@@ -1,6 +1,7 @@
 """When the write guard may go: nothing has needed it for the quiet time of the plan."""
 
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime
 
@@ -27,7 +28,9 @@ def observe(ground: Ground) -> tuple[Quiet, dict[str, int], datetime]:
     """Since when the guard of no table was needed, how often each was, and the server's clock."""
     uses = guard.uses(ground.connection, ground.plan, ground.original)
     now = clock(ground.connection)
-    return since(ground.memory, MEMORY, {"uses": uses}, now), uses, now
+    # A guard that is gone was not needed by going: its last count stays as it was.
+    kept = ground.memory.recall(MEMORY) or {"counted": {}}
+    return since(ground.memory, MEMORY, kept["counted"] | uses, now), uses, now
 
 
 def unneeded(ground: Ground) -> bool:
@@ -49,6 +52,15 @@ def unneeded(ground: Ground) -> bool:
         time.sleep(min(left, POLL))
 
 
-def steps(plan: Plan, original: Catalog) -> list[Step]:
-    """Taking the guard away, each step only if nothing needs it any more."""
-    return [replace(step, gate=unneeded) for step in guard.retire(plan, original)]
+def steps(plan: Plan, original: Catalog) -> Iterator[Step]:
+    """Taking the guard away: all of it or nothing, decided before the first step."""
+    decided: bool | None = None
+
+    def gate(ground: Ground) -> bool:
+        nonlocal decided
+        if decided is None:
+            decided = unneeded(ground)
+        return decided
+
+    for step in guard.retire(plan, original):
+        yield replace(step, gate=gate)

@@ -44,15 +44,28 @@ def run_checks(ground: Ground) -> list[Check]:
         if subject.table.rls is None:
             name = f"{subject.name}: row-level security"
             checks.append(Check(name, None, "the plan has none for this table", "catalog.tables"))
-        else:
-            checks += isolation.isolation(subject, subject.table.rls, live)
-        checks.append(speed.index_used(subject))
-        if subject.table.rls is not None:
-            checks.append(speed.overhead(subject))
-    checks += speed.queries(connection, plan, subjects)
+    checks += _tried(ground, subjects, live)
     checks.append(structure.write_guard(connection, plan, ground.original))
     checks.append(_ledger(ground))
     return checks
+
+
+def _tried(ground: Ground, subjects: list[Subject], live: catalog.Catalog) -> list[Check]:
+    """What is tried as a role that is nobody; one false check where no such role can be made."""
+    refused = verify.can_be_nobody(ground.connection)
+    if refused is not None:
+        evidence = (
+            f"can't be tried: {refused}; run `tenantry verify` as a role that may make roles and grant "
+            "pg_read_all_data and pg_write_all_data"
+        )
+        return [Check("isolation", ok=False, evidence=evidence, query="verify.role")]
+    checks: list[Check] = []
+    for subject in subjects:
+        if subject.table.rls is not None:
+            checks += isolation.isolation(subject, subject.table.rls, live)
+            checks.append(speed.overhead(subject))
+        checks.append(speed.index_used(subject))
+    return [*checks, *speed.queries(ground.connection, ground.plan, subjects)]
 
 
 def _ledger(ground: Ground) -> Check:

@@ -170,6 +170,18 @@ def nobody(connection: Connection, setting: str) -> Iterator[Nobody]:
         yield Nobody(connection, role, setting)
 
 
+def can_be_nobody(connection: Connection) -> str | None:
+    """Why this session can't make the role that tries isolation; None if it can."""
+    try:
+        with connection.transaction(force_rollback=True):
+            connection.execute(
+                STATEMENTS.role.compose(role=sql.Identifier(f"tenantry_nobody_{secrets.token_hex(6)}"))
+            )
+    except psycopg.errors.InsufficientPrivilege as error:
+        return error.diag.message_primary
+    return None
+
+
 def quiet_triggers(connection: Connection) -> None:
     """Let no trigger fire until the transaction ends, where this role may say so."""
     try:
@@ -235,7 +247,7 @@ def pages(connection: Connection, table: Table) -> int:
 
 
 def count_where(statement: Statement, table: sql.Composable, column: str, tenant: str | None) -> sql.Composed:
-    """`explain` or `time` of a count: of what is seen without a word, or of one tenant by its name."""
+    """`count`, `explain` or `time`: of what is seen without a word, or of one tenant by its name."""
     condition: sql.Composable = sql.SQL("")
     if tenant is not None:
         condition = sql.SQL("WHERE {} = {}").format(sql.Identifier(column), sql.Literal(tenant))

@@ -87,9 +87,9 @@ SELECT FROM {table} WHERE {column} IS DISTINCT FROM %(tenant)s LIMIT 1;
 -- locks: ACCESS SHARE on {table}.
 SELECT FROM {table} LIMIT 1;
 
--- name: sees_count
+-- name: count
 -- locks: ACCESS SHARE on {table}.
-SELECT count(*) FROM {table};
+SELECT count(*) FROM {table} {condition};
 
 -- name: update_row
 -- locks: ROW EXCLUSIVE on {table}, rolled back.
