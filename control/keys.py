@@ -158,9 +158,9 @@ def _with_tenant(before: Reference, tenant: str, server_version: int) -> Referen
     sets = key.on_delete in ("n", "d")
     if key.on_update in ("n", "d") or (sets and server_version < _SET_COLUMNS_SINCE):
         raise CatalogError(
-            f"foreign key {key.name} of {before.table} sets its columns to NULL or to their default; with the "
-            "tenant in the key this server would take the tenant along (only ON DELETE, and from PostgreSQL "
-            "15 on, can name columns); change its action first"
+            f"foreign key {key.name} of {before.table} sets its columns to NULL or to their default; with "
+            "the tenant in the key this server would take the tenant along (only ON DELETE, and from "
+            "PostgreSQL 15 on, can name columns); change its action first"
         )
     return replace(
         before,

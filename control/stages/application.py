@@ -5,7 +5,6 @@ the old code needs. Undoing: nothing; the guard and the column's default still s
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from control.plan.model import Plan
 from control.stages.stage import Closed, Ground, Step
@@ -15,11 +14,10 @@ from sql.postgres.catalog import Catalog
 _OPENS = "Deploy the tenant-aware code, then `tenantry confirm application`"
 
 
-@dataclass(frozen=True, slots=True)
 class Application:
-    """The stage."""
+    """The stage `application`."""
 
-    name: str = "application"
+    name = "application"
 
     def gate(self, ground: Ground) -> Closed | None:
         """Closed until the operator has confirmed the deployment."""

@@ -7,7 +7,6 @@ the column; a column that was there before stays, with the default it had.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from psycopg import sql
 
@@ -20,11 +19,10 @@ from sql.postgres.columns import STATEMENTS
 from sql.postgres.connection import literal
 
 
-@dataclass(frozen=True, slots=True)
 class Columns:
-    """The stage."""
+    """The stage `columns`."""
 
-    name: str = "columns"
+    name = "columns"
 
     def gate(self, ground: Ground) -> Closed | None:  # noqa: ARG002  # adding takes nothing away
         """Nothing but the stages before it."""

@@ -56,11 +56,10 @@ class Wanted:
         return index is not None and self.is_like(index) and index.valid and index.ready
 
 
-@dataclass(frozen=True, slots=True)
 class Indexes:
-    """The stage."""
+    """The stage `indexes`."""
 
-    name: str = "indexes"
+    name = "indexes"
 
     def gate(self, ground: Ground) -> Closed | None:  # noqa: ARG002  # adding takes nothing away
         """Nothing but the stages before it."""

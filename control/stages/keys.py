@@ -17,7 +17,6 @@ old key stands in two tenants: `cannot_undo` says so beforehand.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from psycopg import sql
 
@@ -26,6 +25,7 @@ from control.keys import Key, Reference, Side, sides
 from control.plan.model import Plan
 from control.stages import columns, indexes
 from control.stages.stage import Closed, Ground, How, Step
+from sql.errors import GateClosedError
 from sql.postgres import catalog
 from sql.postgres.catalog import Action, Catalog, Table
 from sql.postgres.connection import Connection
@@ -41,11 +41,10 @@ _ACTIONS: dict[Action, sql.SQL] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
 class Keys:
-    """The stage."""
+    """The stage `keys`."""
 
-    name: str = "keys"
+    name = "keys"
 
     def gate(self, ground: Ground) -> Closed | None:  # noqa: ARG002  # `application` before it is the gate
         """Nothing but the stages before it."""
@@ -66,6 +65,17 @@ class Keys:
         for key in new.keys:
             for column in _nullable(plan, key):
                 yield from _allow_null(key, column)
+
+    def unwork(self, ground: Ground) -> None:
+        """Nothing to take away, but to look at before the first step back.
+
+        Raises:
+            GateClosedError: an old key stands in two tenants.
+        """
+        reason = cannot_undo(ground.connection, ground.plan, ground.original)
+        if reason is not None:
+            opens = f"`tenantry rollback --to {self.name}` goes back as far as it can"
+            raise GateClosedError(self.name, [reason], opens)
 
 
 STAGE = Keys()
