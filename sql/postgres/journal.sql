@@ -100,7 +100,8 @@ FROM journal_deleted AS d JOIN graph_entities AS t ON t.id = d.id;
 
 -- name: relations
 -- locks: ACCESS SHARE on graph_relations. {tenant} as in entities. A relation must be gone if one of its ends
--- was deleted; `untold` counts where the delete itself said otherwise.
+-- was deleted; `untold` counts where the delete itself said otherwise. OFFSET 0 keeps each row's judgement
+-- from being worked out again for every one of the thirteen figures.
 WITH sample AS (
   SELECT
     'relation-' || lpad(n::text, 10, '0') AS id,
@@ -140,6 +141,7 @@ judged AS (
   FROM expected AS e
   LEFT JOIN graph_relations AS t ON t.id = e.id
   LEFT JOIN journal_gone AS g ON g.id = e.id
+  OFFSET 0
 )
 SELECT
   count(*) FILTER (WHERE gone) AS gone,

@@ -70,7 +70,7 @@ DROP INDEX
   idx_graph_relations_properties;
 
 -- name: grant
--- locks: none on the tables; GRANT takes a row lock on the catalog entry of each.
+-- locks: ACCESS SHARE on both tables; nobody waits for it.
 GRANT SELECT, INSERT, UPDATE, DELETE ON graph_entities, graph_relations TO graph_app;
 
 -- name: empty
