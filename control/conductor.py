@@ -229,8 +229,6 @@ def _take(step: Step, ground: Ground) -> None:
         return
     if step.gate is not None and not step.gate(ground):
         return
-    if step.repair is not None and not step.repair.done(look(ground.connection, ground.plan)):
-        locks.take(ground.connection, step.repair, notify=ground.notify)
     ground.notify(step.what)
     locks.take(ground.connection, step, notify=ground.notify)
     ledger.record(ground.connection, ground.migration, actor(), "statement", step.what)
