@@ -120,6 +120,10 @@ class InterruptedRunError(TenantryError):
     exit_status: ClassVar[int] = 130
 
 
+class BackupError(TenantryError):
+    """A backup that could not be taken, or does not hold what it must."""
+
+
 class EmbeddedMissingError(GivenWrongError):
     """A part of the `embedded` extra that isn't installed."""
 
