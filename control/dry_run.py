@@ -21,7 +21,7 @@ from worker import ledger
 _ROWS_PER_SECOND = 130_000
 
 _HOW = {
-    How.BRIEF: "milliseconds; asked for gently, and given up for a while after half a second",
+    How.BRIEF: "milliseconds",
     How.ONLINE: "makes nobody wait",
     How.PLAIN: "no lock that anybody waits for",
 }
@@ -47,8 +47,9 @@ def statements(stages: Iterable[Stage], ground: Ground) -> Iterator[Told]:
     """
     live = catalog.read(ground.connection, [table.name for table in ground.plan.tables])
     over = _stages_done(ground)
+    told: set[str] = set()
     for stage in stages:
-        for step in stage.steps(ground.plan, ground.original):
+        for step in _not_told(stage, ground, told):
             yield Told(
                 stage=stage.name,
                 what=step.what,
@@ -59,6 +60,15 @@ def statements(stages: Iterable[Stage], ground: Ground) -> Iterator[Told]:
             )
         if stage.name == "backfill":
             yield from _fills(ground, live, done=stage.name in over)
+
+
+def _not_told(stage: Stage, ground: Ground, told: set[str]) -> Iterator[Step]:
+    """The steps not told before: a stage makes sure of what an earlier one did, and finds it done."""
+    for step in stage.steps(ground.plan, ground.original):
+        text = _text(step.statement, ground)
+        if text not in told:
+            told.add(text)
+            yield step
 
 
 def _stages_done(ground: Ground) -> set[str]:
@@ -111,9 +121,10 @@ def script(stages: Iterable[Stage], ground: Ground) -> Iterator[str]:
     yield f"-- Migration {ground.plan.name}, as `tenantry plan --sql` wrote it, for `psql -f` on a copy."
     yield r"\set ON_ERROR_STOP on"
     yield _ended(_text(dry_run.session(), ground))
+    told: set[str] = set()
     for stage in stages:
         yield from ("", f"-- Stage {stage.name}")
-        for step in stage.steps(ground.plan, ground.original):
+        for step in _not_told(stage, ground, told):
             if not _there_already(step, ground.original):
                 yield from _step(step, ground)
         if stage.name == "backfill":
@@ -144,11 +155,11 @@ def _there_already(step: Step, found: Catalog) -> bool:
 
 
 def _cost(step: Step, live: Catalog) -> str:
-    if step.how is How.ONLINE and step.tables:
-        on = step.tables[-1].as_string()
-        for table in live.tables.values():
-            if table.identifier.as_string() == on:
-                return f"{_HOW[step.how]}; reads {_rows(table)}, {_size(table)}"
+    named = {table.as_string() for table in step.tables}
+    read = [table for table in live.tables.values() if table.identifier.as_string() in named]
+    if step.how is How.ONLINE and read:
+        largest = max(read, key=lambda table: table.bytes)
+        return f"{_HOW[step.how]}; reads {_rows(largest)}, {_size(largest)}"
     return _HOW[step.how]
 
 

@@ -29,8 +29,9 @@ from sql.postgres.connection import Connection, connect
 LOOK_EVERY = 0.25
 #: Seconds between two lines of progress where there is no terminal.
 SAY_EVERY = 5.0
-#: How many of the last notices are kept in sight.
-_NOTICES = 4
+#: How many of the last notices a live display keeps in sight, and how many are kept between two looks.
+_IN_SIGHT = 4
+_KEPT = 500
 
 _MARKS = {
     "open": ("·", "dim"),
@@ -51,7 +52,9 @@ class View:
     application: str | None = None
     """One line about the application, where there is one to tell about: its latency."""
     notices: tuple[str, ...] = ()
-    """What the conductor last said that it waits for."""
+    """What the conductor said lately, oldest first."""
+    said: int = 0
+    """How much it has said in all."""
 
 
 Look = Callable[[], View]
@@ -121,7 +124,7 @@ def _warnings(shown: Status) -> Iterator[Text]:
 def _said(view: View) -> Iterator[Text]:
     if view.application is not None:
         yield Text(view.application, style="magenta")
-    for notice in view.notices:
+    for notice in view.notices[-_IN_SIGHT:]:
         yield Text(notice, style="dim", overflow="ellipsis", no_wrap=True)
 
 
@@ -169,21 +172,28 @@ def duration(seconds: float) -> str:
 
 def changes(before: View | None, after: View) -> list[str]:
     """Say, one line each, what has begun or ended since what was shown before."""
-    # A notice that is still there was told already.
-    lines = [notice for notice in after.notices if before is None or notice not in before.notices]
+    news = after.said - (before.said if before is not None else 0)
+    lines = list(after.notices[-news:]) if news else []
     old, new = before.status if before is not None else None, after.status
     if new is None:
         return lines
-    states = {stage.name: stage.state for stage in old.stages} if old is not None else {}
+    if old is None:
+        return [*lines, _standing(new)]
+    states = {stage.name: stage.state for stage in old.stages}
     for stage in new.stages:
-        if stage.state != states.get(stage.name, "open"):
+        if stage.state != states[stage.name]:
             took = f" after {_took(stage, after.now)}" if stage.finished_at is not None else ""
             lines.append(f"{stage.name} {stage.state}{took}{_because(stage)}")
-    tables = {table.name: table.state for table in old.tables} if old is not None else {}
+    tables = {table.name: table.state for table in old.tables}
     lines += [_progress(table) for table in new.tables if table.state == "complete" != tables.get(table.name)]
-    if new.state != (old.state if old is not None else "running"):
+    if new.state != old.state:
         lines.append(f"{new.migration} {new.state}")
     return lines
+
+
+def _standing(first: Status) -> str:
+    stages = [f"{stage.name} {stage.state}" for stage in first.stages if stage.state != "open"]
+    return f"{first.migration} {first.state}: {', '.join(stages) or 'no stage begun'}"
 
 
 def progress(before: View | None, after: View) -> list[str]:
@@ -255,17 +265,22 @@ def _say(look: Look, console: Console, wait: Wait) -> None:
 
 @dataclass(slots=True)
 class Notices:
-    """The last lines that the conductor said; called from its thread, read from the display's."""
+    """What the conductor says; called from its thread, and from the one that watches its locks."""
 
-    _lines: deque[str] = field(default_factory=lambda: deque(maxlen=_NOTICES))
+    said: int = 0
+    lines: deque[str] = field(default_factory=lambda: deque(maxlen=_KEPT))
+    _saying: threading.Lock = field(default_factory=threading.Lock)
 
     def __call__(self, line: str) -> None:
         """Keep one line."""
-        self._lines.append(line)
+        with self._saying:
+            self.lines.append(line)
+            self.said += 1
 
-    def last(self) -> tuple[str, ...]:
-        """Give the lines, oldest first."""
-        return tuple(self._lines)
+    def so_far(self) -> tuple[tuple[str, ...], int]:
+        """Give the last lines, oldest first, and how many there were in all."""
+        with self._saying:
+            return tuple(self.lines), self.said
 
 
 def _no_application() -> None:
@@ -299,7 +314,8 @@ class Looker:
         except (NoMigrationError, UnreachableError, psycopg.Error):
             # Not begun, already forgotten, or the server is away: the conductor says so, the display goes on.
             pass
-        return View(self.last, datetime.now(UTC), self._application(), self._notices.last())
+        notices, said = self._notices.so_far()
+        return View(self.last, datetime.now(UTC), self._application(), notices, said)
 
     def close(self) -> None:
         """Give the connection back."""

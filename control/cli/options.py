@@ -17,7 +17,6 @@ DEFAULT_FILE = Path("migration.toml")
 
 File = Annotated[Path, typer.Option("--file", "-f", help="The plan.", metavar="FILE")]
 AsJson = Annotated[bool, typer.Option("--json", help="Answer with JSON on standard output.")]
-Workers = Annotated[int, typer.Option(min=1, max=64, help="Worker processes.")]
 ToStage = Annotated[str | None, typer.Option("--to", help="End after this stage.", metavar="STAGE")]
 
 

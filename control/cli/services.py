@@ -1,41 +1,71 @@
 """`worker`, `exporter`: processes of their own beside a `run`, for a service manager to keep up."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated
 
 import typer
 
-from control.cli.options import DEFAULT_FILE, File, Workers
+from control import exporter as exporting
+from control.cli.options import DEFAULT_FILE, File
 from control.plan.reading import read_plan
-from control.queue import namespace_of
+from control.queue import namespace_of, queue_of
 from control.worker_pool import workers as worker_processes
 from sql.errors import GivenWrongError
-from sql.postgres.connection import resolve
-
-Port = Annotated[int, typer.Option(min=1, max=65535, help="Where Prometheus finds the metrics.")]
+from sql.postgres.connection import describe, resolve
 
 
 def worker(
     file: File = DEFAULT_FILE,
     *,
-    workers: Workers = 1,
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Worker processes.")] = 1,
     metrics_port: Annotated[
-        int | None, typer.Option(min=1, max=65535, help="Where Prometheus finds the counters.")
+        int | None, typer.Option(min=1, max=65535, help="Where Prometheus finds what they count.")
     ] = None,
 ) -> None:
     """Work at the batches of a `run` that goes on elsewhere, until told to stop."""
     plan = read_plan(file)
     if plan.redis is None:
-        raise GivenWrongError(f"{file}: workers of their own need the queue's address: [redis] url")
+        raise GivenWrongError(f"{file}: workers of their own need the queue's address, [redis] url")
     url = resolve(plan.database.url.get_secret_value())
-    with worker_processes(
-        workers,
-        database_url=url,
-        redis_url=resolve(plan.redis.url.get_secret_value()),
-        namespace=namespace_of(plan),
-        metrics_port=metrics_port,
-    ) as pool:
-        try:
-            pool.wait()
-        except KeyboardInterrupt:
-            # To be stopped is how a service ends: no failure.
-            return
+    describe(url)
+    with (
+        queue_of(plan) as queue,
+        _until_told_to_stop(metrics_port),
+        worker_processes(
+            workers,
+            database_url=url,
+            redis_url=queue,
+            namespace=namespace_of(plan),
+            metrics_port=metrics_port,
+        ) as pool,
+    ):
+        pool.wait()
+
+
+def exporter(
+    file: File = DEFAULT_FILE,
+    *,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Where Prometheus finds the gauges.")] = 9187,
+) -> None:
+    """Show Prometheus how the migration stands, until told to stop."""
+    plan = read_plan(file)
+    url = resolve(plan.database.url.get_secret_value())
+    describe(url)
+    with _until_told_to_stop(port):
+        exporting.serve(url, plan.name, port)
+
+
+@contextmanager
+def _until_told_to_stop(port: int | None) -> Iterator[None]:
+    """Being stopped is how a service ends: no failure.
+
+    Raises:
+        GivenWrongError: the port is taken.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        return
+    except OSError as error:
+        raise GivenWrongError(f"port {port}: {error.strerror}") from None

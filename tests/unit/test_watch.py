@@ -58,7 +58,7 @@ def _status(
 
 
 def _view(status: Status | None, *, after: float = 10, notices: tuple[str, ...] = ()) -> View:
-    return View(status, BEGAN + timedelta(seconds=after), notices=notices)
+    return View(status, BEGAN + timedelta(seconds=after), notices=notices, said=len(notices))
 
 
 def _drawn(view: View) -> str:
@@ -175,7 +175,7 @@ def test_without_a_terminal_progress_is_said_every_few_seconds_and_changes_at_on
     said = _followed(
         [at(0, 0, HALFWAY), at(1, 1, HALFWAY), at(2, 2, HALFWAY), at(SAY_EVERY, 3, HALFWAY), at(6, 4, ended)]
     )
-    assert said[4:] == [
+    assert said[1:] == [
         "graph_entities: 3 of 200,000, 0%, 12,346 rows/s",
         "backfill done after 2.0 s",
         "graph_entities: 4 of 200,000, 0%, 12,346 rows/s",
@@ -183,7 +183,36 @@ def test_without_a_terminal_progress_is_said_every_few_seconds_and_changes_at_on
 
 
 def test_what_is_seen_at_the_end_is_shown() -> None:
-    assert _followed([_view(None), _view(_status({"preflight": "done"}))]) == ["preflight done after 2.0 s"]
+    states = {"preflight": "done"}
+    assert _followed([_view(_status({})), _view(_status(states))])[-1] == "preflight done after 2.0 s"
+
+
+def test_a_migration_under_way_is_told_in_one_line_first() -> None:
+    said = _followed([_view(_status({"preflight": "done", "backup": "waiting"}))])
+    assert said == ["m running: preflight done, backup waiting"]
+
+
+def test_every_line_that_the_conductor_says_is_said_once_even_when_it_says_it_twice() -> None:
+    views = [
+        _view(None, notices=("a",)),
+        _view(None, notices=("a", "b", "a")),
+        _view(None, notices=("a", "b", "a")),
+    ]
+    assert _followed(views) == ["a", "b", "a"]
+
+
+def test_a_terminal_shows_the_last_of_what_the_conductor_said() -> None:
+    drawn = _drawn(_view(None, notices=tuple(f"line {n}" for n in range(9))))
+    assert drawn.split("\n")[1:5] == ["line 5", "line 6", "line 7", "line 8"]
+
+
+def test_a_terminal_is_left_with_what_is_seen_at_the_end() -> None:
+    out = io.StringIO()
+    views = iter([_view(None), _view(_status(HALFWAY | {"backfill": "done"}))])
+    ends = iter([False, True])
+    console = Console(file=out, width=100, force_terminal=True, color_system=None)
+    follow(lambda: next(views), console, lambda _seconds: next(ends))
+    assert "✓ backfill" in out.getvalue().rpartition("backup")[2]
 
 
 def test_a_long_line_without_a_terminal_stays_one_line() -> None:
