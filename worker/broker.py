@@ -27,8 +27,11 @@ class Doorbell(RedisBroker):
         return super().consume(queue_name, prefetch, min(timeout, _ASK_EVERY))
 
     def waiting(self) -> int:
-        """Messages in the queue that no worker has taken."""
-        return int(self.do_qsize(QUEUE)) if self.queues else 0
+        """Messages in the queue that no worker has taken.
+
+        Not dramatiq's own size, which counts those that were taken too: a killed worker keeps its own there.
+        """
+        return int(self.client.llen(f"{self.namespace}:{QUEUE}"))
 
     def ring(self, first: int, last: int) -> None:
         """Point workers at the batches from `first` to `last`.

@@ -1,0 +1,174 @@
+"""`tenantry demo`: the whole migration of a sample graph while an application works, servers included."""
+
+import tempfile
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+import sql.postgres
+from control import conductor, status, watch
+from control.demo import journal, sample, summary
+from control.demo.application_process import ApplicationProcess
+from control.demo.messages import Settings
+from control.demo.summary import Measured, Told
+from control.embedded.postgres import EmbeddedPostgres, start_postgres
+from control.embedded.valkey import start_valkey
+from control.plan.model import Plan
+from control.queue import namespace_of
+from control.worker_pool import workers
+from sql.errors import GateClosedError
+from sql.named import load
+from sql.postgres.connection import Connection, connect
+from worker import ledger
+from worker.broker import Doorbell, doorbell
+
+STATEMENTS = load(Path(sql.postgres.__file__).parent, "demo")
+
+_DATABASE = "graph"
+_WORKERS = 2
+
+
+def plan_for(url: str, backup: Path) -> Plan:
+    """The plan of the guide for the sample graph: entities by expression, relations by their source."""
+    tenant_index = {"columns": ["tenant_id"]}
+    return Plan.model_validate(
+        {
+            "name": "multi-tenancy",
+            "database": {"url": url},
+            "backup": {"path": str(backup)},
+            "tables": [
+                {
+                    "name": "graph_entities",
+                    "tenant": {"expression": "properties->>'org_id'", "otherwise": "legacy_default"},
+                    "indexes": [
+                        {"name": "idx_entities_tenant", **tenant_index},
+                        {"name": "idx_entities_tenant_type", "columns": ["tenant_id", "entity_type"]},
+                    ],
+                    "primary_key": ["id", "tenant_id"],
+                    "rls": {"policy": "tenant_isolation_entities", "mode": "strict", "quiet": "3s"},
+                },
+                {
+                    "name": "graph_relations",
+                    "tenant": {"parent": "graph_entities", "on": {"source_id": "id"}},
+                    "indexes": [
+                        {"name": "idx_relations_tenant", **tenant_index},
+                        {"name": "idx_relations_tenant_source", "columns": ["tenant_id", "source_id"]},
+                        {"name": "idx_relations_tenant_target", "columns": ["tenant_id", "target_id"]},
+                    ],
+                    "primary_key": ["id", "tenant_id"],
+                    "rls": {"policy": "tenant_isolation_relations", "mode": "strict", "quiet": "3s"},
+                },
+            ],
+        }
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _House:
+    """What a demo stands on."""
+
+    plan: Plan
+    server: EmbeddedPostgres
+    queue_url: str
+    folder: Path
+    entities: int
+    console: Console
+
+    @property
+    def url(self) -> str:
+        """The operator's address."""
+        return self.server.url(_DATABASE)
+
+
+def show(entities: int, console: Console) -> int:
+    """Run the demo; the exit status: 0 if the application saw no error and every check holds, else 1.
+
+    Raises:
+        TenantryError: a stage or the application failed.
+    """
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tenantry-demo-")))
+        console.print("starting PostgreSQL and Valkey in a temporary folder", style="dim")
+        server = stack.enter_context(start_postgres())
+        queue = stack.enter_context(start_valkey())
+        plan = plan_for(server.url(_DATABASE), folder / "graph.dump")
+        house = _House(plan, server, queue.url, folder, entities, console)
+        _fill(house)
+        told = _migrate(house)
+    summary.say(told, console)
+    return 0 if told.ok else 1
+
+
+def _fill(house: _House) -> None:
+    begun = time.monotonic()
+    with connect(house.server.url(), "demo") as connection:
+        connection.execute(STATEMENTS.create_database.compose())
+    house.console.print(
+        f"filling {house.entities:,} entities and {2 * house.entities:,} relations", style="dim"
+    )
+    with connect(house.url, "demo") as connection:
+        sample.create(connection)
+        sample.fill(connection, entities=house.entities)
+    house.console.print(f"filled in {time.monotonic() - begun:.1f} s", style="dim")
+
+
+def _migrate(house: _House) -> Told:
+    namespace = namespace_of(house.plan)
+    settings = Settings(
+        url=house.server.url(_DATABASE, "graph_app"), folder=house.folder / "journal", entities=house.entities
+    )
+    with ExitStack() as stack:
+        log = stack.enter_context((house.folder / "workers.log").open("wb"))
+        connection = stack.enter_context(conductor.controller(house.plan))
+        before = _measure(house.plan, connection)
+        application = stack.enter_context(ApplicationProcess(settings))
+        stack.enter_context(
+            workers(
+                _WORKERS, database_url=house.url, redis_url=house.queue_url, namespace=namespace, log_to=log
+            )
+        )
+        with watch.shown(
+            house.url, house.plan.name, house.console, application=lambda: summary.line(application.latest)
+        ) as notices:
+            _every_stage(house.plan, connection, doorbell(house.queue_url, namespace), application, notices)
+        report = application.stop()
+        migration = ledger.read(connection, house.plan.name)
+        return Told(
+            status=status.read(connection, house.plan.name),
+            before=before,
+            after=_measure(house.plan, connection),
+            application=report,
+            verification=ledger.Memory(connection, migration.id).recall("verification") or {},
+            journal=journal.check(
+                connection,
+                settings.folder,
+                entities=house.entities,
+                tenant_column=house.plan.tenant.column,
+            ),
+        )
+
+
+def _every_stage(
+    plan: Plan, connection: Connection, bell: Doorbell, application: ApplicationProcess, notify: watch.Notices
+) -> None:
+    """Go to the gate of `application`, deploy the new code, vouch for it, and go on to the end."""
+    try:
+        conductor.run(plan, connection, bell, notify=notify)
+    except GateClosedError as closed:
+        if closed.stage != "application":
+            raise
+    application.switch("new")
+    conductor.confirm(plan, connection, "application")
+    conductor.run(plan, connection, bell, notify=notify)
+
+
+def _measure(plan: Plan, connection: Connection) -> Measured:
+    position = connection.execute(STATEMENTS.wal_position.compose()).fetchone()
+    sizes = {}
+    for table in plan.tables:
+        row = connection.execute(STATEMENTS.table_size.compose(), {"table": table.name}).fetchone()
+        sizes[table.name] = int(row[0]) if row else 0
+    return Measured(wal=int(position[0]) if position else 0, sizes=sizes)

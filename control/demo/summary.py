@@ -1,0 +1,129 @@
+"""What a demo tells at its end: times, rows, WAL, growth, the application, and every check."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from control.demo.journal import JournalResult
+from control.demo.messages import Report
+from control.status import Status
+from control.watch import duration
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """The WAL position and the tables' sizes with their indexes, in bytes."""
+
+    wal: int
+    sizes: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """Everything that the summary is made of; `verification` is what the ledger keeps of the stage."""
+
+    status: Status
+    before: Measured
+    after: Measured
+    application: Report
+    verification: dict[str, Any]
+    journal: JournalResult
+
+    @property
+    def ok(self) -> bool:
+        """No error of the application, every verification and every check of its journal true."""
+        checks = self.verification.get("checks", [])
+        return (
+            self.application.errors == 0
+            and self.journal.ok
+            and bool(checks)
+            and all(check["ok"] is not False for check in checks)
+        )
+
+
+def line(report: Report | None) -> str | None:
+    """The application's latency while it works, for the display."""
+    if report is None:
+        return None
+    return (
+        f"application ({report.code} code): {report.per_second:.0f} operations/s, "
+        f"p99 {report.p99_ms:.1f} ms, longest {report.worst_ms:.0f} ms, {report.errors} errors"
+    )
+
+
+def say(told: Told, console: Console) -> None:
+    """Print the summary."""
+    console.print(_stages(told))
+    console.print(_tables(told))
+    for text in _application(told):
+        console.print(text)
+    console.print(_checks(told))
+    verdict = "every check holds" if told.ok else "NOT EVERYTHING HOLDS"
+    console.print(Text(verdict, style="bold green" if told.ok else "bold red"))
+
+
+def _stages(told: Told) -> Table:
+    table = Table("stage", "time", title="Stages", title_justify="left", box=None)
+    for stage in told.status.stages:
+        if stage.started_at is not None and stage.finished_at is not None:
+            table.add_row(stage.name, duration((stage.finished_at - stage.started_at).total_seconds()))
+    if told.status.finished_at is not None:
+        table.add_row("all", duration((told.status.finished_at - told.status.started_at).total_seconds()))
+    return table
+
+
+def _tables(told: Told) -> Table:
+    table = Table(
+        *("table", "rows filled", "rows/s", "heap-only", "size before", "after", "growth"),
+        title="Backfill",
+        title_justify="left",
+        box=None,
+    )
+    for filled in told.status.tables:
+        before, after = told.before.sizes[filled.name], told.after.sizes[filled.name]
+        share = "-" if filled.heap_only_share is None else f"{filled.heap_only_share:.0%}"
+        table.add_row(
+            filled.name,
+            f"{filled.rows_done:,}",
+            f"{filled.rows_per_second:,.0f}",
+            share,
+            _megabytes(before),
+            _megabytes(after),
+            f"{after / before - 1:+.0%}",
+        )
+    return table
+
+
+def _application(told: Told) -> Iterator[str]:
+    report = told.application
+    yield f"WAL written: {_megabytes(told.after.wal - told.before.wal)}"
+    yield (
+        f"application: {report.operations:,} operations on {report.connections} connections "
+        f"({report.operations / report.seconds:.0f}/s), {report.errors} errors, "
+        f"{report.two_key_retries} retried in the two-key window, longest stall {report.worst_ms:.0f} ms"
+    )
+    if report.last_error is not None:
+        yield f"last error: {report.last_error.sqlstate} {report.last_error.message}"
+
+
+def _checks(told: Told) -> Table:
+    table = Table("", "check", "evidence", title="Verification", title_justify="left", box=None)
+    for check in told.verification.get("checks", []):
+        table.add_row(_mark(ok=check["ok"]), check["name"], check["evidence"])
+    for kept in told.journal.checks:
+        table.add_row(_mark(ok=kept.ok), f"journal: {kept.name}", kept.evidence)
+    return table
+
+
+def _mark(*, ok: bool | None) -> Text:
+    if ok is None:
+        return Text("·", style="dim")
+    return Text("✓", style="green") if ok else Text("✗", style="bold red")
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1_048_576:,.0f} MB"

@@ -1,0 +1,164 @@
+"""A backfill of the sample with real workers, to look at and to disturb."""
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+import redis
+
+from control import conductor, locks
+from control.plan.model import Plan
+from control.queue import namespace_of
+from control.stages import backfill, columns
+from control.stages.stage import Ground
+from control.worker_pool import WorkerPool, workers
+from sql.postgres import catalog
+from sql.postgres.connection import Connection, connect
+from worker import ledger
+from worker.broker import doorbell
+
+from tests.integration.walking import SAMPLE
+from tests.waiting import until
+
+#: Counts every update that fires triggers, row by row; a wait makes batches long enough to be hit.
+_COUNTING = """
+CREATE TABLE public.updates_seen (of_table text NOT NULL, id text NOT NULL);
+CREATE FUNCTION public.see_update() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pg_sleep({seconds});
+    INSERT INTO public.updates_seen VALUES (TG_TABLE_NAME, NEW.id);
+    RETURN NEW;
+END $$;
+CREATE TRIGGER see_update BEFORE UPDATE ON public.graph_entities
+    FOR EACH ROW EXECUTE FUNCTION public.see_update();
+CREATE TRIGGER see_update BEFORE UPDATE ON public.graph_relations
+    FOR EACH ROW EXECUTE FUNCTION public.see_update();
+"""
+
+
+def count_updates(connection: psycopg.Connection, *, seconds_per_row: float = 0.0) -> None:
+    """Count every update of the sample's rows from now on, and make each take a while."""
+    connection.execute(_COUNTING.format(seconds=seconds_per_row).encode())
+
+
+def updates_per_row(connection: psycopg.Connection) -> list[tuple[str, int, int, int]]:
+    """Table, rows seen, fewest and most updates of one row."""
+    return connection.execute(
+        "SELECT of_table, count(*), min(n), max(n) FROM "
+        "(SELECT of_table, id, count(*) AS n FROM public.updates_seen GROUP BY 1, 2) AS seen GROUP BY 1 ORDER BY 1"
+    ).fetchall()
+
+
+def plan_of(url: str, **changes: Any) -> Plan:
+    """The sample's plan for a database, batches as small as they get."""
+    return Plan.model_validate(
+        SAMPLE | {"database": {"url": url}, "backfill": {"first_batch": 100}, **changes}
+    )
+
+
+def prepared(plan: Plan, connection: Connection, queue: str) -> Ground:
+    """A migration on record with its columns and guard, ready for the backfill."""
+    original = catalog.read(connection, [table.name for table in plan.tables])
+    ledger.create(connection)
+    migration = ledger.begin(
+        connection,
+        name=plan.name,
+        tables=[table.name for table in plan.tables],
+        original=original.model_dump(mode="json"),
+        settings=conductor.settings_of(plan, throttle=True),
+    )
+    for step in columns.STAGE.steps(plan, original):
+        locks.take(connection, step, notify=lambda _line: None)
+    return Ground(
+        plan,
+        original,
+        connection,
+        ledger.Memory(connection, migration.id),
+        migration=migration.id,
+        doorbell=doorbell(queue, namespace_of(plan)),
+    )
+
+
+@dataclass
+class Backfilling:
+    """A backfill under way in a thread, and a connection to look at it."""
+
+    look: psycopg.Connection
+    queue: redis.Redis
+    pool: WorkerPool
+    thread: threading.Thread
+    failed: list[BaseException]
+
+    def share_done(self, table: str) -> float:
+        """The share of a table's batches that are done; 0 before they are planned."""
+        row = self.look.execute(
+            "SELECT count(*) FILTER (WHERE b.state = 'done')::float8 / nullif(count(*), 0) "
+            "FROM tenantry.batches AS b JOIN tenantry.jobs AS j ON j.id = b.job_id WHERE j.table_name = %s",
+            [table],
+        ).fetchone()
+        return (row[0] if row else None) or 0.0
+
+    def reach(self, table: str, share: float) -> None:
+        """Wait until a share of a table's batches is done."""
+        until(lambda: self.share_done(table) >= share, 60, f"{share:.0%} of the batches of {table}")
+
+    def kill_a_worker_in_its_batch(self) -> None:
+        """SIGKILL a worker whose backend is inside a batch, and see that it still was when the signal went."""
+        query = (
+            "SELECT application_name, pid, query_start FROM pg_stat_activity "
+            "WHERE application_name LIKE 'tenantry worker %' AND state = 'active' AND query LIKE '%batch.fill%' "
+            "AND datname = current_database()"
+        )
+
+        def hit() -> bool:
+            for name, backend, started in self.look.execute(query):
+                os.kill(int(name.split()[2].partition("@")[0]), signal.SIGKILL)
+                inside = self.look.execute(
+                    "SELECT FROM pg_stat_activity WHERE pid = %s AND state = 'active' AND query_start = %s",
+                    [backend, started],
+                ).fetchone()
+                assert inside is not None, "the batch was over before the kill; make it longer"
+                return True
+            return False
+
+        until(hit, 20, "a worker inside a batch")
+
+    def end(self) -> None:
+        """Wait for the end by itself."""
+        self.thread.join(120)
+        assert not self.thread.is_alive(), "the backfill did not end"
+        if self.failed:
+            raise self.failed[0]
+
+
+@contextmanager
+def backfilling(plan: Plan, queue: str, count: int = 2) -> Iterator[Backfilling]:
+    """Run the backfill of a plan in a thread, with so many workers."""
+    url = plan.database.url.get_secret_value()
+    failed: list[BaseException] = []
+
+    with ExitStack() as stack:
+        connection = stack.enter_context(connect(url, "controller"))
+        look = stack.enter_context(psycopg.connect(url, autocommit=True))
+        client = stack.enter_context(redis.Redis.from_url(queue))
+        ground = prepared(plan, connection, queue)
+        stack.callback(ground.doorbell.client.close if ground.doorbell else client.close)
+        pool = stack.enter_context(
+            workers(count, database_url=url, redis_url=queue, namespace=namespace_of(plan))
+        )
+
+        def work() -> None:
+            try:
+                backfill.STAGE.work(ground)
+            except BaseException as error:  # noqa: BLE001  # handed to the test, which raises it
+                failed.append(error)
+
+        thread = threading.Thread(target=work, daemon=True)
+        thread.start()
+        yield Backfilling(look, client, pool, thread, failed)
+        thread.join(120)
