@@ -44,6 +44,15 @@ class Statement:
         tag = sql.SQL(f"/* tenantry {self.file}.{self.name} */ ")
         return sql.Composed([tag, body])
 
+    def beside_parameters(self, **identifiers: sql.Composable) -> sql.Composed:
+        """Compose a statement that takes parameters.
+
+        A `%` in a name, a literal or the operator's SQL would else be read as the beginning of one. Always
+        give such a statement its parameters, even if they are empty.
+        """
+        plain = {name: sql.SQL(part.as_string().replace("%", "%%")) for name, part in identifiers.items()}
+        return self.compose(**plain)
+
 
 class Statements:
     """The statements of one `.sql` file, as attributes."""

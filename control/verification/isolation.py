@@ -42,15 +42,15 @@ class _Try:
 def _tries(subject: Subject, security: RowSecurity, own: str, other: str) -> Iterator[_Try]:
     table, column = subject.found.identifier, sql.Identifier(subject.column)
     columns = verify.writable(subject.found)
-    sees = STATEMENTS.sees_row.compose(table=table)
-    insert = STATEMENTS.insert_row.compose(table=table, columns=columns)
-    update = STATEMENTS.update_row.compose(table=table, column=column)
-    delete = STATEMENTS.delete_row.compose(table=table)
+    sees = STATEMENTS.sees_row.beside_parameters(table=table)
+    insert = STATEMENTS.insert_row.beside_parameters(table=table, columns=columns)
+    update = STATEMENTS.update_row.beside_parameters(table=table, column=column)
+    delete = STATEMENTS.delete_row.beside_parameters(table=table)
     yield _Try("SELECT", other, sees, 0, f"{other} reads a row of {own}")
     yield _Try(
         "SELECT",
         other,
-        STATEMENTS.sees_others.compose(table=table, column=column),
+        STATEMENTS.sees_others.beside_parameters(table=table, column=column),
         0,
         f"{other} reads any row of another",
         {"tenant": other},
@@ -62,13 +62,13 @@ def _tries(subject: Subject, security: RowSecurity, own: str, other: str) -> Ite
     yield _Try("INSERT", own, insert, 1, f"{own} inserts its row", before=delete)
     yield _Try("UPDATE", other, update, 0, f"{other} updates a row of {own}")
     yield _Try("UPDATE", own, update, 1, f"{own} updates its row")
-    move = STATEMENTS.move_row.compose(table=table, column=column)
+    move = STATEMENTS.move_row.beside_parameters(table=table, column=column)
     yield _Try("UPDATE", own, move, None, f"{own} gives its row to {other}", {"tenant": other})
     yield _Try("DELETE", other, delete, 0, f"{other} deletes a row of {own}")
     yield _Try("DELETE", own, delete, 1, f"{own} deletes its row")
     key = subject.found.primary_key
     if key is not None:
-        upsert = STATEMENTS.upsert_row.compose(
+        upsert = STATEMENTS.upsert_row.beside_parameters(
             table=table,
             column=column,
             columns=columns,
@@ -153,8 +153,8 @@ def unscoped(subject: Subject, security: RowSecurity) -> Check:
     if not subject.tenants.sample:
         return Check(name, None, "no tenant has a row here", "verify.tenants")
     table, column = subject.found.identifier, sql.Identifier(subject.column)
-    anything = STATEMENTS.sees_anything.compose(table=table)
-    others = STATEMENTS.sees_others.compose(table=table, column=column)
+    anything = STATEMENTS.sees_anything.beside_parameters(table=table)
+    others = STATEMENTS.sees_others.beside_parameters(table=table, column=column)
     tries: list[_Try] = []
     match mode:
         case "observe":

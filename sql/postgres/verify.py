@@ -52,7 +52,7 @@ def tenants(
     """Count a table by tenant; the sample has `some` of the largest, the smallest and of those between."""
     with connection.cursor(row_factory=class_row(Tenants)) as cursor:
         cursor.execute(
-            STATEMENTS.tenants.compose(table=table, column=sql.Identifier(column)),
+            STATEMENTS.tenants.beside_parameters(table=table, column=sql.Identifier(column)),
             {"sentinel": sentinel, "pattern": pattern, "some": some, "named": list(named)},
         )
         return _only(cursor.fetchone())
@@ -74,7 +74,7 @@ def rows_of(
     connection: Connection, table: sql.Composable, column: str, wanted: Sequence[str]
 ) -> dict[str, int]:
     """How many rows each of these tenants has, as we see them."""
-    statement = STATEMENTS.rows_of.compose(table=table, column=sql.Identifier(column))
+    statement = STATEMENTS.rows_of.beside_parameters(table=table, column=sql.Identifier(column))
     return dict(connection.execute(statement, {"tenants": list(wanted)}).fetchall())
 
 
@@ -195,7 +195,7 @@ def quiet_triggers(connection: Connection) -> None:
 def one_row(connection: Connection, table: sql.Composable, column: str, tenant: str) -> Row | None:
     """A row of that tenant, locked until the transaction ends; None if all are held by others."""
     with connection.cursor(row_factory=class_row(Row)) as cursor:
-        statement = STATEMENTS.one_row.compose(table=table, column=sql.Identifier(column))
+        statement = STATEMENTS.one_row.beside_parameters(table=table, column=sql.Identifier(column))
         return cursor.execute(statement, {"tenant": tenant}).fetchone()
 
 
@@ -242,7 +242,7 @@ def strays(
 def pages(connection: Connection, table: Table) -> int:
     """The size of a table's heap in pages."""
     name = table.identifier.as_string(connection)
-    statement = STATEMENTS.pages.compose(table=table.identifier)
+    statement = STATEMENTS.pages.beside_parameters(table=table.identifier)
     return int(_only(connection.execute(statement, {"table": name}).fetchone())[0])
 
 

@@ -1,0 +1,1 @@
+"""Looks before anything is touched: facts as a checklist, each with its way out."""

@@ -1,0 +1,146 @@
+"""The server and this session: version, rights, who else is there, and who listens."""
+
+from collections.abc import Iterator
+
+from control import backup
+from control.plan.model import seconds
+from control.preflight.finding import Finding, none_of
+from control.stages.stage import Ground
+from sql.errors import BackupError
+from sql.postgres import preflight
+
+OLDEST = 140_000
+#: Seconds after which a transaction is long: it stops pruning, and everything CONCURRENTLY waits for it.
+LONG = 300.0
+#: Seconds that an idle session may keep its statistics to itself.
+REPORTED_LATE = 10.0
+
+
+def look(ground: Ground) -> Iterator[Finding]:
+    """Every fact about the server."""
+    yield _version(ground)
+    yield from _rights(ground)
+    yield from _settings(ground)
+    yield from _others(ground)
+    yield _backup(ground)
+
+
+def _version(ground: Ground) -> Finding:
+    version = ground.original.server_version
+    fact = f"PostgreSQL {version // 10_000}.{version % 10_000}"
+    if version < OLDEST:
+        return Finding("stop", "server version", fact, "upgrade to PostgreSQL 14 or later")
+    return Finding("pass", "server version", fact)
+
+
+def _rights(ground: Ground) -> Iterator[Finding]:
+    rights = preflight.rights(ground.connection)
+    role = rights.role
+    if rights.superuser:
+        yield Finding("pass", "rights", f"{role} is a superuser")
+        return
+    tables = [table.oid for table in ground.original.tables.values()]
+    yield none_of(
+        "rights on the tables",
+        preflight.not_owned(ground.connection, tables),
+        level="stop",
+        way_out=f"run as their owner, or GRANT the owner's role TO {role}",
+        fine=f"{role} may act as the owner of every table",
+    )
+    under_policy = any(table.rls is not None for table in ground.plan.tables)
+    granted = (
+        ("stop", rights.makes_schemas, "right to make schemas", f"GRANT CREATE ON DATABASE … TO {role}"),
+        (
+            "stop",
+            rights.bypasses or not under_policy,
+            "way past policies",
+            f"ALTER ROLE {role} BYPASSRLS: backfill, validation and rollback would see no rows else",
+        ),
+        (
+            "warn",
+            rights.makes_roles or not under_policy,
+            "right to make roles",
+            "isolation is tried as a role of its own: run `tenantry verify` as a superuser",
+        ),
+        ("warn", rights.monitors, "sight of other sessions", f"GRANT pg_monitor TO {role}"),
+    )
+    for level, given, name, way_out in granted:
+        if given:
+            yield Finding("pass", name, f"{role} has it")
+        else:
+            yield Finding("stop" if level == "stop" else "warn", name, f"{role} hasn't it", way_out)
+
+
+def _settings(ground: Ground) -> Iterator[Finding]:
+    settings = preflight.settings(ground.connection)
+    if settings.standby:
+        yield Finding("stop", "primary", "this server is a standby", "name the primary's address in the plan")
+    if not settings.autovacuum:
+        yield Finding(
+            "warn", "autovacuum", "it is off", "switch it on: the backfill leaves a dead row for each"
+        )
+    strict = [t.rls for t in ground.plan.tables if t.rls is not None and t.rls.mode == "strict"]
+    if not strict:
+        return
+    if not preflight.may_count(ground.connection):
+        yield Finding(
+            "warn",
+            "counting unscoped access",
+            "track_functions is off and this role may not set it",
+            "GRANT SET ON PARAMETER track_functions (PostgreSQL 15), set it to pl, or `tenantry confirm rls`",
+        )
+    if min(seconds(rls.quiet) for rls in strict) < REPORTED_LATE:
+        yield Finding(
+            "warn",
+            "quiet time",
+            f"shorter than the {REPORTED_LATE:g} s for which an idle session may keep its counts",
+            "give rls.quiet at least 10s, as long as your rarest job takes to come round",
+        )
+
+
+def _others(ground: Ground) -> Iterator[Finding]:
+    connection = ground.connection
+    yield none_of(
+        "long transactions",
+        preflight.long_transactions(connection, LONG),
+        level="warn",
+        way_out="end them: they stop pruning, and indexes built concurrently wait for them",
+        fine=f"none older than {LONG / 60:g} minutes",
+    )
+    yield none_of(
+        "prepared transactions",
+        preflight.prepared_transactions(connection),
+        level="warn",
+        way_out="COMMIT PREPARED or ROLLBACK PREPARED them",
+        fine="none",
+    )
+    published = preflight.publications(connection, [t.oid for t in ground.original.tables.values()])
+    column = ground.plan.tenant.column
+    yield none_of(
+        "logical replication",
+        [p.publication for p in published],
+        level="stop" if any(p.subscribed for p in published) else "warn",
+        way_out=f"a subscriber without {column} stops at stage `columns`: add the column there first, and "
+        "take the tables out of the publication until `columns` is done",
+        fine="no publication holds the tables",
+    )
+    if any(table.rls is not None for table in ground.plan.tables):
+        yield none_of(
+            "sessions past policies",
+            preflight.bypassing_sessions(connection),
+            level="warn",
+            way_out="no policy holds superusers and BYPASSRLS roles: give the application a role of its own",
+            fine="no client session is a superuser's or bypasses policies",
+        )
+
+
+def _backup(ground: Ground) -> Finding:
+    if ground.plan.backup is None:
+        return Finding(
+            "warn", "backup", "the plan has none", "add [backup] path, or vouch for one of your own"
+        )
+    try:
+        folder = backup.tools(ground.original.server_version)
+    except BackupError as error:
+        return Finding("stop", "backup", "pg_dump can't be used", str(error))
+    return Finding("pass", "backup", f"{folder / 'pg_dump'} writes {ground.plan.backup.path}")

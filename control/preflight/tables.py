@@ -1,0 +1,184 @@
+"""The tables of the plan: their kind, columns, keys, names, policies and triggers."""
+
+import re
+from collections.abc import Iterator
+
+from control.keys import sides
+from control.plan.model import Table as PlanTable
+from control.preflight.finding import Finding, none_of
+from control.preflight.rows import planned
+from control.stages.backfill import key_of
+from control.stages.stage import Ground
+from sql.errors import CatalogError, GivenWrongError
+from sql.postgres import preflight
+from sql.postgres.catalog import Table
+
+#: What `relkind` means, for those that are not ordinary tables.
+_KINDS = {
+    "p": "a partitioned table",
+    "f": "a foreign table",
+    "v": "a view",
+    "m": "a materialized view",
+    "S": "a sequence",
+    "c": "a type",
+}
+#: Types of a tenant column that was there before.
+_TEXT = re.compile(r"text|character varying(\(\d+\))?")
+_FIRES_ON_UPDATE = re.compile(r"\b(BEFORE|AFTER)\b[^(]*\bUPDATE\b")
+
+
+def look(ground: Ground) -> Iterator[Finding]:
+    """Every fact about the tables, as the catalog has it."""
+    there = [(table, ground.original.tables.get(table.name)) for table in ground.plan.tables]
+    yield none_of(
+        "tables",
+        [table.name for table, found in there if found is None],
+        level="stop",
+        way_out="correct their names in the plan, or the schema",
+        fine=f"all {len(there)} are there",
+    )
+    oids = [found.oid for _, found in there if found is not None]
+    yield none_of(
+        "inheritance",
+        preflight.inheriting(ground.connection, oids),
+        level="stop",
+        way_out="partitions and inheritance are not built yet: leave these tables out of the plan",
+        fine="no table has parents or children",
+    )
+    for table, found in there:
+        if found is not None:
+            yield from _table(ground, table, found)
+    if len(oids) == len(there):
+        yield _keys(ground)
+
+
+def _table(ground: Ground, table: PlanTable, found: Table) -> Iterator[Finding]:
+    if found.kind != "r":
+        kind = _KINDS.get(found.kind, f"of kind {found.kind!r}")
+        yield Finding("stop", f"{table.name}: kind", f"it is {kind}", "only ordinary tables are built yet")
+        return
+    yield _tenant_column(ground, table, found)
+    yield _key(ground, table, found)
+    if table.primary_key is not None:
+        yield _new_key(ground, table, table.primary_key, found)
+    yield _source(ground, table, found)
+    yield _index_columns(ground, table, found)
+    yield _index_names(ground, table, found)
+    yield none_of(
+        f"{table.name}: invalid indexes",
+        [index.name for index in found.indexes if not (index.valid and index.ready)],
+        level="warn",
+        way_out="DROP INDEX CONCURRENTLY them, or REINDEX: they cost writes and serve nobody",
+        fine="none",
+    )
+    if table.rls is not None:
+        yield _row_security(table, found)
+    yield none_of(
+        f"{table.name}: triggers that the backfill fires",
+        [t.name for t in found.triggers if t.enabled and _FIRES_ON_UPDATE.search(t.definition)],
+        level="warn",
+        way_out="the backfill updates every row: make sure that these may fire for each (updated_at changes)",
+        fine="none",
+    )
+
+
+def _tenant_column(ground: Ground, table: PlanTable, found: Table) -> Finding:
+    name, column = f"{table.name}: tenant column", found.column(ground.plan.tenant.column)
+    if column is None:
+        return Finding("pass", name, f"{ground.plan.tenant.column} is not there yet")
+    if column.generated or column.identity:
+        return Finding("stop", name, f"{column.name} is generated", "name another column, or drop it")
+    if not _TEXT.fullmatch(column.type):
+        return Finding(
+            "stop", name, f"{column.name} is {column.type}", "only text is built yet: name another column"
+        )
+    return Finding("pass", name, f"{column.name} is there, {column.type}; rows that have a tenant keep it")
+
+
+def _key(ground: Ground, table: PlanTable, found: Table) -> Finding:
+    name = f"{table.name}: key to page by"
+    if table.constant is not None and found.column(ground.plan.tenant.column) is None:
+        return Finding("pass", name, "none is needed: a constant tenant needs no backfill")
+    try:
+        key = ", ".join(column.name for column in key_of(found))
+    except CatalogError as error:
+        return Finding("stop", name, str(error), "add a primary key, or a unique index on NOT NULL columns")
+    return Finding("pass", name, f"({key})")
+
+
+def _new_key(ground: Ground, table: PlanTable, key: tuple[str, ...], found: Table) -> Finding:
+    name, tenant = f"{table.name}: columns of primary_key", ground.plan.tenant.column
+    if tenant not in key:
+        return Finding("stop", name, f"({', '.join(key)}) doesn't hold {tenant}", f"add {tenant} to it")
+    columns = {c: found.column(c) for c in key if c != tenant}
+    missing = [c for c, column in columns.items() if column is None]
+    if missing:
+        return Finding("stop", name, f"{', '.join(missing)} not in the table", "correct the plan")
+    nullable = [c for c, column in columns.items() if column is not None and not column.not_null]
+    if nullable:
+        return Finding("stop", name, f"{', '.join(nullable)} may be NULL", "make them NOT NULL first")
+    return Finding("pass", name, f"({', '.join(key)})")
+
+
+def _source(ground: Ground, table: PlanTable, found: Table) -> Finding:
+    name = f"{table.name}: tenant source"
+    missing = [c for c in getattr(table.tenant, "on", {}) if found.column(c) is None]
+    parent = ground.original.tables.get(table.parent or "")
+    if table.parent is not None and parent is None:
+        missing.append(table.parent)
+    elif parent is not None:
+        missing += [
+            f"{table.parent}.{c}" for c in getattr(table.tenant, "on", {}).values() if not parent.column(c)
+        ]
+    if missing:
+        return Finding("stop", name, f"there is no {', '.join(missing)}", "correct `on` in the plan")
+    said = preflight.explain(ground.connection, planned(ground, table.name))
+    if said is not None:
+        return Finding("stop", name, f"the server says: {said}", "correct the source in the plan")
+    return Finding("pass", name, "the server can work it out")
+
+
+def _index_columns(ground: Ground, table: PlanTable, found: Table) -> Finding:
+    wanted = {column for index in table.indexes for column in index.columns} - {ground.plan.tenant.column}
+    return none_of(
+        f"{table.name}: columns of indexes",
+        sorted(column for column in wanted if found.column(column) is None),
+        level="stop",
+        way_out="they are not in the table: correct the plan",
+        fine="all there",
+    )
+
+
+def _index_names(ground: Ground, table: PlanTable, found: Table) -> Finding:
+    """A name is free, or its index is the one that is wanted."""
+    wanted = {index.name: index.columns for index in table.indexes}
+    taken = preflight.taken_names(ground.connection, found.schema_, list(wanted))
+    equal = {i.name for i in found.indexes if i.plain and i.columns == wanted.get(i.name)}
+    return none_of(
+        f"{table.name}: names of indexes",
+        [name for name in taken if name not in equal],
+        level="stop",
+        way_out="something else is called that: rename it, or name the plan's index differently",
+        fine="free" if not taken else "free, or the wanted index is there",
+    )
+
+
+def _row_security(table: PlanTable, found: Table) -> Finding:
+    existing = [*(["row-level security is on"] if found.row_security or found.forced else [])]
+    existing += [f"policy {policy.name}" for policy in found.policies]
+    return none_of(
+        f"{table.name}: policies",
+        existing,
+        level="stop",
+        way_out="joining existing policies is not built yet: leave `rls` out of this table's plan",
+        fine="none yet",
+    )
+
+
+def _keys(ground: Ground) -> Finding:
+    name = "foreign keys onto changing keys"
+    try:
+        _, after = sides(ground.plan, ground.original)
+    except (CatalogError, GivenWrongError) as error:
+        return Finding("stop", name, str(error), "correct that in the plan or the schema")
+    return Finding("pass", name, f"{len(after.references)} will hold the tenant")

@@ -1,0 +1,212 @@
+"""Asks what `check` wants to know: the server, the tables, and the tenants that their rows will have."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from psycopg import sql
+from psycopg.rows import class_row
+
+from sql.errors import CatalogError
+from sql.named import load
+from sql.postgres.connection import Connection
+from sql.tenant_source import (
+    Constant,
+    Expression,
+    Lookup,
+    Parent,
+    TenantSource,
+    qualified,
+    source_sql,
+)
+
+STATEMENTS = load(Path(__file__).parent, "preflight")
+
+#: The column that holds a row's tenant-to-be in `planned`; no column of anybody's is called that.
+TENANT_NAME = "tenantry: tenant to be"
+TENANT = sql.Identifier(TENANT_NAME)
+
+
+@dataclass(frozen=True, slots=True)
+class Rights:
+    """What the role of this session is and may do."""
+
+    role: str
+    superuser: bool
+    bypasses: bool
+    makes_roles: bool
+    monitors: bool
+    makes_schemas: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the server is set to."""
+
+    counts_functions: bool
+    autovacuum: bool
+    standby: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """A publication with the tables of the plan in it; `subscribed` if this database has a logical slot."""
+
+    publication: str
+    subscribed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Crossing:
+    """Rows whose parent will be another tenant's, and one value that they name it by."""
+
+    rows: int
+    example: str | None
+
+
+def rights(connection: Connection) -> Rights:
+    """The rights of this session's role."""
+    with connection.cursor(row_factory=class_row(Rights)) as cursor:
+        found = cursor.execute(STATEMENTS.rights.compose()).fetchone()
+    if found is None:
+        raise CatalogError("the role of this session is not in pg_roles")
+    return found
+
+
+def settings(connection: Connection) -> Settings:
+    """The settings that matter."""
+    with connection.cursor(row_factory=class_row(Settings)) as cursor:
+        found = cursor.execute(STATEMENTS.settings.compose()).fetchone()
+    if found is None:
+        raise CatalogError("a SELECT without FROM gave no row")
+    return found
+
+
+def may_count(connection: Connection) -> bool:
+    """Whether unscoped access can be counted: by the function's own setting, or by the server's."""
+    if settings(connection).counts_functions or rights(connection).superuser:
+        return True
+    # Before 15 only a superuser may set it.
+    return connection.info.server_version >= 150_000 and _lines(connection, "may_set") == [True]
+
+
+def publications(connection: Connection, tables: Sequence[int]) -> list[Publication]:
+    """Publications that hold one of these tables (oids)."""
+    with connection.cursor(row_factory=class_row(Publication)) as cursor:
+        return cursor.execute(STATEMENTS.publications.compose(), {"tables": list(tables)}).fetchall()
+
+
+def not_owned(connection: Connection, tables: Sequence[int]) -> list[str]:
+    """Those of the tables (oids) whose owner this role can't act as."""
+    return _lines(connection, "not_owned", tables=list(tables))
+
+
+def inheriting(connection: Connection, tables: Sequence[int]) -> list[str]:
+    """Those of the tables (oids) that have parents or children."""
+    return _lines(connection, "inheritance", tables=list(tables))
+
+
+def long_transactions(connection: Connection, seconds: float) -> list[str]:
+    """Sessions of this database in a transaction older than that."""
+    return _lines(connection, "long_transactions", seconds=seconds)
+
+
+def prepared_transactions(connection: Connection) -> list[str]:
+    """Transactions of this database that wait for COMMIT PREPARED."""
+    return _lines(connection, "prepared_transactions")
+
+
+def bypassing_sessions(connection: Connection) -> list[str]:
+    """Client sessions of roles that no policy holds."""
+    return _lines(connection, "bypassing_sessions")
+
+
+def taken_names(connection: Connection, schema: str, names: Sequence[str]) -> list[str]:
+    """Those of the names that a relation of the schema has."""
+    return _lines(connection, "taken_names", schema=schema, names=list(names))
+
+
+def breaking(connection: Connection, tenants: Sequence[str], pattern: str) -> list[str]:
+    """Those of the tenants that break the pattern.
+
+    Raises:
+        psycopg.errors.InvalidRegularExpression: the server can't read the pattern.
+    """
+    return _lines(connection, "is_pattern", tenants=list(tenants), pattern=pattern)
+
+
+def limit(connection: Connection, milliseconds: int) -> None:
+    """Let no statement of this transaction run longer."""
+    connection.execute(STATEMENTS.statement_timeout.compose(), {"milliseconds": milliseconds})
+
+
+def explain(connection: Connection, rows: sql.Composable) -> str | None:
+    """What the server says against the tenant source of a `planned` table; None if it can plan it."""
+    try:
+        # Prepared, because the protocol then takes one statement only: none can hide behind a semicolon.
+        connection.execute(STATEMENTS.explain_source.compose(rows=rows, tenant=TENANT), prepare=True)
+    except (psycopg.ProgrammingError, psycopg.DataError, psycopg.NotSupportedError) as error:
+        return error.diag.message_primary
+    return None
+
+
+def planned(sources: dict[str, TenantSource], tables: dict[str, sql.Identifier], name: str) -> sql.Composed:
+    """A table of the plan with the tenants that its rows will have, in column `TENANT`; for a FROM."""
+    source, table = sources[name], tables[name]
+    match source:
+        case Constant() | Expression():
+            value = source_sql(source, tenant_column="", sentinel="").value
+            return STATEMENTS.planned.compose(table=table, value=value, tenant=TENANT)
+        case Lookup(lookup=lookup, column=column):
+            found: sql.Composable = qualified(lookup)
+            value = sql.SQL("r.{}::text").format(sql.Identifier(column))
+        case Parent(parent=parent):
+            found = planned(sources, tables, parent)
+            value = sql.SQL("r.{}").format(TENANT)
+    if source.otherwise is not None:
+        value = sql.SQL("coalesce(nullif({}, ''), {})").format(value, sql.Literal(source.otherwise))
+    pairs = sql.SQL(" AND ").join(
+        sql.SQL("r.{} = t.{}").format(sql.Identifier(theirs), sql.Identifier(ours))
+        for ours, theirs in source.on.items()
+    )
+    return STATEMENTS.planned_related.compose(
+        table=table, value=value, tenant=TENANT, related=found, pairs=pairs
+    )
+
+
+def unresolved(connection: Connection, rows: sql.Composable, key: Sequence[str]) -> list[str]:
+    """Keys of a few rows of `planned` whose tenant can't be worked out."""
+    columns = sql.SQL(", ").join(sql.SQL("t.{}").format(sql.Identifier(name)) for name in key)
+    statement = STATEMENTS.unresolved.compose(
+        rows=rows, key=sql.SQL("ROW({})").format(columns), tenant=TENANT
+    )
+    return [line for (line,) in connection.execute(statement)]
+
+
+def crossing(
+    connection: Connection, child: sql.Composable, parent: sql.Composable, pairs: Sequence[tuple[str, str]]
+) -> Crossing:
+    """Count the rows of one `planned` table that name by `pairs` (ours, theirs) another tenant's row."""
+    ours, theirs = sql.Identifier("child"), sql.Identifier("parent")
+    statement = STATEMENTS.crossing.compose(
+        child=child,
+        parent=parent,
+        tenant=TENANT,
+        example=sql.SQL("{}.{}").format(ours, sql.Identifier(pairs[0][0])),
+        pairs=sql.SQL(" AND ").join(
+            sql.SQL("{}.{} = {}.{}").format(theirs, sql.Identifier(target), ours, sql.Identifier(mine))
+            for mine, target in pairs
+        ),
+    )
+    with connection.cursor(row_factory=class_row(Crossing)) as cursor:
+        found = cursor.execute(statement).fetchone()
+    if found is None:
+        raise CatalogError("an aggregate gave no row")
+    return found
+
+
+def _lines(connection: Connection, statement: str, **parameters: Any) -> list[Any]:
+    composed = getattr(STATEMENTS, statement).compose()
+    return [line for (line,) in connection.execute(composed, parameters or None)]
