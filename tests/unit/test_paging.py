@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from control.stages.backfill import slices
-from worker.paging import ranges, resized
+from worker.paging import first_size, ranges, resized
 
 
 @given(st.lists(st.text(min_size=1), min_size=1, max_size=20, unique=True), st.sampled_from([1, 2, 8]))
@@ -40,6 +40,18 @@ def test_a_slice_is_about_a_second_of_work_at_the_most(ids: set[int]) -> None:
 @given(st.integers(100, 100_000), st.lists(st.floats(0.0001, 100.0), max_size=20))
 def test_a_batch_size_stays_within_its_bounds(batch_rows: int, durations: list[float]) -> None:
     assert 100 <= resized(batch_rows, durations, 0.1) <= 100_000
+
+
+def test_a_small_table_is_cut_into_a_whole_group_of_striped_ranges() -> None:
+    assert first_size(2_500, 40_000, stripes=8) == 312
+
+
+def test_a_big_table_begins_with_the_size_that_the_plan_wants() -> None:
+    assert first_size(2_500, 10_000_000, stripes=8) == 2_500
+
+
+def test_contiguous_batches_begin_with_the_size_that_the_plan_wants() -> None:
+    assert first_size(2_500, 1_000, stripes=1) == 2_500
 
 
 def test_batches_grow_by_half_at_most() -> None:
