@@ -105,7 +105,9 @@ def connect(url: str, purpose: str, *, statement_timeout_ms: int = 0, lock_timeo
     try:
         return psycopg.connect(autocommit=True, **parameters(url, purpose, options))
     except psycopg.OperationalError as error:
-        raise UnreachableError(server, str(error).strip().splitlines()[-1]) from None
+        # The first line says why, behind the server's name; the rest asks whether it runs.
+        reason = str(error).strip().splitlines()[0].rpartition(" failed: ")[2]
+        raise UnreachableError(server, reason) from None
 
 
 def literal(value: str | None) -> sql.Composable:
