@@ -17,9 +17,6 @@ from sql.postgres import catalog, dry_run
 from sql.postgres.catalog import Catalog
 from worker import ledger
 
-#: Rows per second of the backfill that were measured on the slowest way (design, section 4), to estimate by.
-_ROWS_PER_SECOND = 130_000
-
 _HOW = {
     How.BRIEF: "milliseconds",
     How.ONLINE: "makes nobody wait",
@@ -82,12 +79,11 @@ def _fills(ground: Ground, live: Catalog, *, done: bool) -> Iterator[Told]:
     for table in _to_fill(ground):
         found = live.table(table.name)
         update, _ = _fill(ground, table)
-        slowest = _duration(found.rows / _ROWS_PER_SECOND)
         yield Told(
             stage="backfill",
             what=f"{table.name}: fill {ground.plan.tenant.column}, in batches",
             lock="ROW EXCLUSIVE",
-            cost=f"{_rows(found)}, {_size(found)}; about {slowest} where nothing throttles it",
+            cost=f"{_rows(found)}, {_size(found)}; each batch about {ground.plan.backfill.target}",
             statement=_text(update, ground),
             done=done,
         )
@@ -170,10 +166,6 @@ def _rows(table: catalog.Table) -> str:
 def _size(table: catalog.Table) -> str:
     megabytes = table.bytes / 1e6
     return f"{megabytes / 1000:,.1f} GB" if megabytes >= 1000 else f"{megabytes:,.1f} MB"
-
-
-def _duration(seconds: float) -> str:
-    return f"{max(seconds, 1):,.0f} s" if seconds < 120 else f"{seconds / 60:,.0f} min"
 
 
 def _text(statement: sql.Composed, ground: Ground) -> str:

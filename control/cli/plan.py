@@ -10,10 +10,17 @@ from rich.text import Text
 
 from control import conductor, dry_run
 from control.cli.options import DEFAULT_FILE, AsJson, File, connect_to, console, say, say_json
+from control.conductor import _STAGES
 from control.plan.proposal import propose
 from control.plan.reading import read_plan
-from sql.errors import GivenWrongError
+from control.preflight.checklist import look
+from control.preflight.estimate import Estimate, estimates
+from control.watch import duration
+from sql.errors import GateClosedError, GivenWrongError
 from sql.postgres.connection import connect, describe, resolve
+
+#: What preflight says of a fact, as a mark and its style.
+_MARKS = {"pass": ("✓", "green"), "warn": ("!", "yellow"), "stop": ("✗", "bold red")}
 
 
 def init(
@@ -44,6 +51,26 @@ def init(
     say(f"wrote {file}; look it over, then `tenantry check`")
 
 
+def check(file: File = DEFAULT_FILE, *, as_json: AsJson = False) -> None:
+    """Look at every fact that could stand in the way; nothing is changed."""
+    read = read_plan(file)
+    with connect_to(read, "check") as connection:
+        findings = look(conductor.survey(read, connection, lambda _line: None))
+    if as_json:
+        say_json([asdict(finding) for finding in findings])
+    else:
+        shown = console()
+        for finding in findings:
+            mark, style = _MARKS[finding.level]
+            line = Text(f"{mark} ", style=style) + Text(f"{finding.name}: {finding.fact}")
+            shown.print(line, soft_wrap=True)
+            if finding.way_out:
+                shown.print(Text(f"  {finding.way_out}", style=style), soft_wrap=True)
+    stops = [f"{finding.name}: {finding.fact}" for finding in findings if finding.level == "stop"]
+    if stops:
+        raise GateClosedError("preflight", stops, "Mend that, then `tenantry check` again")
+
+
 def plan(
     file: File = DEFAULT_FILE,
     *,
@@ -54,21 +81,32 @@ def plan(
     read = read_plan(file)
     with connect_to(read, "plan") as connection:
         ground = conductor.survey(read, connection, lambda _line: None)
-        stages = conductor.STAGES_IN_ORDER
         if sql:
-            for line in dry_run.script(stages, ground):
+            for line in dry_run.script(_STAGES.values(), ground):
                 say(line)
             return
-        told = list(dry_run.statements(stages, ground))
+        told = list(dry_run.statements(_STAGES.values(), ground))
+    costs = {cost.stage: cost for cost in estimates(ground.plan, ground.original)}
     if as_json:
-        say_json([asdict(one) for one in told])
+        say_json(
+            {
+                "estimates": [asdict(cost) for cost in costs.values()],
+                "statements": [asdict(one) for one in told],
+            }
+        )
         return
     shown = console()
     for stage, ones in groupby(told, key=lambda one: one.stage):
-        shown.print(Text(stage, style="bold"))
+        shown.print(Text(stage, style="bold") + Text(_cost(costs.get(stage)), style="dim"))
         for one in ones:
             mark = Text("  ✓ " if one.done else "  · ", style="green" if one.done else "dim")
             shown.print(
                 mark + Text(f"{one.what}  ") + Text(f"{one.lock}; {one.cost}", style="dim"), soft_wrap=True
             )
             shown.print(Text(f"      {one.statement}", style="cyan"), soft_wrap=True)
+
+
+def _cost(cost: Estimate | None) -> str:
+    if cost is None:
+        return ""
+    return f"  about {duration(cost.seconds)}, {cost.wal_bytes / 1e6:,.0f} MB of WAL; {cost.locks}"

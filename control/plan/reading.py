@@ -59,15 +59,15 @@ def _as_one(error: ValidationError, document: dict[str, Any], lines: dict[Path, 
     """Say the first of all that is wrong, with its line, and how many more there are."""
     details = error.errors(include_url=False)
     paths = [_path(detail) for detail in details]
-    found: list[tuple[float, bool, str]] = []
+    found: list[tuple[bool, float, str]] = []
     for detail, path in zip(details, paths, strict=True):
         # pydantic calls an array too short when all its elements are wrong, each told already.
         if detail["type"] == "too_short" and any(p[: len(path)] == path and p != path for p in paths):
             continue
         # A key that is missing may only be misspelt: then that is what to say.
         missing = detail["type"] == "missing"
-        found.append((_line(path, lines), missing, _message(detail, path, document)))
-    line, _, message = min(found, key=lambda one: one[:2])
+        found.append((missing, _line(path, lines), _message(detail, path, document)))
+    _, line, message = min(found, key=lambda one: one[:2])
     if len(found) > 1:
         message += f" (and {len(found) - 1} more)"
     return PlanError(mask(message), file=file, line=None if math.isinf(line) else int(line))

@@ -1,0 +1,23 @@
+"""`demo`: the whole migration of a sample graph, with servers and an application of its own."""
+
+import logging
+from typing import Annotated
+
+import typer
+
+from control.cli.options import console
+from control.demo.sample import FEWEST_ENTITIES
+from control.demo.show import show
+from worker import logs
+
+
+def demo(
+    *,
+    entities: Annotated[
+        int, typer.Option(min=FEWEST_ENTITIES, help="Entities of the graph; twice as many relations.")
+    ] = 200_000,
+) -> int:
+    """Migrate a sample graph while an application works; needs no server."""
+    # The display tells what goes on; only what is wrong comes between.
+    logs.configure(level=logging.WARNING)
+    return show(entities, console())
