@@ -11,7 +11,6 @@ from control.stages.backfill import key_of
 from control.stages.stage import Ground
 from sql.errors import CatalogError
 from sql.postgres import preflight, verify
-from sql.tenant_source import TenantSource
 
 #: A count on a big table may take so long, in milliseconds; then it isn't known.
 LIMIT_MS = 30_000
@@ -19,7 +18,7 @@ LIMIT_MS = 30_000
 
 def planned(ground: Ground, table: str) -> sql.Composed:
     """A table of the plan with the tenants that its rows will have, for a FROM."""
-    sources: dict[str, TenantSource] = {t.name: t.tenant for t in ground.plan.tables}
+    sources = {t.name: t.tenant for t in ground.plan.tables}
     tables = {name: found.identifier for name, found in ground.original.tables.items()}
     return preflight.planned(sources, tables, table)
 
@@ -33,11 +32,17 @@ def look(ground: Ground, limit_ms: int = LIMIT_MS) -> Iterator[Finding]:
     yield broken
     if broken.level == "stop":
         return
-    for table in ground.plan.tables:
-        if table.constant is None:
-            yield from _counted(ground, table, limit_ms)
-    for table in ground.plan.tables:
-        yield from _edges(ground, table, limit_ms)
+    counted = [
+        finding
+        for table in ground.plan.tables
+        if table.constant is None
+        for finding in _counted(ground, table, limit_ms)
+    ]
+    yield from counted
+    # An edge between tenants that can't be worked out crosses nothing, or fails on the same row again.
+    if all(finding.level != "stop" for finding in counted):
+        for table in ground.plan.tables:
+            yield from _edges(ground, table, limit_ms)
 
 
 def _pattern(ground: Ground) -> Finding:
