@@ -4,7 +4,7 @@ A strong lock that waits makes everybody behind it wait too, so it is tried brie
 
 * First `SHARE UPDATE EXCLUSIVE` for up to 3 s. It makes no reader or writer wait, and past `deadlock_timeout`
   it cancels an autovacuum, which a short `lock_timeout` alone never does (6 of 6 attempts failed so).
-* Then the statement itself, with a `lock_timeout` of 100 ms that doubles to 500 ms from attempt to attempt.
+* Then the statement itself, with a `lock_timeout` of 50 ms that doubles to 500 ms from attempt to attempt.
   The first is short because the order of locks can't suit every writer: dropping a foreign key locks the
   child, then the parent, while a cascading delete comes from the parent; they wait for each other until our
   `lock_timeout` ends it, and that is the application's stall.
@@ -69,7 +69,7 @@ _CONFLICTS = {
 }
 
 _ANNOUNCE_MS = 3_000
-_FIRST_MS = 100
+_FIRST_MS = 50
 _LONGEST_MS = 500
 #: What an attempt may take beyond waiting for its locks; measured: 2 to 12 ms.
 _WORK_MS = 500

@@ -5,7 +5,7 @@ take their SQL from here. A source is three fragments: what else to read from, t
 condition under which the value is known.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from psycopg import sql
 from pydantic import BaseModel, ConfigDict, Field
@@ -120,10 +120,10 @@ def source_sql(source: TenantSource, *, tenant_column: str, sentinel: str | None
         case Lookup(lookup=table, on=on, column=column, otherwise=otherwise):
             return _related(table, on, column, otherwise, None)
         case Parent(parent=table, on=on, otherwise=otherwise):
-            unfilled = sql.SQL("r.{} IS NOT NULL").format(sql.Identifier(tenant_column))
+            filled = sql.SQL("r.{} IS NOT NULL").format(sql.Identifier(tenant_column))
             if sentinel is not None:
-                unfilled = sql.SQL("r.{} <> {}").format(sql.Identifier(tenant_column), sql.Literal(sentinel))
-            return _related(table, on, tenant_column, otherwise, unfilled)
+                filled = sql.SQL("r.{} <> {}").format(sql.Identifier(tenant_column), sql.Literal(sentinel))
+            return _related(table, on, tenant_column, otherwise, filled)
 
 
 def _or_otherwise(value: sql.Composable, otherwise: str | None) -> SourceSQL:
@@ -146,4 +146,12 @@ def _related(
         known = sql.SQL("{} AND nullif({}::text, '') IS NOT NULL").format(condition, value)
         return SourceSQL(value, sql.SQL("{} AS r").format(qualified(table)), known)
     looked_up = sql.SQL("(SELECT {}::text FROM {} AS r WHERE {})").format(value, qualified(table), condition)
-    return _or_otherwise(looked_up, otherwise)
+    known = _or_otherwise(looked_up, otherwise)
+    if filled is None:
+        return known
+    # `otherwise` is for a row without a parent. One whose parent is only not filled yet waits for it: the
+    # guard sees such rows while the backfill is at work, and a wrong tenant would never be put right.
+    waits = sql.SQL("EXISTS (SELECT FROM {} AS r WHERE {} AND NOT {})").format(
+        qualified(table), sql.SQL(" AND ").join(pairs), filled
+    )
+    return replace(known, resolved=sql.SQL("NOT {}").format(waits))

@@ -95,6 +95,22 @@ def test_a_row_whose_tenant_nobody_can_tell_is_written_with_the_sentinel(walker:
     assert _tenant(walker, "graph_relations", "nobody's") == ""
 
 
+def test_otherwise_is_for_rows_without_a_parent_and_not_for_those_whose_parent_is_not_filled_yet(
+    sample: str, postgres: EmbeddedPostgres
+) -> None:
+    entities, relations = SAMPLE["tables"]
+    source = {"tenant": {"parent": "graph_entities", "on": {"source_id": "id"}, "otherwise": "lost"}}
+    plan = Plan.model_validate(SAMPLE | {"tables": [entities, relations | source]})
+    walker = _walker(sample, plan, postgres)
+    with walker.connection as connection:
+        walker.there(columns.STAGE)
+        connection.execute("ALTER TABLE graph_relations DROP CONSTRAINT graph_relations_source_id_fkey")
+        for key, parent in (("waits", "entity-0000000001"), ("parentless", "nobody")):
+            connection.execute(RELATION, [key, parent, "entity-0000000001"])
+        assert _tenant(walker, "graph_relations", "waits") == ""
+        assert _tenant(walker, "graph_relations", "parentless") == "lost"
+
+
 def test_an_error_in_the_source_is_not_the_applications(sample: str, postgres: EmbeddedPostgres) -> None:
     plan = _plan(tenant={"expression": "(properties->>'org_id')::int"})
     walker = _walker(sample, plan, postgres)

@@ -96,7 +96,7 @@ def test_a_brief_step_is_bounded_and_an_online_one_is_not(walker: Walker) -> Non
         step = Step(step.what, step.statement, step.lock, step.done, how, (psycopg.sql.Identifier("seen"),))
         take(walker.connection, step, notify=lambda _: None)
     seen = walker.connection.execute("SELECT * FROM seen").fetchall()
-    assert seen == [("brief", "100ms", "700ms"), ("online", "0", "0")]
+    assert seen == [("brief", "50ms", "600ms"), ("online", "0", "0")]
     session = walker.connection.execute(f"SELECT {limits}").fetchone()
     assert session == ("0", "0"), "as the connection was opened"
 
