@@ -146,12 +146,12 @@ def _related(
         known = sql.SQL("{} AND nullif({}::text, '') IS NOT NULL").format(condition, value)
         return SourceSQL(value, sql.SQL("{} AS r").format(qualified(table)), known)
     looked_up = sql.SQL("(SELECT {}::text FROM {} AS r WHERE {})").format(value, qualified(table), condition)
-    known = _or_otherwise(looked_up, otherwise)
+    fragments = _or_otherwise(looked_up, otherwise)
     if filled is None:
-        return known
+        return fragments
     # `otherwise` is for a row without a parent. One whose parent is only not filled yet waits for it: the
     # guard sees such rows while the backfill is at work, and a wrong tenant would never be put right.
     waits = sql.SQL("EXISTS (SELECT FROM {} AS r WHERE {} AND NOT {})").format(
         qualified(table), sql.SQL(" AND ").join(pairs), filled
     )
-    return replace(known, resolved=sql.SQL("NOT {}").format(waits))
+    return replace(fragments, resolved=sql.SQL("NOT {}").format(waits))
