@@ -73,8 +73,10 @@ def _rights(ground: Ground) -> Iterator[Finding]:
 
 def _settings(ground: Ground) -> Iterator[Finding]:
     settings = preflight.settings(ground.connection)
-    if settings.standby:
-        yield Finding("stop", "primary", "this server is a standby", "name the primary's address in the plan")
+    if settings.read_only:
+        yield Finding(
+            "stop", "primary", "this session may only read", "name the primary's address in the plan"
+        )
     if not settings.autovacuum:
         yield Finding(
             "warn", "autovacuum", "it is off", "switch it on: the backfill leaves a dead row for each"
@@ -121,7 +123,7 @@ def _others(ground: Ground) -> Iterator[Finding]:
         [p.publication for p in published],
         level="stop" if any(p.subscribed for p in published) else "warn",
         way_out=f"a subscriber without {column} stops at stage `columns`: add the column there first, and "
-        "take the tables out of the publication until `columns` is done",
+        "publish the tables with a list of columns until `columns` is done",
         fine="no publication holds the tables",
     )
     if any(table.rls is not None for table in ground.plan.tables):

@@ -47,7 +47,7 @@ class Settings:
 
     counts_functions: bool
     autovacuum: bool
-    standby: bool
+    read_only: bool
 
 
 @dataclass(frozen=True, slots=True)

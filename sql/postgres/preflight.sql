@@ -21,7 +21,7 @@ SELECT has_parameter_privilege('track_functions', 'SET');
 -- locks: none.
 SELECT current_setting('track_functions') IN ('pl', 'all') AS counts_functions,
        current_setting('autovacuum')::boolean AS autovacuum,
-       pg_is_in_recovery() AS standby;
+       current_setting('transaction_read_only')::boolean AS read_only;
 
 -- name: long_transactions
 -- locks: ACCESS SHARE on the catalog. Without pg_monitor only our own role's are seen.
@@ -37,12 +37,18 @@ SELECT format('%s by %s since %s', gid, owner, prepared::timestamp(0))
 FROM pg_prepared_xacts WHERE database = current_database() ORDER BY prepared;
 
 -- name: publications
--- locks: ACCESS SHARE on the catalog. Publications that hold one of the tables, and whether anybody subscribes.
+-- locks: ACCESS SHARE on the catalog. Publications that hold one of the tables whole (a list of columns leaves
+--   the new one out; 14 has no such lists), and whether anybody subscribes.
 SELECT format('%%s (%%s)', p.pubname, string_agg(p.tablename, ', ' ORDER BY p.tablename)) AS publication,
        EXISTS (SELECT FROM pg_replication_slots AS s
                WHERE s.slot_type = 'logical' AND s.database = current_database()) AS subscribed
 FROM pg_publication_tables AS p
 WHERE format('%%I.%%I', p.schemaname, p.tablename)::regclass = ANY (%(tables)s::oid[]::regclass[])
+  AND NOT EXISTS (
+    SELECT FROM pg_publication AS named JOIN pg_publication_rel AS r ON r.prpubid = named.oid
+    WHERE named.pubname = p.pubname AND r.prrelid = format('%%I.%%I', p.schemaname, p.tablename)::regclass
+      AND to_jsonb(r) ->> 'prattrs' IS NOT NULL
+  )
 GROUP BY p.pubname ORDER BY 1;
 
 -- name: bypassing_sessions

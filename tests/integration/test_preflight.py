@@ -1,11 +1,14 @@
 """Preflight: the sample passes, and each fact that is wrong is found, with what to do about it."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import psycopg
 import pytest
 
+from control.demo import sample as sample_graph
+from control.embedded.postgres import start_postgres
 from control.plan.model import Plan
 from control.preflight import rows
 from control.preflight.checklist import look
@@ -152,8 +155,8 @@ STOPS: dict[str, tuple[str, Plan, str, str]] = {
     ),
     "a foreign key would set the tenant to NULL": (
         (
-            "ALTER TABLE graph_relations ADD CONSTRAINT moved FOREIGN KEY (target_id) REFERENCES graph_entities "
-            "ON UPDATE SET NULL"
+            "ALTER TABLE graph_relations ADD CONSTRAINT moved "
+            "FOREIGN KEY (target_id) REFERENCES graph_entities ON UPDATE SET NULL"
         ),
         plan(),
         "foreign keys onto changing keys",
@@ -268,6 +271,48 @@ def test_what_the_operator_should_know_warns(operator: Connection, spoiled: str)
     findings = look(ground(operator, of))
     assert at(findings, "stop") == {}
     assert word in at(findings, "warn")[name]
+
+
+def test_a_foreign_key_that_only_a_later_server_can_carry_over_stops(operator: Connection) -> None:
+    operator.execute(
+        "ALTER TABLE graph_relations ADD CONSTRAINT ends FOREIGN KEY (target_id) REFERENCES graph_entities "
+        "ON DELETE SET NULL"
+    )
+    on = ground(operator, plan())
+    assert at(look(on), "stop") == {}
+    earlier = replace(on, original=on.original.model_copy(update={"server_version": 140_010}))
+    assert "ends" in at(look(earlier), "stop")["foreign keys onto changing keys"]
+
+
+def test_a_server_before_14_stops(operator: Connection) -> None:
+    on = ground(operator, plan())
+    old = replace(on, original=on.original.model_copy(update={"server_version": 130_020}))
+    assert at(look(old), "stop")["server version"] == "PostgreSQL 13.20"
+
+
+def test_a_backup_that_no_pg_dump_can_take_stops(operator: Connection) -> None:
+    on = ground(operator, Plan.model_validate(PLAN | {"backup": {"path": "x"}}))
+    new = replace(on, original=on.original.model_copy(update={"server_version": 990_000}))
+    assert set(at(look(new), "stop")) == {"backup"}
+
+
+def test_a_server_that_only_reads_stops(operator: Connection) -> None:
+    operator.execute("SET default_transaction_read_only = on")
+    assert set(at(look(ground(operator, plan())), "stop")) == {"primary"}
+
+
+def test_a_logical_subscriber_stops_and_a_column_list_without_the_tenant_passes() -> None:
+    with (
+        start_postgres(settings={"fsync": "off", "wal_level": "logical"}) as server,
+        connect(server.url(), "test") as connection,
+    ):
+        sample_graph.create(connection)
+        connection.execute("CREATE PUBLICATION feed FOR TABLE graph_relations")
+        connection.execute("SELECT pg_create_logical_replication_slot('reader', 'pgoutput')")
+        on = ground(connection, plan())
+        assert at(look(on), "stop") == {"logical replication": "feed (graph_relations)"}
+        connection.execute("ALTER PUBLICATION feed SET TABLE graph_relations (id, source_id)")
+        assert at(look(on), "stop") == {}
 
 
 def test_a_source_with_otherwise_leaves_no_row_without_a_tenant(operator: Connection) -> None:
