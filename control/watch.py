@@ -80,11 +80,12 @@ def _title(shown: Status, now: datetime) -> Text:
 
 
 def _stages(stages: Sequence[StageStatus], now: datetime) -> Table:
-    grid = Table.grid(padding=(0, 1))
+    # Fixed, all but the last: a long reason to wait would else push the names out of sight.
+    grid = Table.grid(padding=(0, 1), expand=True)
     grid.add_column(width=1)
-    grid.add_column()
-    grid.add_column(justify="right", min_width=6)
-    grid.add_column(style="dim", overflow="ellipsis", no_wrap=True)
+    grid.add_column(width=max(len(stage.name) for stage in stages))
+    grid.add_column(width=8, justify="right")
+    grid.add_column(ratio=1, style="dim", overflow="ellipsis", no_wrap=True)
     for stage in stages:
         mark, style = _MARKS[stage.state]
         grid.add_row(

@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Whatever goes wrong is one line on standard error. `TENANTRY_DEBUG=1` shows where something unexpected
     came from.
     """
-    given = list(sys.argv[1:] if arguments is None else arguments)
+    given = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     # A supervisor stops with SIGTERM, a terminal that closes with SIGHUP: both end as Ctrl-C does, in order.
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except TenantryError as error:
         return _failed(str(error), error.exit_status)
     except typer.TyperException as error:
-        return _failed(f"{error.format_message()} (see `tenantry --help`)", error.exit_code)
+        return _failed(f"{error.format_message().rstrip('.')}; see `tenantry --help`", error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         status = 130
     except BrokenPipeError:
@@ -75,12 +75,13 @@ def _failed(message: str, status: int) -> int:
 def _application(given: Sequence[str]) -> typer.Typer:
     application = typer.Typer(
         help="Makes a live single-tenant database multi-tenant, online, with a way back from every step.",
-        no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,
     )
     application.callback()(_options)
-    for name in [given[0]] if given and given[0] in COMMANDS else COMMANDS:
+    asked = given[0]
+    needed = [] if asked == "--version" else [asked] if asked in COMMANDS else list(COMMANDS)
+    for name in needed:
         module = importlib.import_module(f"control.cli.{COMMANDS[name]}")
         application.command(name)(getattr(module, name))
     return application

@@ -42,7 +42,7 @@ def run(
     to: ToStage = None,
     workers: Annotated[
         int | None,
-        typer.Option(min=0, max=64, help="Worker processes; 2 without [redis] in the plan, else none."),
+        typer.Option(min=0, max=64, help="Worker processes; 2, or none where the plan names a Redis."),
     ] = None,
     no_throttle: Annotated[bool, typer.Option("--no-throttle", help="As fast as it goes.")] = False,
     as_json: AsJson = False,

@@ -74,6 +74,11 @@ def test_every_stage_is_drawn_in_order_with_the_time_it_took() -> None:
     assert drawn.splitlines()[4].split() == ["▶", "backfill", "10", "s"]
 
 
+def test_a_long_reason_to_wait_leaves_the_names_in_sight() -> None:
+    drawn = _drawn(_view(_status({"application": "waiting"}, detail="because " * 50)))
+    assert [line.split()[1] for line in drawn.splitlines()[1:]] == list(STAGES)
+
+
 def test_a_table_is_drawn_with_its_rows_its_speed_and_its_end() -> None:
     line = next(
         line for line in _drawn(_view(_status(HALFWAY, TABLE))).splitlines() if "graph_entities" in line
