@@ -104,7 +104,7 @@ class Backfill:
             JobStoppedError: more than half of the last batches failed.
         """
         for table in ground.plan.in_order():
-            job = _job(ground, table)
+            job = job_of(ground, table)
             if job.state != "complete":
                 with structlog.contextvars.bound_contextvars(table=table.name):
                     _Drive(ground, job.id).to_the_end()
@@ -114,7 +114,7 @@ class Backfill:
         ledger.forget_jobs(ground.connection, ground.migration)
 
 
-def _job(ground: Ground, table: Table) -> Job:
+def job_of(ground: Ground, table: Table) -> Job:
     """The table's job, made now if it isn't there: this freezes its bound."""
     connection, migration = ground.connection, ground.migration
     known = ledger.jobs(connection, migration).get(table.name)

@@ -33,7 +33,8 @@ FROM claimed, counted WHERE b.id = claimed.id
 RETURNING b.rows, b.duration_ms, NULL::bigint AS rest;
 
 -- name: fill_unlocked
--- locks: ROW EXCLUSIVE on {table} and the ledger, ROW SHARE on {table}; it waits for no row: locked ones are skipped.
+-- locks: ROW EXCLUSIVE on {table} and the ledger, ROW SHARE on {table}, ACCESS SHARE on what the tenant is read from;
+-- it waits for no row: locked ones are skipped.
 -- What was left becomes a new batch over the same range, in the same statement.
 WITH claimed AS MATERIALIZED (
     SELECT b.id, b.job_id, b.lower, b.upper, b.stripe FROM tenantry.batches AS b

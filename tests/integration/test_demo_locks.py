@@ -1,6 +1,5 @@
 """The `locks:` lines of the demo's statements, held against pg_locks."""
 
-import re
 from pathlib import Path
 
 import psycopg
@@ -9,22 +8,11 @@ from psycopg.types.json import Jsonb
 
 import sql.postgres
 from control.demo import sample as sample_graph
-from sql.named import Statement, load
+from sql.named import load
 from tests.integration import two_codes
+from tests.lock_table import MODES, named, strongest
 
 FOLDER = Path(sql.postgres.__file__).parent
-#: Weakest first.
-MODES = (
-    "ACCESS SHARE",
-    "ROW SHARE",
-    "ROW EXCLUSIVE",
-    "SHARE UPDATE EXCLUSIVE",
-    "SHARE",
-    "SHARE ROW EXCLUSIVE",
-    "EXCLUSIVE",
-    "ACCESS EXCLUSIVE",
-)
-NAMED = re.compile("|".join(sorted(MODES, key=len, reverse=True)))
 SOURCE = sample_graph.entity_key(1)
 PARAMETERS = {
     "tenant": sample_graph.organisation(1),
@@ -38,18 +26,8 @@ PARAMETERS = {
 
 def taken(connection: psycopg.Connection) -> set[str]:
     """The strongest mode that this transaction holds on each table of the sample."""
-    held: dict[str, str] = {}
-    for table, mode in connection.execute(
-        "SELECT relation::regclass::text, mode FROM pg_locks"
-        " WHERE pid = pg_backend_pid() AND relation::regclass::text IN ('graph_entities', 'graph_relations')"
-    ):
-        name = re.sub(r"(?<!^)([A-Z])", r" \1", mode.removesuffix("Lock")).upper()
-        held[table] = max(held.get(table, MODES[0]), name, key=MODES.index)
-    return set(held.values())
-
-
-def named(statement: Statement) -> set[str]:
-    return set(NAMED.findall(statement.locks))
+    sample = ("graph_entities", "graph_relations")
+    return {mode for table, mode in strongest(connection).items() if table in sample}
 
 
 def test_the_application_s_statements_take_the_locks_that_they_name(connection: psycopg.Connection) -> None:
