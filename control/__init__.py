@@ -1,0 +1,1 @@
+"""The upper floor: decides, gates and shows."""

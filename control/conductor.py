@@ -12,7 +12,7 @@ from control import locks
 from control.plan.model import Limits as PlanLimits
 from control.plan.model import Plan, seconds
 from control.stages import application, backfill, backup, columns, indexes, keys, preflight, rls, verify
-from control.stages.stage import Ground, Stage, Step, Unworks, Works
+from control.stages.stage import Closed, Ground, OneWay, Stage, Step, Unworks, Works
 from control.status import STAGES
 from sql.errors import AnotherRunError, CatalogError, GateClosedError, GivenWrongError, TenantryError
 from sql.postgres import catalog
@@ -30,7 +30,8 @@ Notify = Callable[[str], None]
 #: What an operator can vouch for.
 CONFIRMABLE = ("backup", "application", "rls")
 
-_STAGES: dict[str, Stage] = {
+#: A module for each stage of `control.status`.
+IN_ORDER: dict[str, Stage] = {
     stage.name: stage
     for stage in (
         preflight.STAGE,
@@ -160,7 +161,7 @@ def run(
     migration = _begin(plan, connection, throttle=throttle, notify=notify)
     ledger.record(connection, migration.id, actor(), "run", f"to {to or 'the end'}")
     for name in STAGES[: STAGES.index(to) + 1 if to else None]:
-        stage = _STAGES[name]
+        stage = IN_ORDER[name]
         record = ledger.stages(connection, migration.id).get(name)
         if record is not None and record.state == "done":
             continue
@@ -194,7 +195,7 @@ def _begin(plan: Plan, connection: Connection, *, throttle: bool, notify: Notify
 def _go_through(stage: Stage, ground: Ground) -> None:
     connection, migration = ground.connection, ground.migration
     try:
-        _at_the_gate(stage, ground)
+        _open(stage, stage.gate(ground))
         ledger.set_stage(connection, migration, stage.name, "running")
         log.info("stage begun")
         for step in stage.steps(ground.plan, ground.original):
@@ -213,8 +214,7 @@ def _go_through(stage: Stage, ground: Ground) -> None:
     log.info("stage done")
 
 
-def _at_the_gate(stage: Stage, ground: Ground) -> None:
-    closed = stage.gate(ground)
+def _open(stage: Stage, closed: Closed | None) -> None:
     if closed is not None:
         raise GateClosedError(stage.name, list(closed.facts), closed.opens)
 
@@ -246,11 +246,16 @@ def rollback(plan: Plan, connection: Connection, *, to: str | None = None, notif
         GateClosedError: a stage can't be undone any more, and says why.
     """
     migration = ledger.read(connection, plan.name)
+    keep = STAGES.index(to) + 1 if to else 0
+    begun = [name for name, stage in ledger.stages(connection, migration.id).items() if stage.state != "open"]
+    for name in STAGES[keep:]:
+        stage = IN_ORDER[name]
+        if name in begun and isinstance(stage, OneWay):
+            _open(stage, stage.no_way_back(_ground(plan, connection, migration, notify, None)))
     ledger.set_state(connection, migration.id, "rolling back")
     ledger.record(connection, migration.id, actor(), "rollback", f"to {to or 'the beginning'}")
-    keep = STAGES.index(to) + 1 if to else 0
     for name in reversed(STAGES[keep:]):
-        stage = _STAGES[name]
+        stage = IN_ORDER[name]
         ground = _ground(plan, connection, migration, notify, None)
         with structlog.contextvars.bound_contextvars(migration=plan.name, stage=name):
             if isinstance(stage, Unworks):

@@ -10,7 +10,6 @@ from rich.text import Text
 
 from control import conductor, dry_run
 from control.cli.options import DEFAULT_FILE, AsJson, File, connect_to, console, say, say_json
-from control.conductor import _STAGES
 from control.plan.proposal import propose
 from control.plan.reading import read_plan
 from control.preflight.checklist import look
@@ -82,10 +81,10 @@ def plan(
     with connect_to(read, "plan") as connection:
         ground = conductor.survey(read, connection, lambda _line: None)
         if sql:
-            for line in dry_run.script(_STAGES.values(), ground):
+            for line in dry_run.script(conductor.IN_ORDER.values(), ground):
                 say(line)
             return
-        told = list(dry_run.statements(_STAGES.values(), ground))
+        told = list(dry_run.statements(conductor.IN_ORDER.values(), ground))
     costs = {cost.stage: cost for cost in estimates(ground.plan, ground.original)}
     if as_json:
         say_json(

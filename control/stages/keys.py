@@ -25,7 +25,6 @@ from control.keys import Key, Reference, Side, sides
 from control.plan.model import Plan
 from control.stages import columns, indexes
 from control.stages.stage import Closed, Ground, How, Step
-from sql.errors import GateClosedError
 from sql.postgres import catalog
 from sql.postgres.catalog import Action, Catalog, Table
 from sql.postgres.connection import Connection
@@ -66,16 +65,12 @@ class Keys:
             for column in _nullable(plan, key):
                 yield from _allow_null(key, column)
 
-    def unwork(self, ground: Ground) -> None:
-        """Nothing to take away, but to look at before the first step back.
-
-        Raises:
-            GateClosedError: an old key stands in two tenants.
-        """
+    def no_way_back(self, ground: Ground) -> Closed | None:
+        """Look for an old key that stands in two tenants."""
         reason = cannot_undo(ground.connection, ground.plan, ground.original)
-        if reason is not None:
-            opens = f"`tenantry rollback --to {self.name}` goes back as far as it can"
-            raise GateClosedError(self.name, [reason], opens)
+        if reason is None:
+            return None
+        return Closed((reason,), f"`tenantry rollback --to {self.name}` goes back as far as it can")
 
 
 STAGE = Keys()

@@ -130,6 +130,14 @@ class Works(Protocol):
 
 
 @runtime_checkable
+class OneWay(Protocol):
+    """A stage that can come to have no way back; asked before the first stage is undone."""
+
+    def no_way_back(self, ground: Ground) -> Closed | None:
+        """Why it can't be undone any more."""
+
+
+@runtime_checkable
 class Unworks(Protocol):
     """A stage whose work leaves something behind that its undo steps don't take away."""
 

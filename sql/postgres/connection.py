@@ -13,7 +13,7 @@ from sql.errors import GivenWrongError, UnreachableError
 Connection = psycopg.Connection[TupleRow]
 Pool = ConnectionPool[Connection]
 
-#: A dead peer is noticed in 30 + 3 × 10 s instead of the two hours of TCP's default.
+#: A dead peer is noticed in 30 s and three times 10 s instead of the two hours of TCP's default.
 _KEEPALIVES = {"keepalives": 1, "keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
 
 #: `row_security = off` turns a silent filter into an error: FORCE RLS emptied others' backfills without a
