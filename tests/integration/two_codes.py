@@ -1,6 +1,27 @@
 """A schema on which the application's old and new code both run, as between `columns` and `keys`."""
 
 import psycopg
+from psycopg import errors
+
+from tests.waiting import until
+
+
+def patiently(connection: psycopg.Connection, statements: str) -> None:
+    """Change the schema under a working application, which must never be a deadlock's victim for it.
+
+    Each try gives up its locks long before the server's `deadlock_timeout`.
+    """
+
+    def done() -> bool:
+        try:
+            with connection.transaction():
+                connection.execute("SET LOCAL lock_timeout = '50ms'")
+                connection.execute(statements.encode())
+        except errors.LockNotAvailable:
+            return False
+        return True
+
+    until(done, 30, "a moment in which nobody holds these locks")
 
 
 def add_tenants(connection: psycopg.Connection) -> None:
@@ -22,7 +43,8 @@ def add_tenants(connection: psycopg.Connection) -> None:
 
 def add_guard(connection: psycopg.Connection) -> None:
     """Give rows without a tenant theirs; without it, an insert of the old code fails."""
-    connection.execute(
+    patiently(
+        connection,
         """
         CREATE FUNCTION guard_entity() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
         BEGIN
@@ -38,10 +60,10 @@ def add_guard(connection: psycopg.Connection) -> None:
           FOR EACH ROW WHEN (NEW.tenant_id IS NULL) EXECUTE FUNCTION guard_entity();
         CREATE TRIGGER guard BEFORE INSERT ON graph_relations
           FOR EACH ROW WHEN (NEW.tenant_id IS NULL) EXECUTE FUNCTION guard_relation();
-        """
+        """,
     )
 
 
 def drop_guard(connection: psycopg.Connection) -> None:
     """Take the guard away: from now on only code that writes the tenant can insert."""
-    connection.execute("DROP FUNCTION guard_entity, guard_relation CASCADE")
+    patiently(connection, "DROP FUNCTION guard_entity, guard_relation CASCADE")
