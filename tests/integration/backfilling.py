@@ -39,6 +39,13 @@ CREATE TRIGGER see_update BEFORE UPDATE ON public.graph_relations
     FOR EACH ROW EXECUTE FUNCTION public.see_update();
 """
 
+_IN_A_BATCH = (
+    "SELECT application_name, pid, query_start FROM pg_stat_activity "
+    "WHERE application_name LIKE 'tenantry worker %' AND state = 'active' AND query LIKE '%batch.fill%' "
+    "AND datname = current_database()"
+)
+_STILL_IN_IT = "SELECT FROM pg_stat_activity WHERE pid = %s AND state = 'active' AND query_start = %s"
+
 
 def count_updates(connection: psycopg.Connection, *, seconds_per_row: float = 0.0) -> None:
     """Count every update of the sample's rows from now on, and make each take a while."""
@@ -108,25 +115,20 @@ class Backfilling:
         until(lambda: self.share_done(table) >= share, 60, f"{share:.0%} of the batches of {table}")
 
     def kill_a_worker_in_its_batch(self) -> None:
-        """SIGKILL a worker whose backend is inside a batch, and see that it was when the signal went."""
-        query = (
-            "SELECT application_name, pid, query_start FROM pg_stat_activity "
-            "WHERE application_name LIKE 'tenantry worker %' AND state = 'active' "
-            "AND query LIKE '%batch.fill%' AND datname = current_database()"
-        )
+        """SIGKILL a worker whose backend is inside a batch, frozen there until the signal went."""
+        until(self._kill_inside, 30, "a worker inside a batch")
 
-        def hit() -> bool:
-            for name, backend, started in self.look.execute(query):
+    def _kill_inside(self) -> bool:
+        for name, backend, started in self.look.execute(_IN_A_BATCH):
+            os.kill(backend, signal.SIGSTOP)
+            try:
+                if self.look.execute(_STILL_IN_IT, [backend, started]).fetchone() is None:
+                    continue  # it was over before it froze: the next one
                 os.kill(int(name.split()[2].partition("@")[0]), signal.SIGKILL)
-                inside = self.look.execute(
-                    "SELECT FROM pg_stat_activity WHERE pid = %s AND state = 'active' AND query_start = %s",
-                    [backend, started],
-                ).fetchone()
-                assert inside is not None, "the batch was over before the kill; make it longer"
-                return True
-            return False
-
-        until(hit, 20, "a worker inside a batch")
+            finally:
+                os.kill(backend, signal.SIGCONT)
+            return True
+        return False
 
     def end(self) -> None:
         """Wait for the end by itself."""
