@@ -25,7 +25,8 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 _STATEMENT_TIMEOUT_MS = 5_000
 
 
-@dataclass(slots=True)
+# eq=False: a registry keeps its collectors by their hash.
+@dataclass(slots=True, eq=False)
 class StatusCollector(Collector):
     """Reads the status at every scrape, on a connection of its own."""
 

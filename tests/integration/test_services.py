@@ -1,0 +1,121 @@
+"""`worker` and `exporter` as processes of their own, beside a `run` that brings neither queue nor workers."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from control.embedded.valkey import EmbeddedValkey
+from tests.waiting import until
+
+TENANTRY = Path(sys.executable).parent / "tenantry"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, sample: str, valkey: EmbeddedValkey, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the plan of the sample and a queue of the operator's."""
+    monkeypatch.setenv("DATABASE_URL", sample)
+    subprocess.run([TENANTRY, "init"], cwd=tmp_path, check=True, capture_output=True)
+    with (tmp_path / "migration.toml").open("a") as plan:
+        plan.write(f'[redis]\nurl = "{valkey.url}"\n')
+    return tmp_path
+
+
+@contextmanager
+def _service(folder: Path, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+    process = subprocess.Popen([TENANTRY, *arguments], cwd=folder, stderr=subprocess.DEVNULL)
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.wait(timeout=60)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _scraped(port: int) -> str:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+            text: str = answer.read().decode()
+            return text
+    except urllib.error.URLError:
+        return ""
+
+
+def test_a_worker_of_its_own_does_the_batches_of_a_run_without_workers(folder: Path, sample: str) -> None:
+    with _service(folder, "worker"):
+        ran = subprocess.run(
+            [TENANTRY, "run", "--to", "backfill"],
+            cwd=folder,
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+    assert ran.returncode == 0, ran.stderr
+    with psycopg.connect(sample) as connection:
+        left = connection.execute("SELECT count(*) FROM graph_relations WHERE tenant_id = ''").fetchone()
+    assert left == (0,)
+
+
+def test_the_exporter_shows_how_the_migration_stands(folder: Path) -> None:
+    port = _free_port()
+    with _service(folder, "exporter", "--port", str(port)):
+        subprocess.run([TENANTRY, "run", "--to", "columns"], cwd=folder, check=True, capture_output=True)
+        until(lambda: "tenantry_up 1.0" in _scraped(port), 30, "the exporter")
+        scraped = _scraped(port)
+    assert 'tenantry_stage_state{migration="multi-tenancy",stage="columns",state="done"} 1.0' in scraped
+
+
+@pytest.mark.parametrize("service", ["worker", "exporter"])
+def test_a_service_that_is_told_to_stop_ends_with_status_0(folder: Path, service: str) -> None:
+    port = _free_port()
+    option = {"worker": "--metrics-port", "exporter": "--port"}[service]
+    with _service(folder, service, option, str(port)) as process:
+        until(lambda: _scraped(port), 30, f"the {service}")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=30) == 0
+
+
+def test_a_worker_without_a_queue_of_the_operators_is_refused(folder: Path) -> None:
+    plan = folder / "migration.toml"
+    plan.write_text(plan.read_text().partition("[redis]")[0])
+    ended = subprocess.run(
+        [TENANTRY, "worker"], cwd=folder, check=False, capture_output=True, text=True, timeout=60
+    )
+    assert (ended.returncode, ended.stderr) == (
+        2,
+        "tenantry: migration.toml: workers of their own need the queue's address, [redis] url\n",
+    )
+
+
+def test_a_port_that_is_taken_is_named(folder: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("0.0.0.0", 0))  # the exporter listens for everybody
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        ended = subprocess.run(
+            [TENANTRY, "exporter", "--port", port],
+            cwd=folder,
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            env=os.environ,
+        )
+    assert ended.returncode == 2
+    assert f"tenantry: port {port}: Address already in use" in ended.stderr
