@@ -20,7 +20,10 @@ def worker(
     *,
     workers: Annotated[int, typer.Option(min=1, max=64, help="Worker processes.")] = 1,
     metrics_port: Annotated[
-        int | None, typer.Option(min=1, max=65535, help="Where Prometheus finds what they count.")
+        int | None,
+        typer.Option(
+            min=1, max=65535, envvar="TENANTRY_METRICS_PORT", help="Where Prometheus finds what they count."
+        ),
     ] = None,
 ) -> None:
     """Work at the batches of a `run` that goes on elsewhere, until told to stop."""
@@ -46,7 +49,12 @@ def worker(
 def exporter(
     file: File = DEFAULT_FILE,
     *,
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Where Prometheus finds the gauges.")] = 9187,
+    port: Annotated[
+        int,
+        typer.Option(
+            min=1, max=65535, envvar="TENANTRY_METRICS_PORT", help="Where Prometheus finds the gauges."
+        ),
+    ] = 9187,
 ) -> None:
     """Show Prometheus how the migration stands, until told to stop."""
     plan = read_plan(file)

@@ -122,15 +122,6 @@ def test_an_address_that_cannot_be_read_is_not_shown(tenantry: Tenantry, tmp_pat
     assert "can't be read" in _refused(tenantry("status"), 2)
 
 
-def test_an_unreachable_queue_is_one_line_and_status_1(
-    tenantry: Tenantry, tmp_path: Path, database: str
-) -> None:
-    _plan(tmp_path, database)
-    with (tmp_path / "migration.toml").open("a") as plan:
-        plan.write('[redis]\nurl = "redis://:hunter2@127.0.0.1:1/0"\n')
-    assert "Redis at 127.0.0.1" in _refused(tenantry("run"), 1)
-
-
 def test_an_unknown_option_is_one_line_and_status_2(tenantry: Tenantry) -> None:
     assert "--fast" in _refused(tenantry("run", "--fast"), 2)
 
@@ -165,15 +156,6 @@ def test_init_writes_nothing_when_the_server_does_not_answer(
     monkeypatch.setenv("DATABASE_URL", NOWHERE)
     _refused(tenantry("init"), 1)
     assert list(tmp_path.iterdir()) == []
-
-
-def test_init_writes_over_a_plan_when_told_to(
-    tenantry: Tenantry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sample: str
-) -> None:
-    _plan(tmp_path)
-    monkeypatch.setenv("DATABASE_URL", sample)
-    assert tenantry("init", "--force").status == 0
-    assert 'name = "graph_entities"' in (tmp_path / "migration.toml").read_text()
 
 
 def test_something_unexpected_is_one_line_without_passwords_and_status_1(
