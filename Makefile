@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: install demo lint test chaos bench lock clean
+.PHONY: install demo lint test picture bench lock clean
 
 install: $(INSTALLED)
 
@@ -26,8 +26,9 @@ lint: install
 test: install
 	$(BIN)/pytest --numprocesses 2
 
-chaos: install
-	$(BIN)/pytest tests/chaos
+# The picture of the README: a demo's own words.
+picture: install
+	$(BIN)/python docs/picture.py
 
 bench: install
 	$(BIN)/python -m tests.benchmarks

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from psycopg.rows import tuple_row
 from psycopg.sql import SQL
 
 import sql.postgres
@@ -19,33 +18,12 @@ from control.stages.stage import How, Step
 from sql.named import load
 from sql.postgres.connection import Connection, connect
 from tests.integration.walking import FILL_ODD, ODD, ODD_SCHEMA, STAGES, Walker
+from tests.lock_table import MODES, named, strongest
 from tests.waiting import until
 
 FOLDER = Path(sql.postgres.__file__).parent
 
-#: From the weakest to the strongest, as PostgreSQL's manual orders them.
-MODES = (
-    "ACCESS SHARE",
-    "ROW SHARE",
-    "ROW EXCLUSIVE",
-    "SHARE UPDATE EXCLUSIVE",
-    "SHARE",
-    "SHARE ROW EXCLUSIVE",
-    "EXCLUSIVE",
-    "ACCESS EXCLUSIVE",
-)
-_NAMED = re.compile("|".join(sorted(MODES, key=len, reverse=True)))
 _TAG = re.compile(r"/\* tenantry (\w+)\.(\w+) \*/")
-
-#: Every mode that a session holds on a table of the user's.
-HELD = """
-SELECT c.oid::regclass::text, l.mode
-FROM pg_locks AS l
-JOIN pg_class AS c ON c.oid = l.relation
-JOIN pg_namespace AS n ON n.oid = c.relnamespace
-WHERE l.pid = %s AND l.granted AND l.locktype = 'relation' AND c.relkind IN ('r', 'p')
-  AND n.nspname NOT LIKE 'pg\\_%%'
-"""
 
 
 @pytest.fixture
@@ -82,10 +60,10 @@ def _every_walk(walker: Walker) -> Iterator[Iterator[Step]]:
 
 
 def _compare(step: Step, locks: dict[str, str]) -> None:
-    named: set[str] = set()
+    lines: set[str] = set()
     for file, name in _TAG.findall(_text(step)):
-        named.update(_NAMED.findall(load(FOLDER, file).__getattr__(name).locks))
-    assert set(locks.values()) <= named, f"{step.what}: {locks}, and the line names {named}"
+        lines |= named(getattr(load(FOLDER, file), name))
+    assert set(locks.values()) <= lines, f"{step.what}: {locks}, and the line names {lines}"
     if step.how is How.PLAIN:
         assert not locks, step.what
     else:
@@ -102,7 +80,7 @@ def _inside(step: Step, walker: Walker) -> dict[str, str]:
     connection = walker.connection
     with connection.transaction(force_rollback=True):
         connection.execute(step.statement)
-        return _strongest(connection, connection.info.backend_pid)
+        return strongest(connection)
 
 
 def _while_it_waits(step: Step, database: str) -> dict[str, str]:
@@ -119,7 +97,7 @@ def _while_it_waits(step: Step, database: str) -> dict[str, str]:
             thread = threading.Thread(target=run)
             thread.start()
             until(lambda: _waits(watch, pid), 20, "CONCURRENTLY to wait for the older transaction")
-            locks = _strongest(watch, pid)
+            locks = strongest(watch, pid)
             watch.execute("SELECT pg_cancel_backend(%s)", [pid])
             thread.join()
         return locks
@@ -130,14 +108,6 @@ def _waits(watch: Connection, pid: int) -> bool:
         "SELECT wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid = %s", [pid]
     ).fetchone()
     return row is not None and bool(row[0])
-
-
-def _strongest(connection: Connection, pid: int) -> dict[str, str]:
-    strongest: dict[str, str] = {}
-    for table, mode in connection.cursor(row_factory=tuple_row).execute(HELD, [pid]):
-        words = " ".join(re.findall("[A-Z][a-z]+", mode.removesuffix("Lock"))).upper()
-        strongest[table] = max(words, strongest.get(table, words), key=MODES.index)
-    return strongest
 
 
 def _text(step: Step) -> str:
