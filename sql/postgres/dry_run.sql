@@ -13,8 +13,9 @@ LOCK TABLE {tables} IN SHARE UPDATE EXCLUSIVE MODE;
 SET LOCAL lock_timeout = '500ms';
 
 -- name: fill
--- locks: ROW EXCLUSIVE on {table}, and FOR NO KEY UPDATE on every row that it changes until it has changed the
--- last of them: a script is for a copy. A run does the same in batches of a tenth of a second.
+-- locks: ROW EXCLUSIVE on {table}, ACCESS SHARE on what {source} reads; and every row that it changes is locked
+-- until it has changed the last of them: a script is for a copy. A run does this in batches of a tenth of a
+-- second.
 UPDATE {table} AS t SET {tenant} = {value} {source} WHERE {unfilled} AND {resolved};
 
 -- name: expect_filled

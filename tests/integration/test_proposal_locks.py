@@ -1,0 +1,58 @@
+"""The `locks:` lines of what `init` asks and of what a script says, held against the server's lock table."""
+
+import pytest
+from psycopg import sql
+
+from sql.named import Statement
+from sql.postgres import dry_run, proposal
+from sql.postgres.catalog import OURS
+from sql.postgres.connection import Connection
+from sql.tenant_source import Parent
+from tests.lock_table import named, strongest
+
+ENTITIES = sql.Identifier("graph_entities")
+RELATIONS = sql.Identifier("graph_relations")
+PROPERTIES = sql.Identifier("properties")
+
+_ASKED = proposal.STATEMENTS
+_SCRIPT = dry_run.STATEMENTS
+_FILL, _EXPECT = dry_run.fill(
+    RELATIONS, "tenant_id", "", Parent(parent="graph_entities", on={"source_id": "id"})
+)
+
+CASES: list[tuple[Statement, sql.Composed, dict[str, object]]] = [
+    (_ASKED.tables, _ASKED.tables.compose(), {"ours": list(OURS)}),
+    (
+        _ASKED.known_in_column,
+        _ASKED.known_in_column.compose(table=ENTITIES, column=PROPERTIES),
+        {"column": "properties"},
+    ),
+    (
+        _ASKED.known_in_json,
+        _ASKED.known_in_json.compose(table=ENTITIES, column=PROPERTIES),
+        {"column": "properties", "keys": ["org_id"]},
+    ),
+    (_SCRIPT.session, dry_run.session(), {}),
+    (_SCRIPT.announced, dry_run.announced([ENTITIES, RELATIONS]), {}),
+    (_SCRIPT.fill, _FILL, {}),
+    (_SCRIPT.expect_filled, _EXPECT, {}),
+]
+
+
+def test_every_statement_of_both_files_is_held_here() -> None:
+    assert {statement.name for statement, _, _ in CASES} == {s.name for s in (*_ASKED, *_SCRIPT)}
+
+
+@pytest.mark.parametrize(
+    ("statement", "composed", "parameters"), CASES, ids=[statement.name for statement, _, _ in CASES]
+)
+def test_a_statement_takes_the_locks_that_its_line_names(
+    connection: Connection, statement: Statement, composed: sql.Composed, parameters: dict[str, object]
+) -> None:
+    for table in (ENTITIES, RELATIONS):
+        connection.execute(sql.SQL("ALTER TABLE {} ADD tenant_id text DEFAULT 'x'").format(table))
+    # The list of tables reads the server's own catalog, which the lock table's reader leaves out.
+    expected = set() if statement.name == "tables" else named(statement)
+    with connection.transaction(force_rollback=True):
+        connection.execute(composed, parameters or None)
+        assert set(strongest(connection).values()) == expected
