@@ -29,6 +29,8 @@ _TABLE_NAMES = _NAMES.map(lambda name: '"' + name.replace('"', '""') + '"')
 _ON = st.dictionaries(_NAMES, _NAMES, min_size=1, max_size=2)
 
 
+#: A tenant is never what a row without one holds.
+_TENANTS = _TEXT.map("t {}".format)
 _URLS = _TEXT.map(SecretStr)
 _MODES = st.sampled_from(["observe", "permissive", "strict"])
 
@@ -38,13 +40,13 @@ def _tables(draw: st.DrawFn, column: str) -> tuple[Table, ...]:
     tables: list[Table] = []
     for name in draw(st.lists(_TABLE_NAMES, min_size=1, max_size=4, unique=True)):
         sources = [
-            st.builds(Constant, constant=_TEXT),
-            st.builds(Expression, expression=_TEXT, otherwise=st.none() | _TEXT),
+            st.builds(Constant, constant=_TENANTS),
+            st.builds(Expression, expression=_TEXT, otherwise=st.none() | _TENANTS),
             st.builds(Lookup, lookup=_TABLE_NAMES, on=_ON, column=_NAMES),
         ]
         if tables:
             parents = st.sampled_from([table.name for table in tables])
-            sources.append(st.builds(Parent, parent=parents, on=_ON, otherwise=st.none() | _TEXT))
+            sources.append(st.builds(Parent, parent=parents, on=_ON, otherwise=st.none() | _TENANTS))
         tables.append(
             Table(
                 name=name,
@@ -64,7 +66,7 @@ def _plans(draw: st.DrawFn) -> Plan:
     return Plan(
         name=draw(st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}", fullmatch=True)),
         database=Database(url=draw(_URLS), standbys=tuple(draw(st.lists(_URLS, max_size=2)))),
-        tenant=Tenant(column=column, sentinel=draw(_TEXT)),
+        tenant=Tenant(column=column, sentinel=draw(st.sampled_from(["", "null", "\"no'body\n"]))),
         tables=draw(_tables(column)),
         redis=draw(st.none() | st.builds(Redis, url=_URLS)),
         backfill=Backfill(first_batch=draw(st.integers(100, 100_000))),
