@@ -49,15 +49,22 @@ class WorkerPool:
     log_to: IO[bytes] | None
     _members: list[_Member] = field(default_factory=list)
     _stopping: threading.Event = field(default_factory=threading.Event)
+    _watcher: threading.Thread | None = None
 
     def start(self, count: int) -> None:
-        """Start so many workers, and a thread that watches over them."""
-        self._members = [_Member(self._spawn(), time.monotonic()) for _ in range(count)]
-        threading.Thread(target=self._watch, name="worker-pool", daemon=True).start()
+        """Start so many workers, and a thread that watches over them; `stop` ends what was started so far."""
+        for _ in range(count):
+            self._members.append(_Member(self._spawn(), time.monotonic()))
+        self._watcher = threading.Thread(target=self._watch, name="worker-pool", daemon=True)
+        self._watcher.start()
 
     def pids(self) -> list[int]:
         """The process ids of dramatiq's parents, one per worker."""
         return [member.process.pid for member in self._members]
+
+    def statuses(self) -> list[int | None]:
+        """How dramatiq's parents ended, one per worker; None for one that runs."""
+        return [member.process.returncode for member in self._members]
 
     def wait(self) -> None:
         """Wait until the pool is told to stop."""
@@ -66,8 +73,12 @@ class WorkerPool:
     def stop(self) -> None:
         """Tell all to stop, wait for the batches at hand, and kill what does not stop."""
         self._stopping.set()
+        if self._watcher is not None:
+            self._watcher.join()  # it may be starting one again just now
         for member in self._members:
-            _signal(member.process, signal.SIGTERM)
+            # To dramatiq's parent alone, which hands it on once its child listens. A second signal, as the
+            # whole group would give it, ends a child inside its batch; one that still starts hangs on it.
+            member.process.terminate()
         deadline = time.monotonic() + _STOP_WITHIN
         for member in self._members:
             try:
@@ -156,8 +167,8 @@ def workers(
             registry = CollectorRegistry()
             MultiProcessCollector(registry, path=counts)  # type: ignore[no-untyped-call]  # untyped there
             server, _thread = start_http_server(metrics_port, registry=registry)
-        pool.start(count)
         try:
+            pool.start(count)
             yield pool
         finally:
             pool.stop()

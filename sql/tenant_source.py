@@ -108,33 +108,49 @@ def _closing_quote(rest: str, name: str) -> int:
 def source_sql(source: TenantSource, *, tenant_column: str, sentinel: str | None) -> SourceSQL:
     """Compose the source for a row called `t`.
 
-    A parent whose own tenant is still the sentinel resolves nothing: its children wait for it.
+    A parent whose own tenant is still the sentinel resolves nothing: its children wait for it. A source that
+    gives the empty text or the sentinel gives nothing: such a row would look unfilled for ever.
     """
+    nothing = [text for text in dict.fromkeys(("", sentinel)) if text is not None]
     match source:
         case Constant(constant=constant):
             return SourceSQL(sql.Literal(constant), None, sql.SQL("true"))
         case Expression(expression=expression, otherwise=otherwise):
             # The operator's own SQL, checked by the server before use (EXPLAIN in preflight).
             value: sql.Composable = sql.SQL("({})::text").format(sql.SQL(expression))
-            return _or_otherwise(value, otherwise)
+            return _or_otherwise(value, otherwise, nothing)
         case Lookup(lookup=table, on=on, column=column, otherwise=otherwise):
-            return _related(table, on, column, otherwise, None)
+            return _related(table, on, column, otherwise, nothing=nothing)
         case Parent(parent=table, on=on, otherwise=otherwise):
             filled = sql.SQL("r.{} IS NOT NULL").format(sql.Identifier(tenant_column))
             if sentinel is not None:
                 filled = sql.SQL("r.{} <> {}").format(sql.Identifier(tenant_column), sql.Literal(sentinel))
-            return _related(table, on, tenant_column, otherwise, filled)
+            return _related(table, on, tenant_column, otherwise, filled=filled, nothing=nothing)
 
 
-def _or_otherwise(value: sql.Composable, otherwise: str | None) -> SourceSQL:
+def _something(value: sql.Composable, nothing: list[str]) -> sql.Composable:
+    """The value, or NULL where it is one of those that stand for nothing."""
+    for text in nothing:
+        value = sql.SQL("nullif({}, {})").format(value, sql.Literal(text))
+    return value
+
+
+def _or_otherwise(value: sql.Composable, otherwise: str | None, nothing: list[str]) -> SourceSQL:
+    something = _something(value, nothing)
     if otherwise is not None:
-        known = sql.SQL("coalesce(nullif({}, ''), {})").format(value, sql.Literal(otherwise))
+        known = sql.SQL("coalesce({}, {})").format(something, sql.Literal(otherwise))
         return SourceSQL(known, None, sql.SQL("true"))
-    return SourceSQL(value, None, sql.SQL("nullif({}, '') IS NOT NULL").format(value))
+    return SourceSQL(value, None, sql.SQL("{} IS NOT NULL").format(something))
 
 
 def _related(
-    table: str, on: dict[str, str], column: str, otherwise: str | None, filled: sql.Composable | None
+    table: str,
+    on: dict[str, str],
+    column: str,
+    otherwise: str | None,
+    *,
+    filled: sql.Composable | None = None,
+    nothing: list[str],
 ) -> SourceSQL:
     pairs = [
         sql.SQL("r.{} = {}.{}").format(sql.Identifier(theirs), ROW, sql.Identifier(ours))
@@ -143,10 +159,11 @@ def _related(
     condition = sql.SQL(" AND ").join([*pairs, *([filled] if filled is not None else [])])
     value = sql.SQL("r.{}").format(sql.Identifier(column))
     if otherwise is None:
-        known = sql.SQL("{} AND nullif({}::text, '') IS NOT NULL").format(condition, value)
+        something = _something(sql.SQL("{}::text").format(value), nothing)
+        known = sql.SQL("{} AND {} IS NOT NULL").format(condition, something)
         return SourceSQL(value, sql.SQL("{} AS r").format(qualified(table)), known)
     looked_up = sql.SQL("(SELECT {}::text FROM {} AS r WHERE {})").format(value, qualified(table), condition)
-    fragments = _or_otherwise(looked_up, otherwise)
+    fragments = _or_otherwise(looked_up, otherwise, nothing)
     if filled is None:
         return fragments
     # `otherwise` is for a row without a parent. One whose parent is only not filled yet waits for it: the

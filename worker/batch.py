@@ -3,9 +3,10 @@
 What becomes of a failure is decided by its SQLSTATE alone (design, section 2):
 
 - a lock that wasn't free in time: again, passing over locked rows; what is left becomes a new batch;
-- data errors: halves, down to the row, which is set aside with its key and the server's message;
 - the statement timeout: halves, and a single row waits, for it is no fault of the data;
-- everything else (deadlock, shutdown, connection, resources): the batch waits and is rung again.
+- deadlock, shutdown, connection, resources: the batch waits and is rung again;
+- everything else is an error of the data: halves, down to the row, which is set aside with its key and the
+  server's message.
 """
 
 import time
@@ -16,13 +17,20 @@ import psycopg
 import structlog
 from psycopg import errors
 
-from sql.job import JobSpec
+from sql.job import JobSpec, Key
 from sql.postgres.batch import JobSQL, range_parameters
 from sql.postgres.connection import Connection
 from sql.postgres.ledger import send
 from worker.ledger import Batch
+from worker.paging import SMALLEST
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+
+#: Classes of SQLSTATE that pass by themselves: connection, read-only after a failover, login, rollback by the
+#: server, resources, state of an object, shutdown, disk. All others are the data's: a trigger may raise any
+#: code of its own, and a batch that waited for one would be tried for ever without a word.
+_PASSING = frozenset({"08", "25", "28", "40", "53", "55", "57", "58"})
 
 
 class Failure(Enum):
@@ -61,14 +69,13 @@ Outcome = Done | NotMine | Failed
 
 def classify(error: psycopg.Error) -> Failure:
     """Sort an error by its SQLSTATE."""
-    state = error.sqlstate or ""
     if isinstance(error, errors.LockNotAvailable):
         return Failure.LOCKED
     if isinstance(error, errors.QueryCanceled):
         return Failure.TIMEOUT
-    if state[:2] in {"22", "23", "42", "P0"}:
-        return Failure.DATA
-    return Failure.WAIT
+    if error.sqlstate is None or error.sqlstate[:2] in _PASSING:
+        return Failure.WAIT
+    return Failure.DATA
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,17 +136,15 @@ def run(connection: Connection, batch: Batch, filling: Filling) -> Outcome:
             error=_message(error),
             seconds=round(time.perf_counter() - begun, 3),
         )
-        counts = failure in {Failure.DATA, Failure.TIMEOUT}
-        _record(connection, batch, error.sqlstate, _message(error), counts=counts)
-        if counts:
-            _split(
-                connection,
-                batch,
-                filling.spec,
-                error.sqlstate,
-                _message(error),
-                aside=failure is Failure.DATA,
-            )
+        if failure in {Failure.DATA, Failure.TIMEOUT}:
+            left = _left(connection, batch, filling.spec)
+            # A big batch that runs out of time was only cut too big, and its halves may do: fifty of those,
+            # the first of a table with a slow trigger, are no reason to stop a job.
+            counts = failure is Failure.DATA or left.rows <= SMALLEST
+            _record(connection, batch, error.sqlstate, _message(error), counts=counts)
+            _split(connection, batch, left, error.sqlstate, _message(error), aside=failure is Failure.DATA)
+        else:
+            _record(connection, batch, error.sqlstate, _message(error), counts=False)
         return Failed(failure, error.sqlstate or "")
 
 
@@ -153,28 +158,46 @@ def _record(connection: Connection, batch: Batch, sqlstate: str | None, error: s
 
 
 def give_up(connection: Connection, batch: Batch, spec: JobSpec) -> None:
-    """Deal with a batch that was rung again and again with no outcome: it kills its worker or its backend.
+    """Deal with a batch that was begun again and again with no outcome: it kills its worker or its backend.
 
     It is split like one whose data is wrong, and counts as failed: where every batch goes this way, the job
     stops after fifty instead of splitting to the last row.
     """
     error = "no outcome: its worker or its backend died each time"
     _record(connection, batch, None, error, counts=True)
-    _split(connection, batch, spec, None, error, aside=True)
+    _split(connection, batch, _left(connection, batch, spec), None, error, aside=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _Left:
+    """What of a batch is still to be done: how many rows, and the key in their middle."""
+
+    rows: int
+    middle: Key | None
+
+
+def _left(connection: Connection, batch: Batch, spec: JobSpec) -> _Left:
+    statement = JobSQL(spec).middle(lower=batch.range.lower is not None)
+    row = connection.execute(statement, range_parameters(spec, batch.range)).fetchone()
+    return _Left(int(row[0]), list(row[1])) if row is not None else _Left(0, None)
 
 
 def _split(
-    connection: Connection, batch: Batch, spec: JobSpec, sqlstate: str | None, error: str, *, aside: bool
+    connection: Connection, batch: Batch, left: _Left, sqlstate: str | None, error: str, *, aside: bool
 ) -> None:
     """Put two halves in a batch's place; a single row is set aside, or waits unless `aside`."""
-    statement = JobSQL(spec).middle(lower=batch.range.lower is not None)
-    row = connection.execute(statement, range_parameters(spec, batch.range)).fetchone()
-    if row is None:
+    if left.middle is None:
         return  # nothing of it is left to do: the next try says so
-    total, middle = int(row[0]), list(row[1])
-    if total > 1:
-        send(connection, "split", batch=batch.id, middle=middle)
-        log.info("batch split", batch=batch.id, rows=total)
+    if left.rows > 1:
+        send(connection, "split", batch=batch.id, middle=left.middle)
+        log.info("batch split", batch=batch.id, rows=left.rows)
     elif aside:
-        send(connection, "quarantine", batch=batch.id, key=middle, sqlstate=sqlstate or "", message=error)
-        log.warning("row quarantined", batch=batch.id, key=middle)
+        send(
+            connection,
+            "quarantine",
+            batch=batch.id,
+            key=left.middle,
+            sqlstate=sqlstate or "",
+            message=error,
+        )
+        log.warning("row quarantined", batch=batch.id, key=left.middle)

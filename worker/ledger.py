@@ -99,6 +99,7 @@ class Batch:
     id: int
     job: int
     range: Range
+    rings: int
 
 
 def exists(connection: Connection) -> bool:
@@ -149,21 +150,21 @@ def read(connection: Connection, name: str) -> Migration:
 
 @dataclass(frozen=True, slots=True)
 class Current:
-    """The migration that workers of this database work for, as they need it."""
+    """What a worker reads before each batch of a job: the migration, and its settings as they are now.
+
+    `job_started_at` tells a job from an earlier one of the same id: a ledger that was dropped and made again
+    counts from 1.
+    """
 
     id: int
     name: str
-    state: MigrationState
     settings: Settings
+    job_started_at: datetime
 
 
-def current(connection: Connection) -> Current | None:
-    """The migration under way, if there is one.
-
-    Raises:
-        psycopg.errors.UndefinedTable: this database has no ledger.
-    """
-    rows = send(connection, "current")
+def current(connection: Connection, job_id: int) -> Current | None:
+    """The migration of a job, or None where none of its batches may go."""
+    rows = send(connection, "current", job=job_id)
     return Current(**rows[0] | {"settings": Settings.model_validate(rows[0]["settings"])}) if rows else None
 
 
@@ -321,6 +322,24 @@ def advance(
 def slice_of(connection: Connection, first: int, last: int) -> list[Batch]:
     """The batches from `first` to `last` that are still to be done."""
     return [
-        Batch(row["id"], row["job_id"], Range(lower=row["lower"], upper=row["upper"], stripe=row["stripe"]))
+        Batch(
+            row["id"],
+            row["job_id"],
+            Range(lower=row["lower"], upper=row["upper"], stripe=row["stripe"]),
+            row["rings"],
+        )
         for row in send(connection, "slice", first=first, last=last)
+    ]
+
+
+def lost(connection: Connection, job_id: int, times: int) -> list[Batch]:
+    """The batches that were begun `times` times after a second ring, each time with no outcome."""
+    return [
+        Batch(
+            row["id"],
+            job_id,
+            Range(lower=row["lower"], upper=row["upper"], stripe=row["stripe"]),
+            row["rings"],
+        )
+        for row in send(connection, "lost", job=job_id, times=times)
     ]

@@ -24,6 +24,8 @@ RANGES = 16
 #: Above this the key follows the heap (pg_stats.correlation); between the two measured cases nothing is
 #: lost either way, so the middle decides.
 FOLLOWS_HEAP = 0.5
+#: No batch is cut smaller, or larger, than this many rows.
+SMALLEST, LARGEST = 100, 100_000
 
 
 def stripes_for(connection: Connection, spec: JobSpec, paging: str) -> int:
@@ -87,7 +89,7 @@ def first_size(wanted: int, rows: int, stripes: int) -> int:
     In 2 ranges instead of 16, two workers met in every page and only 20 % of the updates stayed in theirs
     (40,000 rows, 8 stripes).
     """
-    return max(100, min(wanted, rows // (stripes * RANGES))) if stripes > 1 else wanted
+    return max(SMALLEST, min(wanted, rows // (stripes * RANGES))) if stripes > 1 else wanted
 
 
 def resized(batch_rows: int, durations: Sequence[float], target: float) -> int:
@@ -101,4 +103,4 @@ def resized(batch_rows: int, durations: Sequence[float], target: float) -> int:
         return batch_rows
     p90 = last[round(0.9 * (len(last) - 1))]
     change = 0.1 if p90 > 5 * target else min(1.5, target / max(p90, 0.001 * target))
-    return round(min(100_000, max(100, batch_rows * change)))
+    return round(min(LARGEST, max(SMALLEST, batch_rows * change)))

@@ -3,6 +3,7 @@
 import threading
 import time
 from dataclasses import dataclass, field
+from datetime import datetime
 
 import psycopg
 import structlog
@@ -11,13 +12,19 @@ from psycopg_pool import PoolTimeout
 
 from sql.postgres.batch import commit_as
 from sql.postgres.connection import Connection, Pool
+from sql.postgres.ledger import send
 from worker import batch as batches
 from worker import ledger, metrics
 from worker.batch import Filling
 from worker.governor.pace import ASK_AGAIN, Governor, Hold
-from worker.ledger import Batch, Current, Settings
+from worker.ledger import Batch, Current
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+
+#: A worker that has said nothing yet. Its first answer is written whatever it is: one that was killed while
+#: held has left its reason in the ledger.
+_NOT_SAID = ""
 
 
 @dataclass(slots=True)
@@ -29,8 +36,8 @@ class Station:
     stopping: threading.Event
     idle: threading.Event = field(default_factory=threading.Event)
     """Set while no batch is under way."""
-    _fillings: dict[int, Filling] = field(default_factory=dict)
-    _held: str | None = None
+    _fillings: dict[tuple[int, datetime], Filling] = field(default_factory=dict)
+    _held: str | None = _NOT_SAID
     _last_batch: float = 0.0
 
     def __post_init__(self) -> None:
@@ -45,11 +52,11 @@ class Station:
         try:
             with self.pool.connection(timeout=5) as connection:
                 for batch in ledger.slice_of(connection, first, last):
-                    current = self._let_go(connection)
+                    current = self._let_go(connection, batch.job)
                     if current is None:
                         return
                     with structlog.contextvars.bound_contextvars(migration=current.name, batch=batch.id):
-                        self._do(connection, batch, current.settings)
+                        self._do(connection, batch, current)
         except UndefinedTable:
             log.warning("a message for a ledger that is not there", first=first, last=last)
         except (psycopg.OperationalError, PoolTimeout) as error:
@@ -57,11 +64,13 @@ class Station:
                 "the database is out of reach, this slice will be rung again", error=str(error).strip()
             )
 
-    def _do(self, connection: Connection, batch: Batch, settings: Settings) -> None:
-        filling = self._filling(connection, batch.job)
+    def _do(self, connection: Connection, batch: Batch, current: Current) -> None:
+        filling = self._filling(connection, batch.job, current.job_started_at)
         table = filling.table
         self.idle.clear()
         try:
+            if batch.rings > 1:
+                send(connection, "begin", batch=batch.id)
             with structlog.contextvars.bound_contextvars(table=table):
                 outcome = batches.run(connection, batch, filling)
         finally:
@@ -72,27 +81,28 @@ class Station:
                 metrics.ROWS.labels(table).inc(rows)
                 metrics.DURATION.labels(table).observe(seconds)
                 metrics.BATCHES.labels(table, "rest" if rest else "done").inc()
-                self.governor.paid(settings, rows)
+                self.governor.paid(current.settings, rows)
             case batches.NotMine():
                 metrics.BATCHES.labels(table, "dropped").inc()
             case batches.Failed(failure=failure, sqlstate=sqlstate):
                 metrics.BATCHES.labels(table, failure.value).inc()
                 metrics.FAILURES.labels(table, sqlstate[:2]).inc()
 
-    def _filling(self, connection: Connection, job_id: int) -> Filling:
-        if job_id not in self._fillings:
+    def _filling(self, connection: Connection, job_id: int, started_at: datetime) -> Filling:
+        known = (job_id, started_at)
+        if known not in self._fillings:
             job = ledger.job(connection, job_id)
-            self._fillings[job_id] = Filling.of(job.table, job.spec)
-        return self._fillings[job_id]
+            self._fillings[known] = Filling.of(job.table, job.spec)
+        return self._fillings[known]
 
-    def _let_go(self, connection: Connection) -> Current | None:
-        """Wait until a batch may go; None when there is nothing to work for, or when told to stop.
+    def _let_go(self, connection: Connection, job_id: int) -> Current | None:
+        """Wait until a batch of a job may go; None when none may (paused, stopped), or when told to stop.
 
         What the operator sets is read before every batch, so that it reaches a worker at the next one.
         """
         while not self.stopping.is_set():
-            current = ledger.current(connection)
-            if current is None or current.state != "running":
+            current = ledger.current(connection, job_id)
+            if current is None:
                 return None
             commit_as(connection, current.settings.synchronous_commit)
             answer = self.governor.ask(current.settings, self._last_batch)
@@ -117,6 +127,8 @@ class Station:
         signal = reason.partition(":")[0] if reason else None
         if signal == self._held:
             return
+        news = reason is not None or self._held != _NOT_SAID
         self._held = signal
         ledger.set_held(connection, current.id, reason)
-        log.info("held" if reason else "going on", reason=reason)
+        if news:
+            log.info("held" if reason else "going on", migration=current.name, reason=reason)

@@ -12,6 +12,7 @@ from pydantic import (
     ConfigDict,
     Discriminator,
     Field,
+    PrivateAttr,
     SecretStr,
     StringConstraints,
     Tag,
@@ -19,6 +20,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from sql.errors import PlanError
 from sql.tenant_source import Constant, Expression, Lookup, Parent, split_name
 
 Mode = Literal["observe", "permissive", "strict"]
@@ -240,6 +242,10 @@ class Plan(_Part):
     governor: Limits = Limits()
     verify: Verify = Verify()
 
+    #: The file it was read from, and the line of everything in it.
+    _file: str = PrivateAttr("the plan")
+    _lines: dict[tuple[str | int, ...], int] = PrivateAttr(default_factory=dict)
+
     @model_validator(mode="after")
     def _hangs_together(self) -> Self:
         _no_table_twice(self.tables)
@@ -247,7 +253,19 @@ class Plan(_Part):
         _parents_are_tables(self.tables)
         _no_cycle(self.tables)
         _keys_hold_the_tenant(self.tables, self.tenant.column)
+        _no_tenant_is_the_sentinel(self.tables, self.tenant.sentinel_value)
         return self
+
+    def read_from(self, file: str, lines: dict[tuple[str | int, ...], int]) -> Self:
+        """Remember where everything stands, for what only the database can find wrong."""
+        self._file, self._lines = file, lines
+        return self
+
+    def wrong(self, message: str, *path: str | int) -> PlanError:
+        """Make the error that names the line of the deepest part of `path` that the file has."""
+        known = (path[:end] for end in range(len(path), 0, -1) if path[:end] in self._lines)
+        line = next((self._lines[part] for part in known), None)
+        return PlanError(message, file=self._file, line=line)
 
     def table(self, name: str) -> Table:
         """Find the table that the plan calls `name`.
@@ -317,3 +335,11 @@ def _keys_hold_the_tenant(tables: tuple[Table, ...], column: str) -> None:
         if table.primary_key is not None and column not in table.primary_key:
             message = f"the primary_key of {table.name!r} must hold the tenant column {column!r}"
             raise _wrong(message, "tables", at, "primary_key")
+
+
+def _no_tenant_is_the_sentinel(tables: tuple[Table, ...], sentinel: str | None) -> None:
+    for at, table in enumerate(tables):
+        for key in ("constant", "otherwise"):
+            if getattr(table.tenant, key, None) in {"", sentinel} - {None}:
+                message = f"{key} of {table.name!r} is what a row without a tenant holds; name a tenant"
+                raise _wrong(message, "tables", at, "tenant", key)

@@ -26,7 +26,7 @@ from sql.postgres.ledger import send
 from worker import batch as batches
 from worker import ledger, paging
 from worker.broker import Doorbell
-from worker.ledger import Batch, Job
+from worker.ledger import Job
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -38,8 +38,8 @@ LOOK_EVERY = 0.1
 RING_AGAIN = 2.0
 #: Seconds after which a batch is rung again whatever the queue holds: a killed worker keeps its message.
 RING_LOST = 60.0
-#: A batch rung this often with no outcome kills its worker or its backend, and is split.
-RINGS = 3
+#: A batch begun again this often with no outcome kills its worker or its backend, and is split.
+LOST = 3
 #: Rows that the final scan hands over at a time.
 STRAGGLERS = 1000
 
@@ -205,12 +205,8 @@ class _Drive:
             empty = False
         idle = send(self._connection, "idle_seconds", job=job.id)[0]["idle"]
         self._ring(job, after=RING_AGAIN if empty and (idle or 0) > RING_AGAIN else RING_LOST)
-        if ledger.read(self._connection, self.ground.plan.name).held is not None:
-            # Held time counts against nothing (lessons: vitess#20922).
-            send(self._connection, "forgive_rings", job=job.id)
-        for row in send(self._connection, "rung_out", job=job.id, rings=RINGS):
-            range_ = Range(lower=row["lower"], upper=row["upper"], stripe=row["stripe"])
-            batches.give_up(self._connection, Batch(row["id"], job.id, range_), job.spec)
+        for batch in ledger.lost(self._connection, job.id, LOST):
+            batches.give_up(self._connection, batch, job.spec)
 
     def _stop_if_failing(self, job: Job) -> None:
         """Stop a job of which more than half of the last 50 batches failed (lessons: GitLab's rule)."""
@@ -233,36 +229,28 @@ class _Drive:
                 raise CatalogError(f"the ledger of {job.table}: {gap['gap']}, stripe {gap['stripe']}")
         if self._sweep(job):
             return False
-        aside = send(self._connection, "job_quarantined", job=job.id)
-        if aside:
-            first = aside[0]
-            fact = f"{len(aside)} row(s) of {job.table} in quarantine, {first['key']}: {first['message']}"
+        (aside,) = send(self._connection, "job_quarantined", job=job.id)
+        if aside["count"]:
+            fact = f"{aside['count']} row(s) of {job.table} in quarantine, {aside['key']}: {aside['message']}"
             raise QuarantineError(
                 STAGE.name, [fact], "Mend the cause, then `tenantry retry` and `tenantry run`"
             )
         ledger.set_job_state(self._connection, job.id, "complete")
+        # No batch is left to say so: a worker that was held and killed left its reason.
+        ledger.set_held(self._connection, self.ground.migration, None)
         log.info("job complete", table=job.table)
         return True
 
     def _sweep(self, job: Job) -> bool:
         """Look for rows that still need their tenant; True if any became a new batch.
 
-        They are rows whose key the application changed meanwhile (new batches), or whose tenant no source
-        tells (quarantine).
+        They are rows whose key the application changed meanwhile. Rows whose tenant no source tells go into
+        quarantine; the application may go on writing such rows, so they are no reason to look again.
         """
         job_sql = JobSQL(job.spec)
-        found = self._connection.execute(job_sql.stragglers(), {"job": job.id, "most": STRAGGLERS}).fetchall()
-        for key, resolved in found:
-            if not resolved:
-                send(
-                    self._connection,
-                    "quarantine_row",
-                    job=job.id,
-                    key=key,
-                    sqlstate="",
-                    message="its source gives it no tenant",
-                )
-        again = [list(key) for key, resolved in found if resolved]
+        self._connection.execute(job_sql.set_aside(), {"job": job.id})
+        found = self._connection.execute(job_sql.stragglers(), {"job": job.id, "most": STRAGGLERS})
+        again: list[Key] = [list(row[0]) for row in found]
         if again:
             log.info("stragglers found by the final scan", table=job.table, rows=len(again))
             with self._connection.transaction():
@@ -270,7 +258,7 @@ class _Drive:
                     self._connection, job.id, self._one_row_ranges(job, job_sql, again), "straggler"
                 )
             self._ring(job, after=RING_LOST)
-        return bool(found)
+        return bool(again)
 
     def _one_row_ranges(self, job: Job, job_sql: JobSQL, keys: Sequence[Key]) -> Iterator[Range]:
         for key in keys:

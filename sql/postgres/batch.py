@@ -12,7 +12,7 @@ from typing import Any, LiteralString
 from psycopg import sql
 
 from sql.job import JobSpec, Key, KeyColumn, Range
-from sql.named import load
+from sql.named import Statement, load
 from sql.postgres.connection import Connection
 from sql.tenant_source import ROW, source_sql
 
@@ -175,10 +175,17 @@ class JobSQL:
         """The rows of the table, counted."""
         return PAGING.count.compose(table=self._table)
 
+    def set_aside(self) -> sql.Composed:
+        """Put rows whose source gives them no tenant into the quarantine. Parameters: job."""
+        return self._final_scan(PAGING.set_aside)
+
     def stragglers(self) -> sql.Composed:
-        """Rows without a tenant that no quarantine names. Parameters: job, most."""
+        """Keys of rows that could have their tenant and don't. Parameters: job, most."""
+        return self._final_scan(PAGING.stragglers)
+
+    def _final_scan(self, statement: Statement) -> sql.Composed:
         source = self._source()
-        return PAGING.stragglers.compose(
+        return statement.compose(
             table=self._table,
             key_texts=self._key_texts,
             unfilled=self._unfilled,

@@ -55,6 +55,8 @@ CREATE TABLE IF NOT EXISTS tenantry.batches (
     created_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
     rung_at     timestamptz,
     rings       integer NOT NULL DEFAULT 0,
+    begun_at    timestamptz,
+    lost        integer NOT NULL DEFAULT 0,
     not_before  timestamptz,
     attempts    integer NOT NULL DEFAULT 0,
     failed_at   timestamptz,
@@ -121,9 +123,10 @@ DELETE FROM tenantry.migrations WHERE id = %(migration)s;
 SELECT count(*) FROM tenantry.migrations;
 
 -- name: current
--- locks: ACCESS SHARE on tenantry.migrations; a read.
-SELECT id, name, state, settings FROM tenantry.migrations WHERE state IN ('running', 'paused')
-ORDER BY id DESC LIMIT 1;
+-- locks: ACCESS SHARE on tenantry.migrations and tenantry.jobs; a read. No row where no batch of the job may go.
+SELECT m.id, m.name, m.settings, j.started_at AS job_started_at
+FROM tenantry.jobs AS j JOIN tenantry.migrations AS m ON m.id = j.migration_id
+WHERE j.id = %(job)s AND j.state = 'running' AND m.state = 'running';
 
 -- name: remember
 -- locks: ROW EXCLUSIVE on tenantry.migrations.
@@ -219,8 +222,10 @@ WHERE id = %(job)s;
 -- name: ring
 -- locks: ROW EXCLUSIVE on tenantry.batches; a batch at work is locked, and skipped.
 -- Rung for the first time, or again where nothing came of it: on an empty queue after `again` seconds, and
--- after `lost` seconds (a killed worker keeps its message) whatever the queue holds.
-UPDATE tenantry.batches AS b SET rung_at = clock_timestamp(), rings = b.rings + 1
+-- a longer while (a killed worker keeps its message) whatever the queue holds. Lost is a batch that was begun
+-- since it was rung; one that nobody began (paused, held, no worker, no connection) is not.
+UPDATE tenantry.batches AS b SET rung_at = clock_timestamp(), rings = b.rings + 1,
+    lost = b.lost + CASE WHEN b.begun_at > b.rung_at THEN 1 ELSE 0 END
 FROM (
     SELECT id FROM tenantry.batches
     WHERE job_id = %(job)s AND state = 'pending' AND (not_before IS NULL OR not_before <= clock_timestamp())
@@ -233,14 +238,15 @@ WHERE b.id = due.id RETURNING b.id, b.rings;
 -- locks: ROW EXCLUSIVE on tenantry.batches.
 UPDATE tenantry.batches SET rung_at = NULL, rings = rings - 1 WHERE id = ANY(%(ids)s) AND state = 'pending';
 
--- name: forgive_rings
--- locks: ROW EXCLUSIVE on tenantry.batches; held time counts against nothing.
-UPDATE tenantry.batches SET rings = 0 WHERE job_id = %(job)s AND state = 'pending' AND rings > 0;
+-- name: begin
+-- locks: ROW EXCLUSIVE on tenantry.batches. Written before a batch that was rung more than once: a first try costs
+-- nothing, and a batch that kills its worker or its backend each time gives itself away.
+UPDATE tenantry.batches SET begun_at = clock_timestamp() WHERE id = %(batch)s AND state = 'pending';
 
--- name: rung_out
--- locks: ACCESS SHARE on tenantry.batches; a read. Batches that were rung `rings` times with no outcome.
-SELECT id, lower, upper, stripe FROM tenantry.batches
-WHERE job_id = %(job)s AND state = 'pending' AND rings > %(rings)s AND attempts = 0;
+-- name: lost
+-- locks: ACCESS SHARE on tenantry.batches; a read. Batches that were lost `times` times.
+SELECT id, lower, upper, stripe, rings FROM tenantry.batches
+WHERE job_id = %(job)s AND state = 'pending' AND lost >= %(times)s;
 
 -- name: pending
 -- locks: ACCESS SHARE on tenantry.batches; a read.
@@ -255,7 +261,7 @@ SELECT extract(epoch FROM clock_timestamp() - greatest(
 
 -- name: slice
 -- locks: ACCESS SHARE on tenantry.batches; a read. What a message points at, as far as it is still to be done.
-SELECT id, job_id, lower, upper, stripe FROM tenantry.batches
+SELECT id, job_id, lower, upper, stripe, rings FROM tenantry.batches
 WHERE id BETWEEN %(first)s AND %(last)s AND state = 'pending' ORDER BY id;
 
 -- name: recent
@@ -304,11 +310,6 @@ INSERT INTO tenantry.quarantine (job_id, batch_id, key, sqlstate, message)
 SELECT job_id, id, %(key)s, %(sqlstate)s, %(message)s FROM set_aside
 ON CONFLICT (job_id, key) DO UPDATE SET batch_id = excluded.batch_id, message = excluded.message;
 
--- name: quarantine_row
--- locks: ROW EXCLUSIVE on tenantry.quarantine. A row that the final scan found and no source resolves.
-INSERT INTO tenantry.quarantine (job_id, key, sqlstate, message)
-VALUES (%(job)s, %(key)s, %(sqlstate)s, %(message)s) ON CONFLICT (job_id, key) DO NOTHING;
-
 -- name: quarantined
 -- locks: ACCESS SHARE on tenantry.quarantine; a read.
 SELECT j.table_name, q.key, q.sqlstate, q.message, q.created_at
@@ -316,8 +317,9 @@ FROM tenantry.quarantine q JOIN tenantry.jobs j ON j.id = q.job_id
 WHERE j.migration_id = %(migration)s ORDER BY q.id LIMIT %(most)s;
 
 -- name: job_quarantined
--- locks: ACCESS SHARE on tenantry.quarantine; a read.
-SELECT key, sqlstate, message FROM tenantry.quarantine WHERE job_id = %(job)s ORDER BY id LIMIT 1000;
+-- locks: ACCESS SHARE on tenantry.quarantine; a read. How many rows of a job are set aside, and the first.
+SELECT count(*) AS count, (array_agg(to_jsonb(key) ORDER BY id))[1] AS key, (array_agg(message ORDER BY id))[1] AS message
+FROM tenantry.quarantine WHERE job_id = %(job)s;
 
 -- name: count_quarantined
 -- locks: ACCESS SHARE on tenantry.quarantine; a read.
@@ -331,7 +333,7 @@ WITH released AS (
     WHERE j.id = q.job_id AND j.migration_id = %(migration)s RETURNING q.batch_id
 ), again AS (
     UPDATE tenantry.batches SET state = 'pending', finished_at = NULL, failed_at = NULL, attempts = 0, rings = 0,
-        rung_at = NULL, not_before = NULL
+        lost = 0, rung_at = NULL, not_before = NULL
     WHERE id IN (SELECT batch_id FROM released)
 ), restarted AS (
     UPDATE tenantry.jobs SET state = 'running', reason = NULL, finished_at = NULL

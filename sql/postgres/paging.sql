@@ -24,12 +24,21 @@ SELECT count(*) FROM {table};
 SELECT correlation FROM pg_stats
 WHERE schemaname = %(schema)s AND tablename = %(table)s AND attname = %(column)s;
 
+-- name: set_aside
+-- locks: ACCESS SHARE on {table} and on what the tenant is read from, ROW EXCLUSIVE on tenantry.quarantine; part of the
+-- scan that proves completion. In one statement: row by row, 100,000 of them took 100 scans of the table.
+INSERT INTO tenantry.quarantine (job_id, key, sqlstate, message)
+SELECT %(job)s, {key_texts}, '', 'its source gives it no tenant'
+FROM {table} AS t
+WHERE {unfilled} AND NOT EXISTS (SELECT {from_source} WHERE {resolved})
+ON CONFLICT (job_id, key) DO NOTHING;
+
 -- name: stragglers
 -- locks: ACCESS SHARE on {table} and on what the tenant is read from; the scan that proves completion.
--- Rows that still need their tenant and are not in quarantine, and whether their source gives one.
-SELECT {key_texts} AS key, EXISTS (SELECT {from_source} WHERE {resolved}) AS resolved
+-- Rows that still need the tenant that their source gives them, and are not in quarantine.
+SELECT {key_texts} AS key
 FROM {table} AS t
-WHERE {unfilled} AND NOT EXISTS (
+WHERE {unfilled} AND EXISTS (SELECT {from_source} WHERE {resolved}) AND NOT EXISTS (
     SELECT FROM tenantry.quarantine AS q WHERE q.job_id = %(job)s AND q.key = {key_texts})
 LIMIT %(most)s;
 

@@ -60,6 +60,7 @@ def test_paging_takes_the_locks_that_its_lines_name(filled_parent: tuple[Connect
     _compare(connection, PAGING.last_key, job_sql.last_key())
     _compare(connection, PAGING.edges, job_sql.edges(lower=False), rows=100, width=10, **bounds)
     _compare(connection, PAGING.count, job_sql.count())
+    _compare(connection, PAGING.set_aside, job_sql.set_aside(), job=job.id)
     _compare(connection, PAGING.stragglers, job_sql.stragglers(), job=job.id, most=10)
     _compare(connection, PAGING.key_before, job_sql.key_before(), **bounds)
 

@@ -143,6 +143,11 @@ WRONG: dict[str, tuple[str | bytes, int | None, str]] = {
         11,
         "'graph_entity' of 'graph_relations' is not a table of the plan; did you mean 'graph_entities'?",
     ),
+    "a tenant that is what a row without one holds": (
+        _with('otherwise = "legacy_default"', 'otherwise = ""'),
+        16,
+        "otherwise of 'graph_entities' is what a row without a tenant holds; name a tenant",
+    ),
     "parents in a cycle": (
         _with(_SOURCE, '{ parent = "graph_relations", on = { id = "id" } }'),
         11,

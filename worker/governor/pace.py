@@ -57,9 +57,9 @@ class Governor:
                 return Hold("no sample of the database's health yet")
             age = self.shared.now() - posted.at
             if age > STALE_AFTER:
-                return Hold(f"the last sample of the database's health is {age:.0f} s old")
+                return Hold(f"the last sample of the database's health is old: {age:.0f} s")
         except redis.RedisError as error:
-            return Hold(f"the queue server does not answer ({type(error).__name__})")
+            return Hold(f"the queue server does not answer: {type(error).__name__}")
         verdict = self.verdict(posted, settings)
         if verdict.zone is Zone.HOLD:
             return Hold(verdict.reason)

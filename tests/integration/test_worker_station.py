@@ -1,0 +1,108 @@
+"""What a worker process knows and says between two messages."""
+
+import threading
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+from psycopg_pool import ConnectionPool
+
+from control import conductor
+from control.embedded.valkey import EmbeddedValkey
+from control.plan.model import Plan
+from control.queue import namespace_of
+from control.stages.backfill import job_of
+from control.worker_pool import workers
+from sql.postgres.batch import never_in_the_way
+from sql.postgres.connection import Connection, connect, parameters, session_options
+from tests.integration.backfilling import plan_of, prepared
+from tests.waiting import until
+from worker import ledger, paging
+from worker.broker import client
+from worker.governor.pace import Governor
+from worker.governor.shared import Shared
+from worker.slice import Station
+
+
+@pytest.fixture
+def station(sample: str, valkey: EmbeddedValkey) -> Iterator[Station]:
+    """A worker's station in this process."""
+    with (
+        ConnectionPool(
+            kwargs={"autocommit": True, **parameters(sample, "worker test", session_options())},
+            connection_class=Connection,
+            configure=never_in_the_way,
+            min_size=1,
+            max_size=2,
+            open=True,
+        ) as pool,
+        client(valkey.url) as queue,
+    ):
+        yield Station(pool, Governor(Shared(queue, "station"), pool, "test"), threading.Event())
+
+
+def _planned(plan: Plan, url: str, queue: str) -> tuple[int, int]:
+    """A migration on record, its entities' first group planned: the first and the last batch."""
+    with connect(url, "test") as connection:
+        ground = prepared(plan, connection, queue)
+        assert ground.doorbell is not None
+        ground.doorbell.client.close()
+        job = job_of(ground, plan.table("graph_entities"))
+        ids = paging.plan_group(connection, job, batch_rows=100)
+        return ids[0], ids[-1]
+
+
+def _tenants(connection: psycopg.Connection) -> set[str]:
+    return {row[0] for row in connection.execute("SELECT DISTINCT tenant_id FROM graph_entities")}
+
+
+def test_a_worker_that_outlives_a_ledger_takes_the_new_one_at_its_word(
+    station: Station, sample: str, connection: psycopg.Connection, valkey: EmbeddedValkey
+) -> None:
+    station.work(*_planned(plan_of(sample), sample, valkey.url))
+    assert len(_tenants(connection)) > 1
+    connection.execute("DROP SCHEMA tenantry, tenantry_guard CASCADE")
+    for table in ("graph_entities", "graph_relations"):
+        connection.execute(f"ALTER TABLE {table} DROP COLUMN tenant_id".encode())
+    entities, relations = plan_of(sample).model_dump()["tables"]
+    entities["tenant"] = {"expression": "'of ' || entity_type"}
+    station.work(*_planned(plan_of(sample, tables=[entities, relations]), sample, valkey.url))
+    assert {tenant[:3] for tenant in _tenants(connection)} == {"of "}
+
+
+def test_a_reason_to_hold_that_a_dead_worker_left_goes_with_the_next_one_s_first_batch(
+    station: Station, sample: str, connection: psycopg.Connection, valkey: EmbeddedValkey
+) -> None:
+    plan = plan_of(sample)
+    batches = _planned(plan, sample, valkey.url)
+    connection.execute("""UPDATE tenantry.migrations SET held = '{"reason": "replica lag"}'""")
+    station.work(*batches)
+    with connect(sample, "test") as session:
+        assert ledger.read(session, plan.name).held is None
+
+
+def test_a_migration_goes_on_while_a_newer_one_in_the_same_database_is_paused(
+    station: Station, sample: str, connection: psycopg.Connection, valkey: EmbeddedValkey
+) -> None:
+    plan = plan_of(sample)
+    batches = _planned(plan, sample, valkey.url)
+    with connect(sample, "test") as session:
+        settings = conductor.settings_of(plan, throttle=True)
+        newer = ledger.begin(session, name="newer", tables=[], original={}, settings=settings)
+        ledger.set_state(session, newer.id, "paused")
+    station.work(*batches)
+    assert "" not in _tenants(connection)
+
+
+def test_a_worker_told_to_stop_ends_in_order(
+    sample: str, connection: psycopg.Connection, valkey: EmbeddedValkey
+) -> None:
+    plan = plan_of(sample)
+    alive = (
+        "SELECT FROM pg_stat_activity WHERE application_name LIKE 'tenantry worker %' "
+        "AND datname = current_database()"
+    )
+    with workers(1, database_url=sample, redis_url=valkey.url, namespace=namespace_of(plan)) as pool:
+        until(lambda: connection.execute(alive).fetchone() is not None, 30, "a worker at the database")
+        pool.stop()
+        assert pool.statuses() == [0]
