@@ -9,7 +9,8 @@ parent=$1 stop=$2 force=$3
 
 folder=$(mktemp -d "$parent/tenantry-XXXXXX") || exit 1
 trap 'cd / && rm -rf -- "$folder"' EXIT
-trap 'exit 1' HUP INT TERM
+# PIPE too: a starter that is gone before it reads the folder's name would else kill this shell, past its EXIT.
+trap 'exit 1' HUP INT TERM PIPE
 cd "$folder" && : >log && printf '%s\n' "$folder" || exit 1
 exec 3<&0 </dev/null >>log 2>&1
 

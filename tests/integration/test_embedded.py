@@ -15,6 +15,7 @@ import psycopg
 import pytest
 import redis
 
+from control.embedded import keeper
 from control.embedded.keeper import package_folder
 from control.embedded.postgres import EmbeddedPostgres, start_postgres
 from control.embedded.valkey import EmbeddedValkey, start_valkey
@@ -104,6 +105,20 @@ def test_a_starter_killed_while_the_server_is_being_made_leaves_nothing(temporar
         os.killpg(process.pid, signal.SIGKILL)
     until(lambda: none_left(family), DEADLINE, "the end of every process")
     until(lambda: not list(temporary.iterdir()), DEADLINE, "the folder's removal")
+
+
+def test_a_keeper_whose_starter_is_gone_before_it_heard_of_the_folder_leaves_none(temporary: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    script = keeper.__file__.replace("keeper.py", "keeper.sh")
+    subprocess.run(
+        ["/bin/sh", script, str(temporary), "TERM", "KILL"],
+        stdin=subprocess.PIPE,
+        stdout=writing,
+        check=False,
+    )
+    os.close(writing)
+    assert list(temporary.iterdir()) == []
 
 
 def test_a_keeper_told_to_end_takes_its_server_and_folder_along(temporary: Path) -> None:
