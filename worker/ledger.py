@@ -299,6 +299,11 @@ def set_job_state(
     send(connection, "set_job_state", job=job_id, state=state, reason=reason)
 
 
+def release(connection: Connection, migration: int) -> int:
+    """Take all rows out of quarantine and let stopped jobs go on; how many rows."""
+    return int(send(connection, "release_quarantine", migration=migration)[0]["count"])
+
+
 def add_batches(
     connection: Connection, job_id: int, ranges: Iterable[Range], origin: Literal["plan", "straggler"]
 ) -> list[int]:

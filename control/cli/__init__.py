@@ -28,6 +28,7 @@ COMMANDS = {
     "verify": "verify",
     "rollback": "migration",
     "quarantine": "status",
+    "retry": "migration",
     "events": "status",
     "worker": "services",
     "exporter": "services",

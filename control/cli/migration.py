@@ -28,7 +28,7 @@ from control.status import STAGES
 from control.worker_pool import workers as worker_processes
 from sql.errors import GateClosedError, GivenWrongError
 from sql.postgres.connection import Connection, resolve
-from worker import logs
+from worker import ledger, logs
 from worker.broker import doorbell
 
 #: Worker processes that a run starts by itself: two fill a table three times as fast as one UPDATE (design,
@@ -142,6 +142,16 @@ def confirm(
     with connect_to(plan, "confirm") as connection:
         conductor.confirm(plan, connection, stage)
     say(f"{stage} is confirmed; `tenantry run` goes on")
+
+
+def retry(file: File = DEFAULT_FILE) -> None:
+    """Take rows out of quarantine and let a stopped backfill go on, once the cause is mended."""
+    plan = read_plan(file)
+    with connect_to(plan, "retry") as connection:
+        migration = ledger.read(connection, plan.name)
+        rows = ledger.release(connection, migration.id)
+        ledger.record(connection, migration.id, conductor.actor(), "retry", f"{rows} rows out of quarantine")
+    say(f"{rows} rows are out of quarantine; `tenantry run` tries them again")
 
 
 def pause(file: File = DEFAULT_FILE) -> None:

@@ -328,16 +328,20 @@ WHERE j.migration_id = %(migration)s;
 
 -- name: release_quarantine
 -- locks: ROW EXCLUSIVE on tenantry.quarantine, tenantry.batches and tenantry.jobs.
-WITH released AS (
-    DELETE FROM tenantry.quarantine q USING tenantry.jobs j
-    WHERE j.id = q.job_id AND j.migration_id = %(migration)s RETURNING q.batch_id
+-- Failures are forgotten too: with those of before the cause was mended, a job would stop at its next failure.
+WITH ours AS (
+    SELECT id FROM tenantry.jobs WHERE migration_id = %(migration)s
+), released AS (
+    DELETE FROM tenantry.quarantine WHERE job_id IN (SELECT id FROM ours) RETURNING job_id
 ), again AS (
-    UPDATE tenantry.batches SET state = 'pending', finished_at = NULL, failed_at = NULL, attempts = 0, rings = 0,
-        lost = 0, rung_at = NULL, not_before = NULL
-    WHERE id IN (SELECT batch_id FROM released)
+    UPDATE tenantry.batches AS b SET failed_at = NULL, attempts = 0, rings = 0, lost = 0, rung_at = NULL,
+        not_before = NULL,
+        state = CASE b.state WHEN 'quarantined' THEN 'pending' ELSE b.state END,
+        finished_at = CASE b.state WHEN 'quarantined' THEN NULL ELSE b.finished_at END
+    WHERE b.job_id IN (SELECT id FROM ours) AND (b.state = 'quarantined' OR b.failed_at IS NOT NULL)
 ), restarted AS (
     UPDATE tenantry.jobs SET state = 'running', reason = NULL, finished_at = NULL
-    WHERE migration_id = %(migration)s AND (state = 'stopped' OR EXISTS (SELECT FROM released))
+    WHERE id IN (SELECT id FROM ours) AND (state = 'stopped' OR id IN (SELECT job_id FROM released))
 )
 SELECT count(*) FROM released;
 

@@ -1,7 +1,10 @@
 """What becomes of batches that fail, are lost, or may not go."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -9,6 +12,7 @@ import pytest
 from control import conductor
 from control.embedded.valkey import EmbeddedValkey
 from control.plan.model import Plan
+from control.plan.writing import toml
 from control.stages import backfill
 from control.stages.backfill import job_of
 from control.stages.stage import Ground
@@ -44,6 +48,11 @@ def _at_update(connection: psycopg.Connection, do: str, *, of_row: str | None = 
 def _unfilled(connection: psycopg.Connection) -> list[str]:
     rows = connection.execute("SELECT id FROM graph_entities WHERE tenant_id = '' ORDER BY id")
     return [row[0] for row in rows]
+
+
+def _tenantry(folder: Path, *arguments: str) -> int:
+    program = Path(sys.executable).parent / "tenantry"
+    return subprocess.run([program, *arguments], cwd=folder, check=False, timeout=120).returncode
 
 
 @contextmanager
@@ -92,6 +101,19 @@ def test_a_row_that_a_trigger_refuses_is_set_aside_whatever_the_code_and_all_oth
     assert _unfilled(connection) == [_BAD]
     aside = connection.execute("SELECT key, message FROM tenantry.quarantine").fetchall()
     assert aside == [([_BAD], "not this one")]
+
+
+@pytest.mark.parametrize(("of_row", "status"), [(_BAD, 4), (None, 1)])
+def test_after_the_cause_is_mended_a_retry_lets_the_run_fill_what_failed(
+    of_row: str | None, status: int, sample: str, connection: psycopg.Connection, tmp_path: Path
+) -> None:
+    (tmp_path / "migration.toml").write_text(toml(plan_of(sample)))
+    _at_update(connection, "RAISE EXCEPTION 'not this one'", of_row=of_row)
+    assert _tenantry(tmp_path, "run", "--to", "backfill") == status
+    connection.execute("DROP TRIGGER on_one_row ON graph_entities")
+    assert _tenantry(tmp_path, "retry") == 0
+    assert _tenantry(tmp_path, "run", "--to", "backfill") == 0
+    assert _unfilled(connection) == []
 
 
 def test_a_row_that_ends_its_backend_each_time_is_set_aside_and_all_others_are_filled(
