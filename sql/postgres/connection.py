@@ -33,17 +33,15 @@ def resolve(url: str) -> str:
     """Read an `env:NAME` address from the environment; any other comes back as it is.
 
     Raises:
-        GivenWrongError: the variable is not set.
+        GivenWrongError: the variable is not set, or is empty.
     """
     if not url.startswith("env:"):
         return url
     name = url.removeprefix("env:")
-    try:
-        return os.environ[name]
-    except KeyError:
-        raise GivenWrongError(
-            f"the plan takes its address from ${name}, which is not set; export it"
-        ) from None
+    # Empty is what a secret that failed to arrive looks like, and libpq would go to its default server.
+    if not (address := os.environ.get(name)):
+        raise GivenWrongError(f"the plan takes its address from ${name}, which is not set; export it")
+    return address
 
 
 def describe(url: str) -> str:
