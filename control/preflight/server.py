@@ -1,13 +1,15 @@
 """The server and this session: version, rights, who else is there, and who listens."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from control import backup
 from control.plan.model import seconds
 from control.preflight.finding import Finding, none_of
+from control.stages.backup import MEMORY
 from control.stages.stage import Ground
 from sql.errors import BackupError
-from sql.postgres import preflight
+from sql.postgres import preflight, verify
 
 OLDEST = 140_000
 #: Seconds after which a transaction is long: it stops pruning, and everything CONCURRENTLY waits for it.
@@ -47,6 +49,13 @@ def _rights(ground: Ground) -> Iterator[Finding]:
         way_out=f"run as their owner, or GRANT the owner's role TO {role}",
         fine=f"{role} may act as the owner of every table",
     )
+    yield none_of(
+        "right to make indexes",
+        preflight.closed_schemas(ground.connection, tables),
+        level="stop",
+        way_out=f"GRANT CREATE ON SCHEMA … TO {role}: owning a table is not enough",
+        fine=f"{role} has it in every schema of the tables",
+    )
     under_policy = any(table.rls is not None for table in ground.plan.tables)
     granted = (
         ("stop", rights.makes_schemas, "right to make schemas", f"GRANT CREATE ON DATABASE … TO {role}"),
@@ -58,9 +67,9 @@ def _rights(ground: Ground) -> Iterator[Finding]:
         ),
         (
             "warn",
-            rights.makes_roles or not under_policy,
+            not under_policy or verify.can_be_nobody(ground.connection) is None,
             "right to make roles",
-            "isolation is tried as a role of its own: run `tenantry verify` as a superuser",
+            "isolation is tried as a role of its own: the last stage, `verify`, needs a superuser",
         ),
         ("warn", rights.monitors, "sight of other sessions", f"GRANT pg_monitor TO {role}"),
     )
@@ -145,4 +154,10 @@ def _backup(ground: Ground) -> Finding:
         folder = backup.tools(ground.original.server_version)
     except BackupError as error:
         return Finding("stop", "backup", "pg_dump can't be used", str(error))
+    path = Path(ground.plan.backup.path)
+    if ground.memory.recall(MEMORY) is None:
+        if path.exists():
+            return Finding("stop", "backup", f"{path} is there already", "move it away, or name another")
+        if not path.parent.is_dir():
+            return Finding("stop", "backup", f"there is no folder {path.parent}", "make it, or name another")
     return Finding("pass", "backup", f"{folder / 'pg_dump'} writes {ground.plan.backup.path}")

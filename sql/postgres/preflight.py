@@ -36,7 +36,6 @@ class Rights:
     role: str
     superuser: bool
     bypasses: bool
-    makes_roles: bool
     monitors: bool
     makes_schemas: bool
 
@@ -101,6 +100,11 @@ def publications(connection: Connection, tables: Sequence[int]) -> list[Publicat
 def not_owned(connection: Connection, tables: Sequence[int]) -> list[str]:
     """Those of the tables (oids) whose owner this role can't act as."""
     return _lines(connection, "not_owned", tables=list(tables))
+
+
+def closed_schemas(connection: Connection, tables: Sequence[int]) -> list[str]:
+    """Schemas of the tables (oids) in which this role can't make an index, whoever owns the table."""
+    return _lines(connection, "closed_schemas", tables=list(tables))
 
 
 def inheriting(connection: Connection, tables: Sequence[int]) -> list[str]:

@@ -3,7 +3,7 @@
 
 -- name: rights
 -- locks: ACCESS SHARE on the catalog.
-SELECT r.rolname::text AS role, r.rolsuper AS superuser, r.rolbypassrls AS bypasses, r.rolcreaterole AS makes_roles,
+SELECT r.rolname::text AS role, r.rolsuper AS superuser, r.rolbypassrls AS bypasses,
        pg_has_role(r.oid, 'pg_monitor', 'USAGE') AS monitors,
        has_database_privilege(current_database(), 'CREATE') AS makes_schemas
 FROM pg_roles AS r WHERE r.rolname = current_user;
@@ -12,6 +12,11 @@ FROM pg_roles AS r WHERE r.rolname = current_user;
 -- locks: ACCESS SHARE on the catalog. Tables whose owner we may not act as: ALTER TABLE is the owner's.
 SELECT c.oid::regclass::text FROM pg_class AS c
 WHERE c.oid = ANY (%(tables)s::oid[]) AND NOT pg_has_role(c.relowner, 'USAGE') ORDER BY 1;
+
+-- name: closed_schemas
+-- locks: ACCESS SHARE on the catalog. Schemas of the tables in which this role may not make an index.
+SELECT DISTINCT n.oid::regnamespace::text FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+WHERE c.oid = ANY (%(tables)s::oid[]) AND NOT has_schema_privilege(n.oid, 'CREATE') ORDER BY 1;
 
 -- name: may_set
 -- locks: none. PostgreSQL 15 and later.

@@ -177,7 +177,7 @@ def can_be_nobody(connection: Connection) -> str | None:
             connection.execute(
                 STATEMENTS.role.compose(role=sql.Identifier(f"tenantry_nobody_{secrets.token_hex(6)}"))
             )
-    except psycopg.errors.InsufficientPrivilege as error:
+    except (psycopg.errors.InsufficientPrivilege, psycopg.errors.ReadOnlySqlTransaction) as error:
         return error.diag.message_primary
     return None
 
