@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import structlog
 
 from control import locks
+from control.plan.begun import begun_with, changes
 from control.plan.model import Limits as PlanLimits
 from control.plan.model import Plan, seconds
 from control.stages import application, backfill, backup, columns, indexes, keys, preflight, rls, verify
@@ -26,6 +27,9 @@ from worker.ledger import Limits, Migration, Settings
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 Notify = Callable[[str], None]
+
+#: Where the ledger keeps what of the plan the migration was begun with.
+MEMORY = "plan"
 
 #: What an operator can vouch for.
 CONFIRMABLE = ("backup", "application", "rls")
@@ -77,13 +81,13 @@ def look(connection: Connection, plan: Plan) -> Catalog:
     """The catalog of the plan's tables as it is.
 
     Raises:
-        GivenWrongError: a table of the plan is not there.
+        PlanError: a table of the plan is not there.
     """
     found = catalog.read(connection, [table.name for table in plan.tables])
-    for table in plan.tables:
+    for at, table in enumerate(plan.tables):
         if table.name not in found.tables:
-            raise GivenWrongError(
-                f"table {table.name} of the plan is not in this database; check its name and schema"
+            raise plan.wrong(
+                f"table {table.name} is not in this database; check its name and schema", "tables", at, "name"
             )
     return found
 
@@ -92,9 +96,13 @@ def survey(plan: Plan, connection: Connection, notify: Notify) -> Ground:
     """The ground of a dry run or a check: nothing is written, not even a ledger.
 
     A migration under way lends its original catalog and its memory.
+
+    Raises:
+        PlanError: a table of the plan is not there, or what the migration was begun with has been edited.
     """
     known = ledger.find(connection, plan.name)
     if known is not None:
+        _as_begun(plan, connection, known)
         return _ground(plan, connection, known, notify, None)
     return Ground(plan, look(connection, plan), connection, _NoMemory(), notify=notify)
 
@@ -158,7 +166,7 @@ def run(
         GateClosedError: a stage must wait; what is done so far is on record.
         TenantryError: a stage failed.
     """
-    migration = _begin(plan, connection, throttle=throttle, notify=notify)
+    migration = _begin(plan, connection, throttle=throttle)
     ledger.record(connection, migration.id, actor(), "run", f"to {to or 'the end'}")
     for name in STAGES[: STAGES.index(to) + 1 if to else None]:
         stage = IN_ORDER[name]
@@ -171,25 +179,48 @@ def run(
         ledger.set_state(connection, migration.id, "complete")
 
 
-def _begin(plan: Plan, connection: Connection, *, throttle: bool, notify: Notify) -> Migration:
+def _as_begun(plan: Plan, connection: Connection, known: Migration) -> None:
+    """Refuse a plan that says something else than what the stages so far were done by.
+
+    Raises:
+        PlanError: names the place, and how it was.
+    """
+    if set(known.tables) != {table.name for table in plan.tables}:
+        raise GivenWrongError(
+            f"migration {plan.name!r} was begun with the tables {', '.join(known.tables)}; "
+            "finish it or roll it back, or give the plan another name"
+        )
+    kept = ledger.Memory(connection, known.id).recall(MEMORY) or {}
+    stages = ledger.stages(connection, known.id).values()
+    begun = {stage.name for stage in stages if stage.state != "open"}
+    for change in changes(plan, kept, begun):
+        raise plan.wrong(
+            f"{change.what} was {change.was} when {plan.name!r} began, and so it is in the database; "
+            "put it back as it was, or roll back with it first",
+            *change.place,
+        )
+
+
+def _begin(plan: Plan, connection: Connection, *, throttle: bool) -> Migration:
     """Record the migration, or take it up again; preflight comes before the first thing is written."""
     settings = settings_of(plan, throttle=throttle)
     names = [table.name for table in plan.tables]
     known = ledger.find(connection, plan.name)
     if known is None:
-        ground = survey(plan, connection, notify)
+        # Its warnings are said by the stage itself, once they can be kept.
+        ground = survey(plan, connection, lambda _line: None)
         preflight.STAGE.work(ground)
         ledger.create(connection)
         original = ground.original.model_dump(mode="json")
-        return ledger.begin(connection, name=plan.name, tables=names, original=original, settings=settings)
-    if set(known.tables) != set(names):
-        raise GivenWrongError(
-            f"migration {plan.name!r} was begun with the tables {', '.join(known.tables)}; "
-            "finish it or roll it back, or give the plan another name"
-        )
-    if known.state == "paused":
-        raise GateClosedError("run", ["the migration is paused"], "`tenantry resume` lets it go on")
-    return ledger.begin(connection, name=plan.name, tables=names, original=known.original, settings=settings)
+    else:
+        _as_begun(plan, connection, known)
+        if known.state == "paused":
+            raise GateClosedError("run", ["the migration is paused"], "`tenantry resume` lets it go on")
+        original = known.original
+    with connection.transaction():
+        begun = ledger.begin(connection, name=plan.name, tables=names, original=original, settings=settings)
+        ledger.Memory(connection, begun.id).remember(MEMORY, begun_with(plan))
+    return begun
 
 
 def _go_through(stage: Stage, ground: Ground) -> None:
@@ -203,7 +234,8 @@ def _go_through(stage: Stage, ground: Ground) -> None:
         if isinstance(stage, Works):
             stage.work(ground)
     except GateClosedError as closed_gate:
-        ledger.set_stage(connection, migration, stage.name, "waiting", str(closed_gate))
+        detail = f"{'; '.join(closed_gate.facts)}. {closed_gate.opens}"
+        ledger.set_stage(connection, migration, stage.name, "waiting", detail)
         raise
     except TenantryError as error:
         ledger.set_stage(connection, migration, stage.name, "failed", str(error))
@@ -243,19 +275,29 @@ def rollback(plan: Plan, connection: Connection, *, to: str | None = None, notif
 
     Raises:
         NoMigrationError: there is nothing to walk back.
+        GivenWrongError: `to` is not done, or the plan has been edited.
         GateClosedError: a stage can't be undone any more, and says why.
     """
     migration = ledger.read(connection, plan.name)
+    _as_begun(plan, connection, migration)
+    states = {name: stage.state for name, stage in ledger.stages(connection, migration.id).items()}
+    if to is not None and states.get(to) != "done":
+        raise GivenWrongError(
+            f"{to} is not done, so there is no way back to it; `tenantry status` shows what is"
+        )
     keep = STAGES.index(to) + 1 if to else 0
-    begun = [name for name, stage in ledger.stages(connection, migration.id).items() if stage.state != "open"]
-    for name in STAGES[keep:]:
+    # Only what was begun: putting the guard back before there was a column failed every early way back.
+    begun = [name for name in STAGES[keep:] if states.get(name, "open") != "open"]
+    for name in begun:
         stage = IN_ORDER[name]
-        if name in begun and isinstance(stage, OneWay):
+        if isinstance(stage, OneWay):
             _open(stage, stage.no_way_back(_ground(plan, connection, migration, notify, None)))
     ledger.set_state(connection, migration.id, "rolling back")
     ledger.record(connection, migration.id, actor(), "rollback", f"to {to or 'the beginning'}")
-    for name in reversed(STAGES[keep:]):
+    for name in reversed(begun):
         stage = IN_ORDER[name]
+        # No longer done from the first step on: a run after a way back that broke off goes through it again.
+        ledger.set_stage(connection, migration.id, name, "running")
         ground = _ground(plan, connection, migration, notify, None)
         with structlog.contextvars.bound_contextvars(migration=plan.name, stage=name):
             if isinstance(stage, Unworks):
@@ -268,7 +310,7 @@ def rollback(plan: Plan, connection: Connection, *, to: str | None = None, notif
     if to is None:
         ledger.forget(connection, migration.id)
     else:
-        ledger.set_state(connection, migration.id, "running")
+        ledger.set_state(connection, migration.id, "complete" if to == STAGES[-1] else "running")
 
 
 def confirm(plan: Plan, connection: Connection, stage: str) -> None:
@@ -290,7 +332,7 @@ def pause(plan: Plan, connection: Connection) -> None:
 
     Raises:
         NoMigrationError: there is no such migration.
-        GateClosedError: it is over, or on its way back.
+        GivenWrongError: it is over, or on its way back.
     """
     _switch(plan, connection, "running", "paused")
 
@@ -300,7 +342,7 @@ def resume(plan: Plan, connection: Connection) -> None:
 
     Raises:
         NoMigrationError: there is no such migration.
-        GateClosedError: it is over, or on its way back.
+        GivenWrongError: it is over, or on its way back.
     """
     _switch(plan, connection, "paused", "running")
 
@@ -308,8 +350,6 @@ def resume(plan: Plan, connection: Connection) -> None:
 def _switch(plan: Plan, connection: Connection, expected: str, state: ledger.MigrationState) -> None:
     migration = ledger.read(connection, plan.name)
     if migration.state not in {expected, state}:
-        raise GateClosedError(
-            state, [f"the migration is {migration.state}"], "There is nothing to pause or resume."
-        )
+        raise GivenWrongError(f"{plan.name} is {migration.state}; there is nothing to pause or resume")
     ledger.set_state(connection, migration.id, state)
     ledger.record(connection, migration.id, actor(), "pause" if state == "paused" else "resume", "")

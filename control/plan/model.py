@@ -1,7 +1,8 @@
 """What a plan file may say, as types. Reading the file is `control.plan.reading`'s."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from graphlib import CycleError, TopologicalSorter
 from typing import Annotated, Literal, Self
@@ -229,6 +230,14 @@ class Verify(_Part):
     queries: tuple[Query, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """The file that a plan was read from, and the line of everything in it; no part of what the plan says."""
+
+    file: str = field(default="the plan", compare=False)
+    lines: Mapping[tuple[str | int, ...], int] = field(default_factory=dict, compare=False)
+
+
 class Plan(_Part):
     """A whole plan, checked as far as that goes without a database."""
 
@@ -242,9 +251,7 @@ class Plan(_Part):
     governor: Limits = Limits()
     verify: Verify = Verify()
 
-    #: The file it was read from, and the line of everything in it.
-    _file: str = PrivateAttr("the plan")
-    _lines: dict[tuple[str | int, ...], int] = PrivateAttr(default_factory=dict)
+    _origin: Origin = PrivateAttr(default_factory=Origin)
 
     @model_validator(mode="after")
     def _hangs_together(self) -> Self:
@@ -256,16 +263,16 @@ class Plan(_Part):
         _no_tenant_is_the_sentinel(self.tables, self.tenant.sentinel_value)
         return self
 
-    def read_from(self, file: str, lines: dict[tuple[str | int, ...], int]) -> Self:
+    def read_from(self, file: str, lines: Mapping[tuple[str | int, ...], int]) -> Self:
         """Remember where everything stands, for what only the database can find wrong."""
-        self._file, self._lines = file, lines
+        self._origin = Origin(file, lines)
         return self
 
     def wrong(self, message: str, *path: str | int) -> PlanError:
         """Make the error that names the line of the deepest part of `path` that the file has."""
-        known = (path[:end] for end in range(len(path), 0, -1) if path[:end] in self._lines)
-        line = next((self._lines[part] for part in known), None)
-        return PlanError(message, file=self._file, line=line)
+        lines = self._origin.lines
+        known = (path[:end] for end in range(len(path), 0, -1) if path[:end] in lines)
+        return PlanError(message, file=self._origin.file, line=next((lines[part] for part in known), None))
 
     def table(self, name: str) -> Table:
         """Find the table that the plan calls `name`.

@@ -35,7 +35,7 @@ def read_plan(path: FilePath) -> Plan:
     except RecursionError:
         raise PlanError("not a plan: nested too deeply", file=str(path)) from None
     try:
-        return Plan.model_validate(document)
+        return Plan.model_validate(document).read_from(str(path), positions(text))
     except ValidationError as error:
         # from None: pydantic's own message quotes the values.
         raise _as_one(error, document, positions(text), str(path)) from None

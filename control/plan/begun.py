@@ -1,0 +1,63 @@
+"""What of a plan may not be edited any more, because a stage has put it into the database.
+
+A run, a verification and a way back all work from the plan: with another tenant column or policy name they
+would look for what was never made, and leave behind what was. Limits, modes and waiting times may change.
+"""
+
+from collections.abc import Container, Iterator, Mapping
+from dataclasses import dataclass
+
+from control.plan.model import Plan
+
+#: The way to a value in the plan.
+Place = tuple[str | int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Something that was edited too late: what, where it stands now, and how it was."""
+
+    what: str
+    place: Place
+    was: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A value of the plan that `stage` puts into the database."""
+
+    stage: str
+    what: str
+    place: Place
+    value: str
+
+
+def begun_with(plan: Plan) -> dict[str, str]:
+    """What the ledger keeps of a plan; it holds no address, and so no password."""
+    return {part.what: part.value for part in _parts(plan)}
+
+
+def changes(plan: Plan, kept: Mapping[str, str], begun: Container[str]) -> Iterator[Change]:
+    """What was edited since `kept`, of that which the stages that have `begun` go by."""
+    for part in _parts(plan):
+        was = kept.get(part.what, part.value)
+        if part.stage in begun and was != part.value:
+            yield Change(part.what, part.place, was)
+
+
+def _parts(plan: Plan) -> Iterator[_Part]:
+    tenant = plan.tenant
+    yield _Part("columns", "tenant.column", ("tenant", "column"), repr(tenant.column))
+    yield _Part("columns", "tenant.sentinel", ("tenant", "sentinel"), repr(tenant.sentinel))
+    yield _Part("rls", "tenant.setting", ("tenant", "setting"), repr(tenant.setting))
+    yield _Part("rls", "tenant.legacy", ("tenant", "legacy"), repr(tenant.legacy))
+    for at, table in enumerate(plan.tables):
+        indexes = [{"name": index.name, "columns": list(index.columns)} for index in table.indexes]
+        values = (
+            ("columns", "tenant", table.tenant.model_dump(exclude_none=True)),
+            ("indexes", "indexes", indexes),
+            ("indexes", "primary_key", list(table.primary_key or ())),
+            ("rls", "rls", table.rls and table.rls.policy),
+        )
+        for stage, key, value in values:
+            yield _Part(stage, f"{key} of {table.name}", ("tables", at, key), repr(value))
