@@ -12,8 +12,8 @@ from control import locks
 from control.plan.begun import begun_with, changes
 from control.plan.model import Limits as PlanLimits
 from control.plan.model import Plan, seconds
+from control.stage import Closed, Ground, OneWay, Stage, Step, Unworks, Works
 from control.stages import application, backfill, backup, columns, indexes, keys, preflight, rls, verify
-from control.stages.stage import Closed, Ground, OneWay, Stage, Step, Unworks, Works
 from control.status import STAGES
 from sql.errors import AnotherRunError, CatalogError, GateClosedError, GivenWrongError, TenantryError
 from sql.postgres import catalog
@@ -130,7 +130,7 @@ def _ground(
         original=Catalog.model_validate(migration.original),
         connection=connection,
         memory=ledger.Memory(connection, migration.id),
-        facts={"confirmed": confirmed},
+        confirmed=frozenset(confirmed),
         notify=notify,
         migration=migration.id,
         doorbell=doorbell,

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from psycopg import sql
 
 from control.plan.model import Table
-from control.stages.stage import Ground, How, Stage, Step, Works
+from control.stage import Ground, How, Stage, Step, Works
 from sql.errors import GivenWrongError
 from sql.postgres import catalog, dry_run
 from sql.postgres.catalog import Catalog

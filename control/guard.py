@@ -18,7 +18,7 @@ from psycopg import sql
 from control import names
 from control.plan.model import Plan
 from control.plan.model import Table as PlanTable
-from control.stages.stage import How, Step
+from control.stage import How, Step
 from sql.errors import GivenWrongError
 from sql.postgres import guard
 from sql.postgres.catalog import Catalog, Column, Table, verbatim

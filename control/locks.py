@@ -32,7 +32,7 @@ from tenacity import (
     wait_exponential_jitter,
 )
 
-from control.stages.stage import How, Step
+from control.stage import How, Step
 from sql.errors import CatalogError, LockNotGotError
 from sql.postgres.connection import Connection
 from sql.postgres.locks import STATEMENTS

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from control.stages.stage import Memory
+from control.stage import Memory
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from datetime import datetime
 from control import guard
 from control.plan.model import Plan, RowSecurity, seconds
 from control.quiet import Quiet, since
-from control.stages.stage import Ground, Step
+from control.stage import Ground, Step
 from sql.postgres.catalog import Catalog
 from sql.postgres.verify import clock
 

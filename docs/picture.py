@@ -1,4 +1,4 @@
-"""Draws `docs/demo.svg`: what a demo prints, as a picture. `make picture` runs it."""
+"""Draws `docs/demo.svg`: the summary of a demo, as a picture. `make picture` runs it."""
 
 import logging
 import os
@@ -7,7 +7,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from control.demo.show import show
+from control.demo import summary
+from control.demo.show import migrate
 from worker import logs
 
 _ENTITIES = 200_000
@@ -17,11 +18,11 @@ def main() -> int:
     """Run the demo and draw it; its exit status."""
     logs.configure(level=logging.WARNING)
     with Path(os.devnull).open("w", encoding="utf-8") as nowhere:
-        # Not a terminal: a live display draws itself again and again, a picture wants each line once.
+        told = migrate(_ENTITIES, Console(stderr=True))
         console = Console(record=True, width=132, file=nowhere)
-        status = show(_ENTITIES, console)
+        summary.say(told, console)
     console.save_svg(str(Path(__file__).with_name("demo.svg")), title="make demo")
-    return status
+    return 0 if told.ok else 1
 
 
 if __name__ == "__main__":

@@ -84,7 +84,18 @@ class _House:
 
 
 def show(entities: int, console: Console) -> int:
-    """Run the demo; the exit status: 0 if the application saw no error and every check holds, else 1.
+    """Run the demo and sum it up; the exit status: 0 if everything held, else 1.
+
+    Raises:
+        TenantryError: a stage or the application failed.
+    """
+    told = migrate(entities, console)
+    summary.say(told, console)
+    return 0 if told.ok else 1
+
+
+def migrate(entities: int, console: Console) -> Told:
+    """Run the demo, its progress on the console; what it has to tell at the end.
 
     Raises:
         TenantryError: a stage or the application failed.
@@ -97,9 +108,7 @@ def show(entities: int, console: Console) -> int:
         plan = plan_for(server.url(_DATABASE), folder / "graph.dump")
         house = _House(plan, server, queue.url, folder, entities, console)
         _fill(house)
-        told = _migrate(house)
-    summary.say(told, console)
-    return 0 if told.ok else 1
+        return _migrate(house)
 
 
 def _fill(house: _House) -> None:

@@ -2,7 +2,7 @@
 
 from control.preflight import estimate, rows, server, tables
 from control.preflight.finding import Finding
-from control.stages.stage import Ground
+from control.stage import Ground
 
 
 def look(ground: Ground) -> list[Finding]:

@@ -7,8 +7,8 @@ from psycopg import sql
 
 from control.plan.model import Table as PlanTable
 from control.preflight.finding import Finding
+from control.stage import Ground
 from control.stages.backfill import key_of
-from control.stages.stage import Ground
 from sql.errors import CatalogError
 from sql.postgres import preflight, verify
 

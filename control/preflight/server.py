@@ -6,8 +6,8 @@ from pathlib import Path
 from control import backup
 from control.plan.model import seconds
 from control.preflight.finding import Finding, none_of
+from control.stage import Ground
 from control.stages.backup import MEMORY
-from control.stages.stage import Ground
 from sql.errors import BackupError
 from sql.postgres import preflight, verify
 

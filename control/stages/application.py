@@ -7,8 +7,7 @@ the old code needs. Undoing: nothing; the guard and the column's default still s
 from collections.abc import Iterator
 
 from control.plan.model import Plan
-from control.stages.stage import Closed, Ground, Step
-from sql.errors import CatalogError, GateClosedError
+from control.stage import Closed, Ground, Step
 from sql.postgres.catalog import Catalog
 
 _OPENS = "Deploy the tenant-aware code, then `tenantry confirm application`"
@@ -21,10 +20,7 @@ class Application:
 
     def gate(self, ground: Ground) -> Closed | None:
         """Closed until the operator has confirmed the deployment."""
-        confirmed = ground.facts.get("confirmed", frozenset())
-        if not isinstance(confirmed, set | frozenset):
-            raise CatalogError(f"the ledger's confirmations are no set of stages: {confirmed!r}")
-        if self.name in confirmed:
+        if self.name in ground.confirmed:
             return None
         column = ground.plan.tenant.column
         return Closed((f"nobody has confirmed that all code reads and writes {column}",), _OPENS)
@@ -36,16 +32,6 @@ class Application:
     def undo(self, plan: Plan, original: Catalog) -> Iterator[Step]:  # noqa: ARG002  # a deployment, no DDL
         """No DDL."""
         return iter(())
-
-    def work(self, ground: Ground) -> None:
-        """Go on once confirmed.
-
-        Raises:
-            GateClosedError: it isn't.
-        """
-        closed = self.gate(ground)
-        if closed is not None:
-            raise GateClosedError(self.name, list(closed.facts), closed.opens)
 
 
 STAGE = Application()

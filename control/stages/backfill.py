@@ -14,7 +14,7 @@ import redis
 import structlog
 
 from control.plan.model import Plan, Table
-from control.stages.stage import Closed, Ground, Step
+from control.stage import Closed, Ground, Step
 from control.status import remember_updates
 from sql.errors import CatalogError, JobStoppedError, QuarantineError
 from sql.job import JobSpec, Key, KeyColumn, Range

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from control import backup
 from control.plan.model import Plan
-from control.stages.stage import Closed, Ground, Step
+from control.stage import Closed, Ground, Step
 from sql.postgres.catalog import Catalog
 
 #: Where the ledger keeps what was backed up, or that nothing was.
@@ -44,8 +44,7 @@ class TakeBackup:
             BackupError: no fitting `pg_dump`, it failed, or the backup doesn't hold what it must.
         """
         plan = ground.plan
-        confirmed = ground.facts.get("confirmed")
-        if plan.backup is None or (isinstance(confirmed, set) and self.name in confirmed):
+        if plan.backup is None or self.name in ground.confirmed:
             warning = "not taken: the plan has no [backup] path"
             if plan.backup is not None:
                 warning = "not taken: the operator vouches for another one"

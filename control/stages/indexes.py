@@ -17,7 +17,7 @@ from psycopg import sql
 from control import names
 from control.plan.model import Plan
 from control.plan.model import Table as PlanTable
-from control.stages.stage import Closed, Ground, How, Repair, Step
+from control.stage import Closed, Ground, How, Repair, Step
 from sql.errors import CatalogError
 from sql.postgres import catalog
 from sql.postgres.catalog import Catalog, Index, Table

@@ -23,8 +23,8 @@ from psycopg import sql
 from control import names
 from control.keys import Key, Reference, Side, sides
 from control.plan.model import Plan
+from control.stage import Closed, Ground, How, Step
 from control.stages import columns, indexes
-from control.stages.stage import Closed, Ground, How, Step
 from sql.postgres import catalog
 from sql.postgres.catalog import Action, Catalog, Table
 from sql.postgres.connection import Connection

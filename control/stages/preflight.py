@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from control.plan.model import Plan
 from control.preflight.checklist import look
-from control.stages.stage import Closed, Ground, Step
+from control.stage import Closed, Ground, Step
 from sql.errors import GateClosedError
 from sql.postgres.catalog import Catalog
 

@@ -6,7 +6,7 @@ inside the stage: a quiet time without one unscoped access, or the operator's wo
 """
 
 import time
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -15,7 +15,7 @@ from psycopg import sql
 from control import retiring
 from control.plan.model import Mode, Plan, RowSecurity, seconds
 from control.quiet import since
-from control.stages.stage import Closed, Ground, How, Step
+from control.stage import Closed, Ground, How, Step
 from sql.errors import GateClosedError
 from sql.postgres import rls
 from sql.postgres.catalog import Catalog, Table
@@ -243,7 +243,7 @@ def await_quiet(ground: Ground, quiet: float) -> bool:
     until = time.monotonic() + PATIENCE * quiet
     who: list[str] = []
     said: datetime | None = None
-    while not _confirmed(ground):
+    while STAGE.name not in ground.confirmed:
         # The write guard's quiet runs beside this one: `verify` asks for it next.
         retiring.observe(ground)
         count = rls.unscoped_accesses(ground.connection)
@@ -282,8 +282,3 @@ def _opens(quiet: float, *, lasting: bool) -> str:
     if lasting:
         return "Mend that, or open it with `tenantry confirm rls`"
     return f"`tenantry run` opens it after {quiet:g} s without one; `tenantry confirm rls` opens it now"
-
-
-def _confirmed(ground: Ground) -> bool:
-    confirmed = ground.facts.get("confirmed", ())
-    return isinstance(confirmed, Container) and STAGE.name in confirmed

@@ -10,7 +10,7 @@ from dataclasses import asdict
 
 from control import guard, retiring
 from control.plan.model import Plan
-from control.stages.stage import Closed, Ground, Step
+from control.stage import Closed, Ground, Step
 from control.verification.checklist import run_checks
 from sql.errors import VerificationError
 from sql.postgres.catalog import Catalog

@@ -1,6 +1,6 @@
 """Every check of a migration, in the order in which they are read."""
 
-from control.stages.stage import Ground
+from control.stage import Ground
 from control.verification import isolation, rows, speed, structure
 from control.verification.check import Check, Subject
 from sql.postgres import catalog, verify

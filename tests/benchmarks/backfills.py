@@ -12,8 +12,8 @@ from control import conductor
 from control.embedded.valkey import start_valkey
 from control.plan.model import Plan
 from control.queue import namespace_of
+from control.stage import Ground
 from control.stages import backfill
-from control.stages.stage import Ground
 from control.worker_pool import workers
 from sql.postgres import catalog
 from sql.postgres.connection import connect

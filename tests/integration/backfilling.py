@@ -14,8 +14,8 @@ import redis
 from control import conductor, locks
 from control.plan.model import Plan
 from control.queue import namespace_of
+from control.stage import Ground
 from control.stages import backfill, columns
-from control.stages.stage import Ground
 from control.worker_pool import WorkerPool, workers
 from sql.postgres import catalog
 from sql.postgres.connection import Connection, connect

@@ -7,8 +7,8 @@ import psycopg
 
 from control import locks
 from control.plan.model import Plan
+from control.stage import Ground, Stage
 from control.stages import columns, indexes, keys, rls
-from control.stages.stage import Ground, Stage
 from sql.postgres import catalog
 from sql.postgres.catalog import Catalog
 from sql.postgres.connection import Connection
@@ -107,4 +107,4 @@ def fill(connection: psycopg.Connection) -> None:
 def finish(on: Ground) -> None:
     """Everything up to strict row-level security, confirmed."""
     until_keys(on)
-    take(rls.STAGE, Ground(on.plan, on.original, on.connection, on.memory, {"confirmed": {"rls"}}))
+    take(rls.STAGE, Ground(on.plan, on.original, on.connection, on.memory, frozenset({"rls"})))

@@ -12,8 +12,8 @@ from psycopg import conninfo
 from control.backup import environment, tools
 from control.embedded.postgres import EmbeddedPostgres
 from control.plan.model import Plan
+from control.stage import Ground
 from control.stages import backup
-from control.stages.stage import Ground
 from sql.errors import BackupError, GivenWrongError
 from sql.postgres.connection import connect
 from tests.integration.migrated import PLAN, ground, plan
@@ -59,7 +59,7 @@ def test_without_a_path_the_stage_passes_with_a_warning_on_record(sample: str) -
 
 def test_the_operators_word_stands_for_a_backup_of_his_own(sample: str, tmp_path: Path) -> None:
     with connect(sample, "test") as connection:
-        on = replace(ground(connection, saving(sample, tmp_path / "x")), facts={"confirmed": {"backup"}})
+        on = replace(ground(connection, saving(sample, tmp_path / "x")), confirmed=frozenset({"backup"}))
         backup.STAGE.work(on)
     assert not (tmp_path / "x").exists()
     assert "vouches" in kept(on)["warning"]

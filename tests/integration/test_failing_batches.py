@@ -13,9 +13,9 @@ from control import conductor
 from control.embedded.valkey import EmbeddedValkey
 from control.plan.model import Plan
 from control.plan.writing import toml
+from control.stage import Ground
 from control.stages import backfill
 from control.stages.backfill import job_of
-from control.stages.stage import Ground
 from sql.errors import QuarantineError
 from sql.postgres.batch import never_in_the_way
 from sql.postgres.connection import Connection, connect

@@ -13,8 +13,8 @@ import sql.postgres
 from control.embedded.postgres import EmbeddedPostgres
 from control.locks import take
 from control.plan.model import Plan
+from control.stage import How, Step
 from control.stages import columns
-from control.stages.stage import How, Step
 from sql.named import load
 from sql.postgres.connection import Connection, connect
 from tests.integration.walking import FILL_ODD, ODD, ODD_SCHEMA, STAGES, Walker

@@ -10,8 +10,8 @@ from psycopg import errors
 from control.embedded.postgres import EmbeddedPostgres
 from control.locks import take
 from control.plan.model import Plan
+from control.stage import How, Step
 from control.stages import columns, indexes
-from control.stages.stage import How, Step
 from sql.errors import CatalogError, LockNotGotError
 from sql.postgres.connection import Connection, connect
 from tests.integration.walking import FILL_SAMPLE, SAMPLE, Walker

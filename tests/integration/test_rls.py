@@ -10,8 +10,8 @@ import pytest
 
 from control.embedded.postgres import EmbeddedPostgres
 from control.plan.model import Plan
+from control.stage import Ground
 from control.stages import columns, rls
-from control.stages.stage import Ground
 from sql.errors import GateClosedError
 from sql.postgres.connection import Connection, connect
 from sql.postgres.rls import unscoped_accesses
@@ -47,7 +47,7 @@ def row(session: Connection, statement: str) -> tuple[Any, ...]:
 
 
 def in_mode(operator: Connection, mode: str, **tenant: Any) -> Ground:
-    on = ground(operator, plan_in(mode, **tenant), facts={"confirmed": {"rls"}})
+    on = ground(operator, plan_in(mode, **tenant), confirmed=frozenset({"rls"}))
     take(rls.STAGE, on)
     return on
 
@@ -225,7 +225,7 @@ def test_forgotten_statistics_begin_the_quiet_time_again(operator: Connection) -
 
 
 def test_the_operators_word_opens_strict_at_once(operator: Connection) -> None:
-    take(rls.STAGE, ground(operator, plan_in("strict", quiet="1h"), facts={"confirmed": {"rls"}}))
+    take(rls.STAGE, ground(operator, plan_in("strict", quiet="1h"), confirmed=frozenset({"rls"})))
     assert has_form(operator, plan_in("strict"), "strict")
 
 
@@ -265,7 +265,7 @@ def test_strict_leaves_nothing_behind_that_no_policy_calls(operator: Connection)
 def test_undoing_restores_the_schema_byte_for_byte(
     operator: Connection, postgres: EmbeddedPostgres, mode: str
 ) -> None:
-    on = ground(operator, plan_in(mode), facts={"confirmed": {"rls"}})
+    on = ground(operator, plan_in(mode), confirmed=frozenset({"rls"}))
     before = dumped(postgres, operator)
     take(rls.STAGE, on)
     assert dumped(postgres, operator) != before

@@ -11,8 +11,8 @@ from psycopg import sql
 
 from control.embedded.postgres import EmbeddedPostgres
 from control.plan.model import Plan
+from control.stage import Ground
 from control.stages import rls, verify
-from control.stages.stage import Ground
 from control.verification.check import Check
 from control.verification.checklist import run_checks
 from sql.errors import VerificationError

@@ -6,8 +6,8 @@ from typing import Any
 from control.embedded.postgres import EmbeddedPostgres
 from control.locks import take
 from control.plan.model import Plan
+from control.stage import Stage, Step
 from control.stages import columns, indexes, keys
-from control.stages.stage import Stage, Step
 from sql.postgres import catalog
 from sql.postgres.catalog import Catalog
 from sql.postgres.connection import Connection

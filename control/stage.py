@@ -7,7 +7,7 @@ the same steps that a run takes.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Protocol, runtime_checkable
 
@@ -88,7 +88,7 @@ def _say_nothing(_message: str) -> None:
 class Ground:
     """What every stage stands on: the plan, the database before the first step, a connection to it as it is.
 
-    `facts["confirmed"]` holds the names of the stages that the operator has confirmed; `notify` takes one
+    `confirmed` holds the names of the stages that the operator has confirmed; `notify` takes one
     line about what is waited for.
     """
 
@@ -96,7 +96,7 @@ class Ground:
     original: Catalog
     connection: Connection
     memory: Memory
-    facts: dict[str, object] = field(default_factory=dict)
+    confirmed: frozenset[str] = frozenset()
     notify: Callable[[str], None] = _say_nothing
     migration: int = 0
     """Its id in the ledger; 0 before there is one (a dry run)."""
