@@ -274,22 +274,28 @@ def test_an_owner_who_may_not_make_indexes_is_stopped_before_anything_is_changed
 
 
 def test_a_pause_holds_a_run_that_goes_on_when_resumed(operator: Operator) -> None:
-    with operator.plan.open("a") as plan:
-        plan.write("[governor]\nrows_per_second = 2500\n")
     unfilled = "SELECT count(*) FROM graph_relations WHERE tenant_id = ''"
-    with subprocess.Popen(
-        [TENANTRY, "run", "--to", "backfill"],
-        cwd=operator.folder,
-        env=operator.environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    ) as run:
+    with (
+        psycopg.connect(operator.url) as application,
+        subprocess.Popen(
+            [TENANTRY, "run", "--to", "backfill"],
+            cwd=operator.folder,
+            env=operator.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        ) as run,
+    ):
         there = "SELECT (to_regclass('tenantry.batches') IS NOT NULL)::int"
         until(lambda: operator.count(there), 30, "the ledger")
+        # Without this row the backfill can't end before it is paused, however slow the pause is to come.
+        columns = "SELECT count(*) FROM tenantry.stages WHERE name = 'columns' AND state = 'done'"
+        until(lambda: operator.count(columns), 30, "the columns, which need a lock on the whole table")
+        application.execute("SELECT FROM graph_relations ORDER BY id DESC LIMIT 1 FOR UPDATE")
         filled = "SELECT coalesce(sum(rows), 0) FROM tenantry.batches"
         until(lambda: operator.count(filled), 30, "the first batch")
         operator.done("pause")
+        application.rollback()
         assert json.loads(operator.done("status", "--json"))["state"] == "paused"
         assert operator.tenantry("run").returncode == 1, "a second run beside the first"
         assert operator.count(unfilled) > 0
