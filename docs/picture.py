@@ -1,4 +1,4 @@
-"""Draws `docs/demo.svg`: the summary of a demo, as a picture. `make picture` runs it."""
+"""Draws `docs/demo.svg`, the summary of a demo, and prints it too. `make picture` runs it."""
 
 import logging
 import os
@@ -21,6 +21,7 @@ def main() -> int:
         told = migrate(_ENTITIES, Console(stderr=True))
         console = Console(record=True, width=132, file=nowhere)
         summary.say(told, console)
+    sys.stdout.write(console.export_text(clear=False))
     console.save_svg(str(Path(__file__).with_name("demo.svg")), title="make demo")
     return 0 if told.ok else 1
 
