@@ -121,6 +121,22 @@ class Stage(Protocol):
         """The way back, in order."""
 
 
+class WithoutStatements:
+    """What a stage has that changes nothing in the schema and may begin at any time."""
+
+    def gate(self, ground: Ground) -> Closed | None:  # noqa: ARG002  # the protocol's
+        """Nothing but the stages before it keeps it closed."""
+        return None
+
+    def steps(self, plan: Plan, original: Catalog) -> Iterator[Step]:  # noqa: ARG002  # the protocol's
+        """No statements."""
+        return iter(())
+
+    def undo(self, plan: Plan, original: Catalog) -> Iterator[Step]:  # noqa: ARG002  # the protocol's
+        """Nothing to take back by statements."""
+        return iter(())
+
+
 @runtime_checkable
 class Works(Protocol):
     """A stage with work beside its statements: batches, a dump, checks, a confirmation to wait for."""

@@ -1,6 +1,5 @@
 """How a migration stands, read from the ledger: for the display, the exporter and `--json` alike."""
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -153,14 +152,6 @@ def eta(total: int, done: int, running: float) -> float | None:
     return max(0, total - done) / (done / running)
 
 
-@dataclass(frozen=True, slots=True)
-class _Updates:
-    """A table's update counters when its job began."""
-
-    updated: int
-    heap_only: int
-
-
 def remember_updates(connection: Connection, migration: int, table: str, spec: JobSpec) -> None:
     """Keep a table's counters as they are before its first batch."""
     updated, heap_only = updates(connection, spec.schema_, spec.table)
@@ -174,8 +165,7 @@ def _heap_only_share(connection: Connection, migration: int, table: str, spec: J
     kept = ledger.Memory(connection, migration).recall(f"updates of {table}")
     if kept is None:
         return None
-    before = _Updates(**kept)
     updated, heap_only = updates(connection, spec.schema_, spec.table)
-    if updated <= before.updated:
+    if updated <= kept["updated"]:
         return None
-    return (heap_only - before.heap_only) / (updated - before.updated)
+    return float((heap_only - kept["heap_only"]) / (updated - kept["updated"]))

@@ -58,10 +58,6 @@ class WorkerPool:
         self._watcher = threading.Thread(target=self._watch, name="worker-pool", daemon=True)
         self._watcher.start()
 
-    def pids(self) -> list[int]:
-        """The process ids of dramatiq's parents, one per worker."""
-        return [member.process.pid for member in self._members]
-
     def statuses(self) -> list[int | None]:
         """How dramatiq's parents ended, one per worker; None for one that runs."""
         return [member.process.returncode for member in self._members]

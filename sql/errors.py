@@ -114,12 +114,6 @@ class QuarantineError(GateClosedError):
     exit_status: ClassVar[int] = 4
 
 
-class InterruptedRunError(TenantryError):
-    """The operator stopped the run; everything done so far is in the ledger."""
-
-    exit_status: ClassVar[int] = 130
-
-
 class BackupError(TenantryError):
     """A backup that could not be taken, or does not hold what it must."""
 

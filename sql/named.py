@@ -12,6 +12,7 @@ DBA reads, and what a test holds against `pg_locks`. Identifiers stand in braces
 """
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -19,6 +20,14 @@ from pathlib import Path
 from psycopg import sql
 
 _HEADER = re.compile(r"^-- name: (?P<name>\w+)\n-- locks: (?P<locks>.+(?:\n--.*)*)\n", re.MULTILINE)
+
+
+def plain(fragment: sql.Composable) -> sql.SQL:
+    """A fragment without parameters, for a statement with some.
+
+    A `%` in a name, a literal or the operator's SQL would else be read as the beginning of one.
+    """
+    return sql.SQL(fragment.as_string().replace("%", "%%"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +56,9 @@ class Statement:
     def beside_parameters(self, **identifiers: sql.Composable) -> sql.Composed:
         """Compose a statement that takes parameters.
 
-        A `%` in a name, a literal or the operator's SQL would else be read as the beginning of one. Always
-        give such a statement its parameters, even if they are empty.
+        Always give such a statement its parameters, even if they are empty: `plain` has doubled every `%`.
         """
-        plain = {name: sql.SQL(part.as_string().replace("%", "%%")) for name, part in identifiers.items()}
-        return self.compose(**plain)
+        return self.compose(**{name: plain(part) for name, part in identifiers.items()})
 
 
 class Statements:
@@ -66,7 +73,7 @@ class Statements:
         except KeyError:
             raise AttributeError(f"no statement named {name!r}") from None
 
-    def __iter__(self):  # type: ignore[no-untyped-def]  # an Iterator[Statement]; __getattr__ makes mypy doubt it
+    def __iter__(self) -> Iterator[Statement]:
         return iter(self._statements.values())
 
 

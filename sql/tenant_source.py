@@ -105,6 +105,14 @@ def _closing_quote(rest: str, name: str) -> int:
     raise ValueError(f"{name!r} has an open quote")
 
 
+def unfilled(tenant_column: str, sentinel: str | None) -> sql.Composed:
+    """Whether a row called `t` still needs its tenant."""
+    column = sql.SQL("{}.{}").format(ROW, sql.Identifier(tenant_column))
+    if sentinel is None:
+        return sql.SQL("{} IS NULL").format(column)
+    return sql.SQL("{} = {}").format(column, sql.Literal(sentinel))
+
+
 def source_sql(source: TenantSource, *, tenant_column: str, sentinel: str | None) -> SourceSQL:
     """Compose the source for a row called `t`.
 

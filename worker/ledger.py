@@ -324,27 +324,16 @@ def advance(
     send(connection, "advance", job=job_id, planned_to=planned_to, planned=planned, batch_rows=batch_rows)
 
 
+def _batch(row: dict[str, Any]) -> Batch:
+    range_ = Range(lower=row["lower"], upper=row["upper"], stripe=row["stripe"])
+    return Batch(row["id"], row["job_id"], range_, row["rings"])
+
+
 def slice_of(connection: Connection, first: int, last: int) -> list[Batch]:
     """The batches from `first` to `last` that are still to be done."""
-    return [
-        Batch(
-            row["id"],
-            row["job_id"],
-            Range(lower=row["lower"], upper=row["upper"], stripe=row["stripe"]),
-            row["rings"],
-        )
-        for row in send(connection, "slice", first=first, last=last)
-    ]
+    return [_batch(row) for row in send(connection, "slice", first=first, last=last)]
 
 
 def lost(connection: Connection, job_id: int, times: int) -> list[Batch]:
     """The batches that were begun `times` times after a second ring, each time with no outcome."""
-    return [
-        Batch(
-            row["id"],
-            job_id,
-            Range(lower=row["lower"], upper=row["upper"], stripe=row["stripe"]),
-            row["rings"],
-        )
-        for row in send(connection, "lost", job=job_id, times=times)
-    ]
+    return [_batch(row) for row in send(connection, "lost", job=job_id, times=times)]

@@ -4,16 +4,12 @@ Will do: nothing in the database. Gate: the operator's word, for after this stag
 the old code needs. Undoing: nothing; the guard and the column's default still serve the old code.
 """
 
-from collections.abc import Iterator
-
-from control.plan.model import Plan
-from control.stage import Closed, Ground, Step
-from sql.postgres.catalog import Catalog
+from control.stage import Closed, Ground, WithoutStatements
 
 _OPENS = "Deploy the tenant-aware code, then `tenantry confirm application`"
 
 
-class Application:
+class Application(WithoutStatements):
     """The stage `application`."""
 
     name = "application"
@@ -24,14 +20,6 @@ class Application:
             return None
         column = ground.plan.tenant.column
         return Closed((f"nobody has confirmed that all code reads and writes {column}",), _OPENS)
-
-    def steps(self, plan: Plan, original: Catalog) -> Iterator[Step]:  # noqa: ARG002  # a deployment, no DDL
-        """No DDL."""
-        return iter(())
-
-    def undo(self, plan: Plan, original: Catalog) -> Iterator[Step]:  # noqa: ARG002  # a deployment, no DDL
-        """No DDL."""
-        return iter(())
 
 
 STAGE = Application()

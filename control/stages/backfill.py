@@ -14,12 +14,11 @@ import redis
 import structlog
 
 from control.plan.model import Plan, Table
-from control.stage import Closed, Ground, Step
+from control.stage import Ground, WithoutStatements
 from control.status import remember_updates
 from sql.errors import CatalogError, JobStoppedError, QuarantineError
 from sql.job import JobSpec, Key, KeyColumn, Range
 from sql.postgres.batch import JobSQL, bound_parameters, rows_estimate
-from sql.postgres.catalog import Catalog
 from sql.postgres.catalog import Table as CatalogTable
 from sql.postgres.connection import Connection
 from sql.postgres.ledger import send
@@ -79,22 +78,10 @@ def job_spec(plan: Plan, table: Table, found: CatalogTable, stripes: int) -> Job
 
 
 @dataclass(frozen=True, slots=True)
-class Backfill:
+class Backfill(WithoutStatements):
     """The stage."""
 
     name: str = "backfill"
-
-    def gate(self, ground: Ground) -> Closed | None:  # noqa: ARG002  # nothing but the order keeps it closed
-        """Nothing but the stages before it."""
-        return None
-
-    def steps(self, plan: Plan, original: Catalog) -> Iterator[Step]:  # noqa: ARG002  # its work is batches
-        """No DDL."""
-        return iter(())
-
-    def undo(self, plan: Plan, original: Catalog) -> Iterator[Step]:  # noqa: ARG002  # the column's going undoes it
-        """No DDL: the column goes with the stage before."""
-        return iter(())
 
     def work(self, ground: Ground) -> None:
         """Fill every table, and prove each complete before the next begins.

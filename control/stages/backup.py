@@ -4,14 +4,11 @@ Will do: `pg_dump` to the plan's path, listed and checksummed. Gate: none; witho
 its warning is on record. Undoing: nothing; the file stays, it is the operator's.
 """
 
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
 from control import backup
-from control.plan.model import Plan
-from control.stage import Closed, Ground, Step
-from sql.postgres.catalog import Catalog
+from control.stage import Ground, WithoutStatements
 
 #: Where the ledger keeps what was backed up, or that nothing was.
 MEMORY = "backup"
@@ -19,22 +16,10 @@ MEMORY = "backup"
 LEDGER_SCHEMA = "tenantry"
 
 
-class TakeBackup:
+class TakeBackup(WithoutStatements):
     """The stage `backup`."""
 
     name = "backup"
-
-    def gate(self, ground: Ground) -> Closed | None:  # noqa: ARG002  # a backup may always be taken
-        """Nothing keeps it from being taken."""
-        return None
-
-    def steps(self, plan: Plan, original: Catalog) -> Iterator[Step]:  # noqa: ARG002  # the protocol's
-        """It changes nothing in the database."""
-        return iter(())
-
-    def undo(self, plan: Plan, original: Catalog) -> Iterator[Step]:  # noqa: ARG002  # the protocol's
-        """A backup is not undone."""
-        return iter(())
 
     def work(self, ground: Ground) -> None:
         """Take the backup, or put on record that there is none.

@@ -12,25 +12,16 @@ from typing import Any, LiteralString
 from psycopg import sql
 
 from sql.job import JobSpec, Key, KeyColumn, Range
-from sql.named import Statement, load
+from sql.named import Statement, load, plain
 from sql.postgres.connection import Connection
-from sql.tenant_source import ROW, source_sql
+from sql.tenant_source import ROW, source_sql, unfilled
 
 BATCH = load(Path(__file__).parent, "batch")
 PAGING = load(Path(__file__).parent, "paging")
 
 
-def _plain(fragment: sql.Composable) -> sql.SQL:
-    """A fragment without parameters, for a statement with some.
-
-    A `%` in a name or in the operator's SQL would else be read as the beginning of one. Such a statement
-    always gets its parameters, even if they are empty.
-    """
-    return sql.SQL(fragment.as_string().replace("%", "%%"))
-
-
 def _column(column: KeyColumn) -> sql.SQL:
-    return _plain(sql.SQL("{}.{}").format(ROW, sql.Identifier(column.name)))
+    return plain(sql.SQL("{}.{}").format(ROW, sql.Identifier(column.name)))
 
 
 def _row(parts: list[sql.Composable]) -> sql.Composable:
@@ -61,11 +52,11 @@ class JobSQL:
 
     @property
     def _table(self) -> sql.SQL:
-        return _plain(sql.Identifier(self.spec.schema_, self.spec.table))
+        return plain(sql.Identifier(self.spec.schema_, self.spec.table))
 
     @property
     def _tenant(self) -> sql.SQL:
-        return _plain(sql.Identifier(self.spec.tenant_column))
+        return plain(sql.Identifier(self.spec.tenant_column))
 
     @property
     def _key(self) -> sql.Composable:
@@ -85,11 +76,8 @@ class JobSQL:
         return sql.SQL("ARRAY[{}]").format(sql.SQL(", ").join(texts))
 
     @property
-    def _unfilled(self) -> sql.Composed:
-        column = sql.SQL("{}.{}").format(ROW, self._tenant)
-        if self.spec.sentinel is None:
-            return sql.SQL("{} IS NULL").format(column)
-        return sql.SQL("{} = {}").format(column, _plain(sql.Literal(self.spec.sentinel)))
+    def _unfilled(self) -> sql.SQL:
+        return plain(unfilled(self.spec.tenant_column, self.spec.sentinel))
 
     def _keys(self, *, lower: bool, upper: bool = True) -> sql.Composable:
         conditions: list[sql.Composable] = []
@@ -116,11 +104,11 @@ class JobSQL:
         tables = source.tables
 
         def led_by(word: LiteralString) -> sql.Composable:
-            return sql.SQL("{} {}").format(sql.SQL(word), _plain(tables)) if tables is not None else none
+            return sql.SQL("{} {}").format(sql.SQL(word), plain(tables)) if tables is not None else none
 
         return {
-            "value": _plain(source.value),
-            "resolved": _plain(source.resolved),
+            "value": plain(source.value),
+            "resolved": plain(source.resolved),
             "source": led_by("FROM"),
             "and_source": led_by(","),
             "cross_source": led_by("CROSS JOIN"),

@@ -6,7 +6,7 @@ from pathlib import Path
 from psycopg import sql
 
 from sql.named import load
-from sql.tenant_source import ROW, TenantSource, source_sql
+from sql.tenant_source import TenantSource, source_sql, unfilled
 
 STATEMENTS = load(Path(__file__).parent, "dry_run")
 
@@ -25,20 +25,17 @@ def fill(
     table: sql.Identifier, tenant_column: str, sentinel: str | None, source: TenantSource
 ) -> tuple[sql.Composed, sql.Composed]:
     """The whole backfill of a table as one UPDATE, and what ends the script where a row is left over."""
-    column = sql.SQL("{}.{}").format(ROW, sql.Identifier(tenant_column))
-    unfilled = sql.SQL("{} IS NULL").format(column)
-    if sentinel is not None:
-        unfilled = sql.SQL("{} = {}").format(column, sql.Literal(sentinel))
+    needed = unfilled(tenant_column, sentinel)
     fragments = source_sql(source, tenant_column=tenant_column, sentinel=sentinel)
     update = STATEMENTS.fill.compose(
         table=table,
         tenant=sql.Identifier(tenant_column),
         value=fragments.value,
         source=sql.SQL("FROM {}").format(fragments.tables) if fragments.tables is not None else sql.SQL(""),
-        unfilled=unfilled,
+        unfilled=needed,
         resolved=fragments.resolved,
     )
     expect = STATEMENTS.expect_filled.compose(
-        table=table, name=sql.Literal(table.as_string()), unfilled=unfilled
+        table=table, name=sql.Literal(table.as_string()), unfilled=needed
     )
     return update, expect

@@ -245,7 +245,7 @@ UPDATE tenantry.batches SET begun_at = clock_timestamp() WHERE id = %(batch)s AN
 
 -- name: lost
 -- locks: ACCESS SHARE on tenantry.batches; a read. Batches that were lost `times` times.
-SELECT id, lower, upper, stripe, rings FROM tenantry.batches
+SELECT id, job_id, lower, upper, stripe, rings FROM tenantry.batches
 WHERE job_id = %(job)s AND state = 'pending' AND lost >= %(times)s;
 
 -- name: pending
