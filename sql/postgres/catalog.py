@@ -6,6 +6,8 @@ that the way back can rebuild what the way there replaced.
 
 import re
 from collections.abc import Sequence
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Literal
 
@@ -54,12 +56,19 @@ class Index(_Fact):
     `columns` are its keys (an expression as SQL). A `plain` one is a btree in the default order, with neither
     expression nor predicate: its columns and `include` say all about it. `options` are its storage
     parameters, `tablespace` is None for the database's own.
+
+    `collations` has a value for each of `columns`: the index's collation, quoted and schema-qualified, where
+    it is not the column's own, else None. A comparison needs it said, or it doesn't find the index.
     """
 
     name: str
     definition: str
     columns: tuple[str, ...]
     include: tuple[str, ...] = ()
+    collations: tuple[str | None, ...] = ()
+    btree_columns: bool = True
+    """A btree over every row, of columns by their types' own order, in whatever direction and collation: with
+    `collations` a row comparison runs along it."""
     plain: bool = True
     unique: bool
     valid: bool
@@ -128,18 +137,29 @@ class Policy(_Fact):
 
 
 class Trigger(_Fact):
-    """A trigger of the user's or ours; `function` is schema-qualified."""
+    """A trigger of the user's or ours; `function` is schema-qualified.
+
+    An `enabled` one fires in ordinary sessions (`origin`), in sessions with `session_replication_role =
+    replica`, or always. `of_columns` are those of `UPDATE OF`, empty where it means all. A `cloned` one of a
+    partition is its parent's.
+    """
 
     name: str
     function: str
     definition: str
     enabled: bool
+    fires: Literal["origin", "replica", "always"] = "origin"
+    each_row: bool = True
+    on_update: bool = False
+    of_columns: tuple[str, ...] = ()
+    cloned: bool = False
 
 
 class Table(_Fact):
     """A table of the plan as the catalog has it; `kind` is `pg_class.relkind`.
 
-    `rows` is the planner's estimate, -1 where unknown; `bytes` counts indexes and TOAST.
+    `rows` is the planner's estimate, -1 where unknown; `bytes` counts indexes and TOAST. Those of a
+    partitioned table (kind `p`) are its partitions' together.
     """
 
     oid: int
@@ -161,6 +181,17 @@ class Table(_Fact):
     """Foreign keys from anywhere onto this table, its own among them."""
     policies: tuple[Policy, ...]
     triggers: tuple[Trigger, ...]
+    partitions: tuple["Table", ...] = ()
+    """The leaf partitions, at whatever level, of a partitioned table: what holds its rows."""
+    partition_of: str | None = None
+    """The partitioned table at the top that this is a partition of, quoted and schema-qualified."""
+    inherits: bool = False
+    """Whether it has parents or children by INHERITS; partitions don't count."""
+
+    @property
+    def is_partition(self) -> bool:
+        """Whether it is a partition of another table."""
+        return self.partition_of is not None
 
     @property
     def identifier(self) -> sql.Identifier:
@@ -225,7 +256,7 @@ class Catalog(_Fact):
 
 
 def read(connection: Connection, names: Sequence[str]) -> Catalog:
-    """Read the tables called `names` (as the plan writes them) in six round trips, however many they are.
+    """Read the tables called `names` (as the plan writes them) in seven round trips, however many they are.
 
     Unqualified names are looked for in the connection's search path. Works inside and outside a transaction.
 
@@ -237,7 +268,9 @@ def read(connection: Connection, names: Sequence[str]) -> Catalog:
     with connection.transaction(force_rollback=True):
         oids, path = _one(connection.execute(STATEMENTS.resolve.compose(), {"names": quoted}))
         connection.execute(STATEMENTS.bare_search_path.compose())
-        there = {"oids": [oid for oid in oids if oid is not None]}
+        roots = {"oids": [oid for oid in oids if oid is not None]}
+        leaves = connection.execute(STATEMENTS.leaves.compose(), roots).fetchall()
+        there = {"oids": [*roots["oids"], *(leaf for _, leaf in leaves)]}
         facts: dict[int, dict[str, Any]] = {
             oid: table | {"foreign_keys": [], "referenced_by": []}
             for oid, table in connection.execute(STATEMENTS.tables.compose(), there)
@@ -251,6 +284,8 @@ def read(connection: Connection, names: Sequence[str]) -> Catalog:
             connection.execute(STATEMENTS.ours.compose(), {"schemas": list(OURS)})
         )
     tables = {oid: Table.model_validate(fact) for oid, fact in facts.items()}
+    for root, under in groupby(leaves, key=itemgetter(0)):
+        tables[root] = _partitioned(tables[root], [tables[leaf] for _, leaf in under])
     return Catalog(
         server_version=connection.info.server_version,
         tables={name: tables[oid] for name, oid in zip(names, oids, strict=True) if oid in tables},
@@ -258,6 +293,17 @@ def read(connection: Connection, names: Sequence[str]) -> Catalog:
         sequences=sequences,
         schemas=schemas,
         search_path=path,
+    )
+
+
+def _partitioned(table: Table, partitions: Sequence[Table]) -> Table:
+    known = all(partition.rows >= 0 for partition in partitions)
+    return table.model_copy(
+        update={
+            "partitions": tuple(partitions),
+            "rows": sum(partition.rows for partition in partitions) if known else -1,
+            "bytes": sum(partition.bytes for partition in partitions),
+        }
     )
 
 

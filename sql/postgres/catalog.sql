@@ -11,6 +11,16 @@ SELECT coalesce(
        ),
        current_schemas(false)::text[]
 
+-- name: leaves
+-- locks: ACCESS SHARE on the tables and their partitions until the reading is rolled back; it waits only behind an
+-- ACCESS EXCLUSIVE lock. Each partitioned table with the partitions that hold rows, whatever the levels between.
+SELECT root.oid, leaf.relid::oid
+FROM pg_class AS root
+CROSS JOIN LATERAL pg_partition_tree(root.oid) AS leaf
+JOIN pg_class AS c ON c.oid = leaf.relid
+WHERE root.oid = ANY (%(oids)s) AND root.relkind = 'p' AND leaf.isleaf AND leaf.relid <> root.oid
+ORDER BY root.oid, c.relnamespace::regnamespace::text, c.relname
+
 -- name: tables
 -- locks: ACCESS SHARE on the tables for an instant (their size), and on the system catalogs; it waits only
 -- behind an ACCESS EXCLUSIVE lock.
@@ -27,6 +37,11 @@ SELECT
     'row_security', c.relrowsecurity,
     'forced', c.relforcerowsecurity,
     'replica_identity', c.relreplident::text,
+    'partition_of', CASE WHEN c.relispartition THEN pg_partition_root(c.oid)::regclass::text END,
+    'inherits', EXISTS (
+      SELECT FROM pg_inherits AS i JOIN pg_class AS child ON child.oid = i.inhrelid
+      WHERE c.oid IN (i.inhrelid, i.inhparent) AND NOT child.relispartition
+    ),
     'columns', coalesce((
       SELECT jsonb_agg(jsonb_build_object(
         'name', a.attname,
@@ -76,6 +91,21 @@ SELECT
           JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = key.number
           WHERE key.place > i.indnkeyatts
         ), '[]'),
+        'collations', (
+          SELECT jsonb_agg(
+            CASE WHEN key.coll <> a.attcollation THEN (
+              SELECT format('%%I.%%I', cn.nspname, co.collname)
+              FROM pg_collation AS co JOIN pg_namespace AS cn ON cn.oid = co.collnamespace WHERE co.oid = key.coll
+            ) END ORDER BY key.place
+          )
+          FROM unnest(i.indkey::int2[], i.indcollation::oid[]) WITH ORDINALITY AS key (number, coll, place)
+          LEFT JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = key.number AND key.number <> 0
+          WHERE key.place <= i.indnkeyatts
+        ),
+        'btree_columns', am.amname = 'btree' AND i.indpred IS NULL AND i.indexprs IS NULL AND NOT EXISTS (
+          SELECT FROM unnest(i.indclass::oid[]) AS o (class)
+          JOIN pg_opclass AS oc ON oc.oid = o.class WHERE NOT oc.opcdefault
+        ),
         'plain', am.amname = 'btree' AND i.indpred IS NULL AND i.indexprs IS NULL
           AND NOT coalesce((to_jsonb(i) ->> 'indnullsnotdistinct')::boolean, false)
           AND NOT EXISTS (SELECT FROM unnest(i.indoption::int2[]) AS o (flags) WHERE o.flags <> 0)
@@ -128,12 +158,23 @@ SELECT
         'name', t.tgname,
         'function', format('%%I.%%I', fn.nspname, f.proname),
         'definition', pg_get_triggerdef(t.oid),
-        'enabled', t.tgenabled <> 'D'
+        'enabled', t.tgenabled <> 'D',
+        'fires', CASE t.tgenabled WHEN 'A' THEN 'always' WHEN 'R' THEN 'replica' ELSE 'origin' END,
+        -- Bits of tgtype: 1 FOR EACH ROW, 16 UPDATE.
+        'each_row', t.tgtype & 1 <> 0,
+        'on_update', t.tgtype & 16 <> 0,
+        'of_columns', coalesce((
+          SELECT jsonb_agg(a.attname ORDER BY key.place)
+          FROM unnest(t.tgattr::int2[]) WITH ORDINALITY AS key (number, place)
+          JOIN pg_attribute AS a ON a.attrelid = t.tgrelid AND a.attnum = key.number
+        ), '[]'),
+        'cloned', t.tgparentid <> 0
       ) ORDER BY t.tgname)
       FROM pg_trigger AS t
       JOIN pg_proc AS f ON f.oid = t.tgfoid
       JOIN pg_namespace AS fn ON fn.oid = f.pronamespace
-      WHERE t.tgrelid = c.oid AND NOT t.tgisinternal
+      -- PostgreSQL 14 calls a partition's copy of its parent's trigger internal; so are those of foreign keys.
+      WHERE t.tgrelid = c.oid AND (NOT t.tgisinternal OR (t.tgparentid <> 0 AND t.tgconstrrelid = 0))
     ), '[]')
   )
 FROM pg_class AS c
