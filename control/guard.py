@@ -1,7 +1,8 @@
 """The write guard: rows written by code that does not know the tenant column get their tenant all the same.
 
 Where every row has the same tenant the guard is the column's default. Where the tenant is derived the default
-is the sentinel, and a trigger replaces it by what the plan's source says, counting each use.
+is the sentinel, and a trigger replaces it by what the plan's source says, counting each use. On a partitioned
+table both stand on the parent, and the server gives them to every partition, one that comes later too.
 
 When it goes. Old code is gone once `application` is confirmed, but a confirmation is a person's word and
 one old process may still be running. So trigger and default outlive the keys and go in `verify`, together,
@@ -12,6 +13,7 @@ insert without a tenant fails (the column is NOT NULL) instead of leaving such a
 """
 
 from collections.abc import Iterator
+from functools import partial
 
 from psycopg import sql
 
@@ -68,16 +70,26 @@ def starting_default(plan: Plan, table: PlanTable, was: Table) -> Step:
     return _default(plan, table, was, start(plan, table))
 
 
-def original_default(plan: Plan, table: PlanTable, was: Table, column: Column) -> Step:
-    """The default that the column had before the migration, whatever it was."""
-    expression = None if column.default is None else verbatim(column.default)
-    return Step(
+def original_default(plan: Plan, table: PlanTable, was: Table, column: Column) -> Iterator[Step]:
+    """The default that the column had before the migration, and each partition's, whatever they were."""
+    yield Step(
         what=f"{table.name}: default of {column.name} as it was",
-        statement=_default_statement(plan, was, expression),
+        statement=_default_statement(plan, was, _verbatim_default(column)),
         lock="ACCESS EXCLUSIVE",
         done=lambda live: _column(plan, table, live) == column,
         tables=(was.identifier,),
     )
+    # The step above sets it on every partition, on those too that had one of their own.
+    for leaf in was.partitions:
+        own = leaf.column(column.name)
+        if own is not None and own.default != column.default:
+            yield Step(
+                what=f"{table.name}: default of {column.name} of its partition {leaf.name} as it was",
+                statement=_default_statement(plan, leaf, _verbatim_default(own)),
+                lock="ACCESS EXCLUSIVE",
+                done=partial(_as_it_was, table.name, leaf, own),
+                tables=(leaf.identifier,),
+            )
 
 
 def triggers(plan: Plan, original: Catalog) -> Iterator[Step]:
@@ -199,7 +211,7 @@ def _default(plan: Plan, table: PlanTable, was: Table, value: str | None) -> Ste
         what=f"{table.name}: {said} for {plan.tenant.column}",
         statement=_default_statement(plan, was, None if value is None else literal(value)),
         lock="ACCESS EXCLUSIVE",
-        done=lambda live: _defaults_to(_column(plan, table, live), value),
+        done=lambda live: _defaults_to(plan, table, live, value),
         tables=(was.identifier,),
     )
 
@@ -211,10 +223,26 @@ def _default_statement(plan: Plan, was: Table, default: sql.Composable | None) -
     return COLUMNS.set_default.compose(table=was.identifier, column=column, default=default)
 
 
-def _defaults_to(column: Column | None, value: str | None) -> bool:
+def _defaults_to(plan: Plan, table: PlanTable, live: Catalog, value: str | None) -> bool:
+    """Whether that is the default, in every partition too: a row may be written into one by its own name."""
+    found = live.table(table.name)
+    return all(_has_default(part.column(plan.tenant.column), value) for part in (found, *found.partitions))
+
+
+def _has_default(column: Column | None, value: str | None) -> bool:
     if column is None:
         return False
     return column.default is None if value is None else column.default_text == value
+
+
+def _verbatim_default(column: Column) -> sql.SQL | None:
+    return None if column.default is None else verbatim(column.default)
+
+
+def _as_it_was(name: str, leaf: Table, column: Column, live: Catalog) -> bool:
+    """Whether a partition's column is as it was, or the partition is gone: dropped, or detached."""
+    now = next((p for p in live.table(name).partitions if p.oid == leaf.oid), None)
+    return now is None or now.column(column.name) == column
 
 
 def _column(plan: Plan, table: PlanTable, live: Catalog) -> Column | None:

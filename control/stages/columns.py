@@ -47,7 +47,7 @@ class Columns:
             if column is None:
                 yield _drop(plan, table, was)
             else:
-                yield guard.original_default(plan, table, was, column)
+                yield from guard.original_default(plan, table, was, column)
 
 
 def nullable(plan: Plan, table: PlanTable) -> bool:

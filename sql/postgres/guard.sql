@@ -47,12 +47,13 @@ DROP FUNCTION {function}()
 -- name: create_trigger
 -- locks: SHARE ROW EXCLUSIVE on {table}, for milliseconds once the writers before it are done. It waits for them:
 -- so every row is either there before the backfill's bound is frozen, or is given its tenant.
+-- Where {table} is partitioned, on its partitions too, and each gets the trigger, one attached later as well.
 CREATE TRIGGER {trigger} BEFORE INSERT ON {table}
 FOR EACH ROW WHEN (NEW.{column} IS NOT DISTINCT FROM {sentinel})
 EXECUTE FUNCTION {function}()
 
 -- name: drop_trigger
--- locks: ACCESS EXCLUSIVE on {table} for milliseconds.
+-- locks: ACCESS EXCLUSIVE on {table} for milliseconds, and on its partitions where it is partitioned.
 DROP TRIGGER {trigger} ON {table}
 
 -- name: uses

@@ -19,7 +19,13 @@ LOCK TABLE {tables} IN SHARE UPDATE EXCLUSIVE MODE
 
 -- name: holders
 -- locks: none on tables; it reads the server's lock table. Who holds a lock on one of the tables that stands
--- in the way of the mode wanted, the oldest transaction first; pid is NULL for a prepared transaction.
+-- in the way of the mode wanted, or on one of their partitions; the oldest transaction first; pid is NULL for a
+-- prepared transaction.
+WITH RECURSIVE locked (oid) AS (
+  SELECT named.oid::oid FROM unnest(%(tables)s::regclass[]) AS named (oid)
+  UNION
+  SELECT i.inhrelid FROM locked JOIN pg_inherits AS i ON i.inhparent = locked.oid
+)
 SELECT DISTINCT ON (age, l.pid)
   l.pid,
   a.usename,
@@ -31,7 +37,7 @@ FROM pg_locks AS l
 LEFT JOIN pg_stat_activity AS a ON a.pid = l.pid
 WHERE l.locktype = 'relation'
   AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-  AND l.relation = ANY (%(tables)s::regclass[])
+  AND l.relation IN (SELECT oid FROM locked)
   AND l.mode = ANY (%(modes)s)
   AND l.granted
   AND l.pid IS DISTINCT FROM pg_backend_pid()
