@@ -1,5 +1,7 @@
 """What a job is, as the statements need it; kept in the ledger, so that a worker never reads a plan."""
 
+from typing import Literal, NamedTuple
+
 from pydantic import BaseModel, ConfigDict
 
 from sql.tenant_source import TenantSource
@@ -7,38 +9,83 @@ from sql.tenant_source import TenantSource
 #: A key as the ledger keeps it: one text per column, as the server writes and reads the type.
 Key = list[str]
 
+#: Ranges of the key, each visited once or once per stripe; or ranges of the heap's pages, once per stripe.
+Paging = Literal["contiguous", "striped", "pages"]
+
+#: What a range's bounds are: keys, or places in the heap (tid).
+By = Literal["key", "page"]
+
 
 class KeyColumn(BaseModel):
-    """A column of the key that pages are cut by; `type` as `format_type` writes it."""
+    """A column that ranges are cut by; `type` as `format_type` writes it.
+
+    `collation` is the index's own, quoted and qualified, where it differs from the column's: without naming
+    it a row comparison would not take the index.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     name: str
     type: str
+    collation: str | None = None
+
+
+#: Where a row lies. It changes with every update: what is ordered by it is swept until nothing is left.
+PLACE = KeyColumn(name="ctid", type="tid")
 
 
 class JobSpec(BaseModel):
-    """One table's work: where, by which key, what is still to be filled, and from what."""
+    """One table's work: where, by which ranges, what is still to be filled, and from what."""
 
     model_config = ConfigDict(frozen=True)
 
     schema_: str
     table: str
     key: tuple[KeyColumn, ...]
+    """Empty for a table without a usable one."""
+    paging: Paging
     stripes: int
-    """1 cuts contiguous ranges; more visit each range once per stripe (design, section 4)."""
+    """Visits to each range, a power of two; 1 for contiguous ranges."""
+    rows_per_page: float
+    most_rows: int
+    """The largest batch: beyond it a group of ranges would not stay in cache over its visits."""
     tenant_column: str
     sentinel: str | None
     source: TenantSource
     tenant_in_unique_index: bool
     """Then a change of tenant changes a key, and skipping locked rows needs FOR UPDATE."""
+    hold_triggers: bool
+    """Whether the table's own triggers are held off (`session_replication_role`)."""
+
+    @property
+    def identity(self) -> tuple[KeyColumn, ...]:
+        """What tells a row: its key, or else its place."""
+        return self.key or (PLACE,)
+
+    def columns(self, by: By) -> tuple[KeyColumn, ...]:
+        """What the bounds of a range are made of."""
+        return self.key if by == "key" else (PLACE,)
+
+
+class Shape(NamedTuple):
+    """What of a range decides the text of its statement."""
+
+    by: By
+    lower: bool
+    striped: bool
 
 
 class Range(BaseModel):
-    """Keys above `lower` (None: from the first) up to and with `upper`, of one stripe."""
+    """Rows above `lower` (None: from the first) up to and with `upper`; of one stripe, or all of them."""
 
     model_config = ConfigDict(frozen=True)
 
+    by: By
     lower: Key | None
     upper: Key
-    stripe: int
+    stripe: int | None
+
+    @property
+    def shape(self) -> Shape:
+        """Its shape."""
+        return Shape(self.by, self.lower is not None, self.stripe is not None)

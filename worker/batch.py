@@ -10,14 +10,14 @@ What becomes of a failure is decided by its SQLSTATE alone (design, section 2):
 """
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 import psycopg
 import structlog
 from psycopg import errors
 
-from sql.job import JobSpec, Key
+from sql.job import JobSpec, Key, Shape
 from sql.postgres.batch import JobSQL, range_parameters
 from sql.postgres.connection import Connection
 from sql.postgres.ledger import send
@@ -80,31 +80,24 @@ def classify(error: psycopg.Error) -> Failure:
 
 @dataclass(frozen=True, slots=True)
 class Filling:
-    """A job's statements as they go over the wire, composed once per job and process.
-
-    Each is keyed by whether its range has a lower bound.
-    """
+    """A job's statements as they go over the wire, composed once per shape of range, job and process."""
 
     table: str
     spec: JobSpec
-    waiting: dict[bool, bytes]
-    unlocked: dict[bool, bytes]
+    _composed: dict[tuple[Shape, bool], bytes] = field(default_factory=dict)
 
-    @classmethod
-    def of(cls, table: str, spec: JobSpec) -> "Filling":
-        """Compose the statements of a job."""
-        job_sql = JobSQL(spec)
-        return cls(
-            table,
-            spec,
-            {lower: job_sql.fill(lower=lower).as_bytes() for lower in (False, True)},
-            {lower: job_sql.fill_unlocked(lower=lower).as_bytes() for lower in (False, True)},
-        )
+    def statement(self, shape: Shape, *, unlocked: bool) -> bytes:
+        """The batch's statement for a range of that shape; `unlocked` passes over locked rows."""
+        known = (shape, unlocked)
+        if known not in self._composed:
+            job_sql = JobSQL(self.spec)
+            fill = job_sql.fill_unlocked(shape) if unlocked else job_sql.fill(shape)
+            self._composed[known] = fill.as_bytes()
+        return self._composed[known]
 
 
-def _send(connection: Connection, batch: Batch, statements: dict[bool, bytes], spec: JobSpec) -> Outcome:
-    statement = statements[batch.range.lower is not None]
-    parameters = {"batch": batch.id, **range_parameters(spec, batch.range)}
+def _send(connection: Connection, batch: Batch, statement: bytes) -> Outcome:
+    parameters = {"batch": batch.id, **range_parameters(batch.range)}
     row = connection.execute(statement, parameters, prepare=True).fetchone()
     if row is None:
         return NotMine()
@@ -120,10 +113,10 @@ def run(connection: Connection, batch: Batch, filling: Filling) -> Outcome:
     begun = time.perf_counter()
     try:
         try:
-            return _send(connection, batch, filling.waiting, filling.spec)
+            return _send(connection, batch, filling.statement(batch.range.shape, unlocked=False))
         except errors.LockNotAvailable:
             # Somebody holds a row of the range: leave it to them, and take the others.
-            return _send(connection, batch, filling.unlocked, filling.spec)
+            return _send(connection, batch, filling.statement(batch.range.shape, unlocked=True))
     except psycopg.Error as error:
         if connection.closed:
             raise
@@ -170,16 +163,16 @@ def give_up(connection: Connection, batch: Batch, spec: JobSpec) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Left:
-    """What of a batch is still to be done: how many rows, and the key in their middle."""
+    """What of a batch is still to be done: how many rows; the bound and the key of the middle one."""
 
     rows: int
     middle: Key | None
+    key: Key
 
 
 def _left(connection: Connection, batch: Batch, spec: JobSpec) -> _Left:
-    statement = JobSQL(spec).middle(lower=batch.range.lower is not None)
-    row = connection.execute(statement, range_parameters(spec, batch.range)).fetchone()
-    return _Left(int(row[0]), list(row[1])) if row is not None else _Left(0, None)
+    row = connection.execute(JobSQL(spec).middle(batch.range.shape), range_parameters(batch.range)).fetchone()
+    return _Left(int(row[0]), list(row[1]), list(row[2])) if row is not None else _Left(0, None, [])
 
 
 def _split(
@@ -196,8 +189,8 @@ def _split(
             connection,
             "quarantine",
             batch=batch.id,
-            key=left.middle,
+            key=left.key,
             sqlstate=sqlstate or "",
             message=error,
         )
-        log.warning("row quarantined", batch=batch.id, key=left.middle)
+        log.warning("row quarantined", batch=batch.id, key=left.key)

@@ -77,10 +77,14 @@ class StageRecord:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A row of `tenantry.jobs`: one table's work. `last_key` is frozen; None for an empty table."""
+    """A row of `tenantry.jobs`: the work on one table, or on one leaf partition of it (`part`, quoted).
+
+    `last_key` is the frozen bound, a key or a place in the heap as the job is paged; None for an empty table.
+    """
 
     id: int
     table: str
+    part: str
     kind: str
     state: Literal["running", "stopped", "complete"]
     spec: JobSpec
@@ -89,6 +93,7 @@ class Job:
     planned: bool
     batch_rows: int
     rows_total: int
+    sweeps: int
     reason: str | None
 
 
@@ -241,29 +246,37 @@ def add_job(
     migration: int,
     *,
     table: str,
+    part: str,
     spec: JobSpec,
     last_key: Key | None,
     batch_rows: int,
     rows_total: int,
+    why: str,
     state: Literal["running", "complete"] = "running",
 ) -> None:
-    """Record a table's work with its frozen bound; a job that is there already stays as it is."""
+    """Record a part's work with its frozen bound, and why it is paged as it is.
+
+    A job that is there already stays as it is.
+    """
     send(
         connection,
         "add_job",
         migration=migration,
         table=table,
+        part=part,
         kind="fill",
         state=state,
         spec=Jsonb(spec.model_dump()),
         last_key=last_key,
         batch_rows=batch_rows,
         rows_total=rows_total,
+        why=why,
     )
 
 
 def _job(row: dict[str, Any]) -> Job:
-    fields = {name: row[name] for name in ("id", "kind", "state", "last_key", "planned_to", "planned")}
+    same = ("id", "part", "kind", "state", "last_key", "planned_to", "planned", "sweeps")
+    fields = {name: row[name] for name in same}
     return Job(
         **fields,
         table=row["table_name"],
@@ -274,9 +287,9 @@ def _job(row: dict[str, Any]) -> Job:
     )
 
 
-def jobs(connection: Connection, migration: int) -> dict[str, Job]:
-    """The jobs of a migration, by table."""
-    return {row["table_name"]: _job(row) for row in send(connection, "jobs", migration=migration)}
+def jobs(connection: Connection, migration: int) -> list[Job]:
+    """The jobs of a migration, in the order in which they were begun."""
+    return [_job(row) for row in send(connection, "jobs", migration=migration)]
 
 
 def job(connection: Connection, job_id: int) -> Job:
@@ -305,13 +318,10 @@ def release(connection: Connection, migration: int) -> int:
 
 
 def add_batches(
-    connection: Connection, job_id: int, ranges: Iterable[Range], origin: Literal["plan", "straggler"]
+    connection: Connection, job_id: int, ranges: Iterable[Range], origin: Literal["plan", "sweep"]
 ) -> list[int]:
     """Record batches; their ids in order. Call it in a transaction with the cursor that they advance."""
-    parameters = [
-        {"job": job_id, "origin": origin, "lower": r.lower, "upper": r.upper, "stripe": r.stripe}
-        for r in ranges
-    ]
+    parameters = [{"job": job_id, "origin": origin, **r.model_dump()} for r in ranges]
     with connection.cursor() as cursor:
         cursor.executemany(LEDGER.add_batch.compose(), parameters, returning=True)
         return [row[0] for results in cursor.results() for row in results]
@@ -325,7 +335,7 @@ def advance(
 
 
 def _batch(row: dict[str, Any]) -> Batch:
-    range_ = Range(lower=row["lower"], upper=row["upper"], stripe=row["stripe"])
+    range_ = Range(by=row["by"], lower=row["lower"], upper=row["upper"], stripe=row["stripe"])
     return Batch(row["id"], row["job_id"], range_, row["rings"])
 
 

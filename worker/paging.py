@@ -1,106 +1,146 @@
-"""Cuts a table into batches: contiguous key ranges, or striped ones.
+"""Cuts a table into batches: ranges of its pages or of its key, each visited once or once per stripe.
 
 Bounds are frozen when the job begins. Planning goes ahead of the work by one group of ranges at a time,
 so that it costs the same memory on a table of any size and the first batch starts at once.
 
 Stripes: rows of one page that are updated in *different* transactions leave room for each other, so the
 updates stay in their page, write no index and grow nothing. A group of neighbouring ranges is visited once
-per stripe, each visit taking the rows whose key hashes to it (design, section 4: 2 to 3 times as fast for a
-key that follows the heap, and half as fast for a random one).
+per stripe (design, section 4). It is small, and one message or a few consecutive ones point at all of it:
+workers keep to groups of their own, and a page is still in cache at its next visit.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 
-from sql.job import JobSpec, Key, Range
-from sql.postgres.batch import JobSQL, bound_parameters, correlation
+from sql.job import By, JobSpec, Key, Range
+from sql.postgres.batch import JobSQL, bound_parameters
 from sql.postgres.connection import Connection
 from worker import ledger
 from worker.ledger import Job
 
-#: Visits per range; a power of two, for the hash is masked.
-STRIPES = 8
-#: Ranges in a group: enough that two workers seldom meet in a page, few enough that it stays in cache.
-RANGES = 16
-#: Above this the key follows the heap (pg_stats.correlation); between the two measured cases nothing is
-#: lost either way, so the middle decides.
-FOLLOWS_HEAP = 0.5
+#: Ranges in a group: between two visits to a page others go by, or the rows of the first would not be dead
+#: yet for the second: a worker beside this one still has the snapshot that it began its batch with.
+RANGES = 4
+#: Ranges in a group that is visited once: a step of planning, no more.
+CONTIGUOUS = 16
 #: No batch is cut smaller, or larger, than this many rows.
 SMALLEST, LARGEST = 100, 100_000
 
-
-def stripes_for(connection: Connection, spec: JobSpec, paging: str) -> int:
-    """How many stripes a table gets: as the plan says, or as its key lies in the heap."""
-    if paging == "auto":
-        return STRIPES if correlation(connection, spec) >= FOLLOWS_HEAP else 1
-    return STRIPES if paging == "striped" else 1
+_PLACE = re.compile(r"\((\d+),\d+\)")
 
 
-def last_key(connection: Connection, spec: JobSpec) -> Key | None:
-    """The highest key now: the frozen bound. None for an empty table."""
+def last_key(connection: Connection, spec: JobSpec, pages: int) -> Key | None:
+    """The highest key, or the end of the `pages` of now: the frozen bound. None for an empty table."""
+    if spec.paging == "pages":
+        return place(pages) if pages else None
     row = connection.execute(JobSQL(spec).last_key(), {}).fetchone()
     return list(row[0]) if row is not None else None
 
 
-def edges(connection: Connection, job: Job, *, width: int) -> list[Key]:
-    """The upper bounds of the next ranges, `width` rows each, the last one at the frozen bound.
+def place(page: int) -> Key:
+    """The place right before the first row of a page: line pointers count from 1."""
+    return [f"({page},0)"]
+
+
+def page_of(bound: Key) -> int:
+    """The page of a place that `place` made.
+
+    Raises:
+        ValueError: not a place.
+    """
+    found = _PLACE.fullmatch(bound[0])
+    if found is None:
+        raise ValueError(f"{bound[0]!r} is no place in a heap")
+    return int(found[1])
+
+
+def uppers(connection: Connection, job: Job, batch_rows: int) -> list[Key]:
+    """The upper bounds of the next group's ranges, the last one of the table at the frozen bound.
 
     Raises:
         ValueError: the job has no last key; it has nothing to cut.
     """
     if job.last_key is None:
         raise ValueError(f"job {job.id} has no last key")
-    parameters = {"width": width, "rows": width * RANGES, **bound_parameters("upper", job.last_key)}
+    stripes = job.spec.stripes
+    if job.spec.paging == "pages":
+        return _pages(job, job.last_key, max(1, round(batch_rows * stripes / job.spec.rows_per_page)))
+    if job.planned_to is None:
+        # One range, as wide as one batch is long: the first batch would else wait for a whole group's keys to
+        # be read, from disk if need be.
+        return _keys(connection, job, job.last_key, width=batch_rows, ranges=1)
+    return _keys(
+        connection,
+        job,
+        job.last_key,
+        width=batch_rows * stripes,
+        ranges=RANGES if stripes > 1 else CONTIGUOUS,
+    )
+
+
+def _pages(job: Job, last: Key, width: int) -> list[Key]:
+    begin, end = page_of(job.planned_to) if job.planned_to else 0, page_of(last)
+    return [place(min(end, page + width)) for page in range(begin, min(end, begin + width * RANGES), width)]
+
+
+def _keys(connection: Connection, job: Job, last: Key, *, width: int, ranges: int) -> list[Key]:
+    parameters = {"width": width, "rows": width * ranges, **bound_parameters("upper", last)}
     if job.planned_to is not None:
         parameters |= bound_parameters("lower", job.planned_to)
     statement = JobSQL(job.spec).edges(lower=job.planned_to is not None)
     found: list[Key] = [list(row[0]) for row in connection.execute(statement, parameters)]
-    if len(found) < RANGES and job.last_key not in found:
-        found.append(job.last_key)
+    if len(found) < ranges and last not in found:
+        found.append(last)
     return found
 
 
-def ranges(lower: Key | None, uppers: Sequence[Key], stripes: int) -> Iterator[Range]:
+def ranges(by: By, lower: Key | None, bounds: Sequence[Key], stripes: int) -> Iterator[Range]:
     """A group's batches in the order of their visits: every range of a stripe, then the next stripe."""
     for stripe in range(stripes):
         below = lower
-        for upper in uppers:
-            yield Range(lower=below, upper=upper, stripe=stripe)
+        for upper in bounds:
+            yield Range(by=by, lower=below, upper=upper, stripe=stripe if stripes > 1 else None)
             below = upper
 
 
 def plan_group(connection: Connection, job: Job, *, batch_rows: int) -> list[int]:
     """Plan the next group of a job and move its cursor, in one transaction; the new batches' ids."""
-    uppers = edges(connection, job, width=batch_rows * job.spec.stripes)
+    bounds = uppers(connection, job, batch_rows)
+    by: By = "page" if job.spec.paging == "pages" else "key"
     with connection.transaction():
-        ids = ledger.add_batches(connection, job.id, ranges(job.planned_to, uppers, job.spec.stripes), "plan")
+        ids = ledger.add_batches(
+            connection, job.id, ranges(by, job.planned_to, bounds, job.spec.stripes), "plan"
+        )
         ledger.advance(
             connection,
             job.id,
-            planned_to=uppers[-1],
-            planned=uppers[-1] == job.last_key,
+            planned_to=bounds[-1],
+            planned=bounds[-1] == job.last_key,
             batch_rows=batch_rows,
         )
     return ids
 
 
-def first_size(wanted: int, rows: int, stripes: int) -> int:
-    """The size of the first batches: as wanted, but a small table is cut into a whole group too.
+def first_size(wanted: int, rows: int, spec: JobSpec) -> int:
+    """The size of the first batches: as wanted, but a small table is cut into a few groups too.
 
     In 2 ranges instead of 16, two workers met in every page and only 20 % of the updates stayed in theirs
     (40,000 rows, 8 stripes).
     """
-    return max(SMALLEST, min(wanted, rows // (stripes * RANGES))) if stripes > 1 else wanted
+    most = min(wanted, spec.most_rows)
+    return max(SMALLEST, min(most, rows // (spec.stripes * RANGES * 4))) if spec.stripes > 1 else most
 
 
-def resized(batch_rows: int, durations: Sequence[float], target: float) -> int:
+def resized(batch_rows: int, durations: Sequence[float], target: float, most_rows: int = LARGEST) -> int:
     """The next batch size from the last durations (same unit as `target`), newest first.
 
     The p90 of the last eleven is held against the target: growth at most half again, a tenth where it took
-    more than five times the target, 100 to 100,000 rows (lessons: spirit's numbers).
+    more than five times the target, 100 to 100,000 rows (lessons: spirit's numbers), and never more than
+    `most_rows`, the table's own limit.
     """
     last = sorted(durations[:11])
     if len(last) < 5:
         return batch_rows
     p90 = last[round(0.9 * (len(last) - 1))]
     change = 0.1 if p90 > 5 * target else min(1.5, target / max(p90, 0.001 * target))
-    return round(min(LARGEST, max(SMALLEST, batch_rows * change)))
+    return round(min(most_rows, max(SMALLEST, batch_rows * change)))

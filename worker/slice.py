@@ -4,13 +4,14 @@ import threading
 import time
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Self
 
 import psycopg
 import structlog
-from psycopg.errors import UndefinedTable
+from psycopg.errors import InsufficientPrivilege, UndefinedTable
 from psycopg_pool import PoolTimeout
 
-from sql.postgres.batch import commit_as
+from sql.postgres.batch import commit_as, hold_triggers, let_triggers_run
 from sql.postgres.connection import Connection, Pool
 from sql.postgres.ledger import send
 from worker import batch as batches
@@ -25,6 +26,38 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 #: A worker that has said nothing yet. Its first answer is written whatever it is: one that was killed while
 #: held has left its reason in the ledger.
 _NOT_SAID = ""
+
+
+@dataclass(slots=True)
+class _Session:
+    """A connection for as long as one message lasts; told only what differs from the batch before."""
+
+    connection: Connection
+    _commit: str | None = None
+    _holding: bool = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        if self._holding and not self.connection.closed:
+            let_triggers_run(self.connection)
+
+    def suit(self, synchronous_commit: str, *, hold: bool) -> None:
+        """Let the session commit, and let the application's triggers fire, as the batch wants it.
+
+        Raises:
+            psycopg.errors.InsufficientPrivilege: the role may not hold triggers off.
+        """
+        if synchronous_commit != self._commit:
+            commit_as(self.connection, synchronous_commit)
+            self._commit = synchronous_commit
+        if hold and not self._holding:
+            hold_triggers(self.connection)
+            self._holding = True
+        elif self._holding and not hold:
+            let_triggers_run(self.connection)
+            self._holding = False
 
 
 @dataclass(slots=True)
@@ -50,13 +83,13 @@ class Station:
         """
         metrics.MESSAGES.inc()
         try:
-            with self.pool.connection(timeout=5) as connection:
+            with self.pool.connection(timeout=5) as connection, _Session(connection) as session:
                 for batch in ledger.slice_of(connection, first, last):
                     current = self._let_go(connection, batch.job)
                     if current is None:
                         return
                     with structlog.contextvars.bound_contextvars(migration=current.name, batch=batch.id):
-                        self._do(connection, batch, current)
+                        self._do(session, batch, current)
         except UndefinedTable:
             log.warning("a message for a ledger that is not there", first=first, last=last)
         except (psycopg.OperationalError, PoolTimeout) as error:
@@ -64,9 +97,17 @@ class Station:
                 "the database is out of reach, this slice will be rung again", error=str(error).strip()
             )
 
-    def _do(self, connection: Connection, batch: Batch, current: Current) -> None:
+    def _do(self, session: "_Session", batch: Batch, current: Current) -> None:
+        connection = session.connection
         filling = self._filling(connection, batch.job, current.job_started_at)
         table = filling.table
+        try:
+            session.suit(current.settings.synchronous_commit, hold=filling.spec.hold_triggers)
+        except InsufficientPrivilege as error:
+            reason = f"this role may not hold triggers off: {error.diag.message_primary}"
+            ledger.set_job_state(connection, batch.job, "stopped", reason)
+            log.warning("job stopped", table=table, reason=reason)
+            return
         self.idle.clear()
         try:
             if batch.rings > 1:
@@ -92,7 +133,7 @@ class Station:
         known = (job_id, started_at)
         if known not in self._fillings:
             job = ledger.job(connection, job_id)
-            self._fillings[known] = Filling.of(job.table, job.spec)
+            self._fillings[known] = Filling(job.table, job.spec)
         return self._fillings[known]
 
     def _let_go(self, connection: Connection, job_id: int) -> Current | None:
@@ -104,7 +145,6 @@ class Station:
             current = ledger.current(connection, job_id)
             if current is None:
                 return None
-            commit_as(connection, current.settings.synchronous_commit)
             answer = self.governor.ask(current.settings, self._last_batch)
             if not isinstance(answer, Hold):
                 self._say(connection, current, None)

@@ -25,6 +25,11 @@ from sql.errors import PlanError
 from sql.tenant_source import Constant, Expression, Lookup, Parent, split_name
 
 Mode = Literal["observe", "permissive", "strict"]
+#: How a table is cut into batches; `keys` is contiguous or striped as the key lies in the heap, and `auto`
+#: decides between keys and pages too.
+Paging = Literal["auto", "keys", "contiguous", "striped", "pages"]
+#: Whether the table's own triggers fire for a batch's updates, or are held off for the backfill's session.
+UserTriggers = Literal["run", "hold"]
 
 _DURATION = re.compile(r"(?P<number>\d+(?:\.\d+)?)(?P<unit>ms|s|m|h|d)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -165,6 +170,10 @@ class Table(_Part):
     indexes: tuple[Index, ...] = ()
     primary_key: tuple[Name, ...] | None = None
     rls: RowSecurity | None = None
+    paging: Paging | None = None
+    """In place of the backfill's."""
+    user_triggers: UserTriggers | None = None
+    """In place of the backfill's."""
 
     @property
     def constant(self) -> str | None:
@@ -192,7 +201,8 @@ class Backup(_Part):
 class Backfill(_Part):
     """How batches are cut and committed."""
 
-    paging: Literal["auto", "contiguous", "striped"] = "auto"
+    paging: Paging = "auto"
+    user_triggers: UserTriggers = "run"
     target: Duration = "100ms"
     first_batch: Annotated[int, Field(ge=100, le=100_000)] = 2_500
     synchronous_commit: Literal["on", "off"] = "on"
@@ -284,6 +294,14 @@ class Plan(_Part):
             if table.name == name:
                 return table
         raise KeyError(name)
+
+    def paging_of(self, table: Table) -> Paging:
+        """Tell how a table is to be cut: as it says itself, or else as the backfill says."""
+        return table.paging or self.backfill.paging
+
+    def holds_triggers(self, table: Table) -> bool:
+        """Tell whether a table's own triggers are held off while it is filled."""
+        return (table.user_triggers or self.backfill.user_triggers) == "hold"
 
     def in_order(self) -> tuple[Table, ...]:
         """List the tables, parents before their children, else as the plan has them."""

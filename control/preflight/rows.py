@@ -5,10 +5,10 @@ from collections.abc import Iterator
 import psycopg
 from psycopg import sql
 
+from control.jobs import key_of
 from control.plan.model import Table as PlanTable
 from control.preflight.finding import Finding
 from control.stage import Ground
-from control.stages.backfill import key_of
 from sql.errors import CatalogError
 from sql.postgres import preflight, verify
 

@@ -3,12 +3,12 @@
 import re
 from collections.abc import Iterator
 
+from control.jobs import key_of
 from control.keys import sides
 from control.plan.model import Table as PlanTable
 from control.preflight.finding import Finding, none_of
 from control.preflight.rows import planned
 from control.stage import Ground
-from control.stages.backfill import key_of
 from sql.errors import CatalogError, GivenWrongError
 from sql.postgres import preflight
 from sql.postgres.catalog import Table

@@ -9,16 +9,19 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from statistics import median
 
 import redis
 import structlog
 
-from control.plan.model import Plan, Table
+from control.jobs import heap_of, job_spec, parts
+from control.plan.model import Table
 from control.stage import Ground, WithoutStatements
 from control.status import remember_updates
 from sql.errors import CatalogError, JobStoppedError, QuarantineError
-from sql.job import JobSpec, Key, KeyColumn, Range
-from sql.postgres.batch import JobSQL, bound_parameters, rows_estimate
+from sql.job import By, Range
+from sql.postgres import catalog
+from sql.postgres.batch import JobSQL
 from sql.postgres.catalog import Table as CatalogTable
 from sql.postgres.connection import Connection
 from sql.postgres.ledger import send
@@ -29,8 +32,11 @@ from worker.ledger import Job
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
-#: Batches planned and rung ahead of the workers: when fewer are pending, the next group is planned.
-WINDOW = 64
+#: Batches planned and rung ahead of the workers: with fewer pending the next group is planned; up to the
+#: second figure also when the workers have taken every message, however many workers there are.
+WINDOW, MOST = 256, 4_096
+#: Batches that a message points at, at most: a group of striped ranges, which one worker then has to itself.
+MESSAGE = 64
 #: Seconds between two looks at the ledger.
 LOOK_EVERY = 0.1
 #: On an empty queue, seconds without any outcome after which pending batches are rung again.
@@ -39,42 +45,10 @@ RING_AGAIN = 2.0
 RING_LOST = 60.0
 #: A batch begun again this often with no outcome kills its worker or its backend, and is split.
 LOST = 3
-#: Rows that the final scan hands over at a time.
-STRAGGLERS = 1000
-
-
-def key_of(table: CatalogTable) -> tuple[KeyColumn, ...]:
-    """The key that pages are cut by: the primary key, or else a unique index without NULLs.
-
-    Raises:
-        CatalogError: the table has neither.
-    """
-    unique = (i.columns for i in table.indexes if i.unique and i.valid and _all_not_null(table, i.columns))
-    names = table.primary_key.columns if table.primary_key else next(unique, None)
-    if names is None:
-        raise CatalogError(f"{table.name} has no primary key and no unique index without NULLs; give it one")
-    columns = [column for name in names if (column := table.column(name)) is not None]
-    return tuple(KeyColumn(name=column.name, type=column.type) for column in columns)
-
-
-def _all_not_null(table: CatalogTable, names: Sequence[str]) -> bool:
-    columns = [table.column(name) for name in names]
-    return bool(columns) and all(column is not None and column.not_null for column in columns)
-
-
-def job_spec(plan: Plan, table: Table, found: CatalogTable, stripes: int) -> JobSpec:
-    """What the workers are told of a table."""
-    in_unique = any(i.unique and plan.tenant.column in i.columns for i in found.indexes)
-    return JobSpec(
-        schema_=found.schema_,
-        table=found.name,
-        key=key_of(found),
-        stripes=stripes,
-        tenant_column=plan.tenant.column,
-        sentinel=plan.tenant.sentinel_value,
-        source=table.tenant,
-        tenant_in_unique_index=in_unique,
-    )
+#: Ranges that the final scan hands over at a time.
+SWEPT = 1_000
+#: So many sweeps in a row that each found something are not the application's few moved rows any more.
+SWEEPS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,44 +65,79 @@ class Backfill(WithoutStatements):
             JobStoppedError: more than half of the last batches failed.
         """
         for table in ground.plan.in_order():
-            job = job_of(ground, table)
-            if job.state != "complete":
-                with structlog.contextvars.bound_contextvars(table=table.name):
-                    _Drive(ground, job.id).to_the_end()
+            while open_ := _open_jobs(ground, table):
+                for job in open_:
+                    with structlog.contextvars.bound_contextvars(table=job.part):
+                        _Drive(ground, job.id).to_the_end()
 
     def unwork(self, ground: Ground) -> None:
         """Forget the jobs: what they filled is going."""
         ledger.forget_jobs(ground.connection, ground.migration)
 
 
-def job_of(ground: Ground, table: Table) -> Job:
-    """The table's job, made now if it isn't there: this freezes its bound."""
+def _open_jobs(ground: Ground, table: Table) -> list[Job]:
+    """The jobs of a table that are not complete; empty when all are, those of new partitions too.
+
+    The partitions are those of now: one may be attached while the others are filled, with rows of its own.
+    """
+    was = ground.original.table(table.name)
+    now = was if was.kind != "p" else catalog.read(ground.connection, [table.name]).table(table.name)
+    return [job for part in parts(now) if (job := job_of(ground, table, part)).state != "complete"]
+
+
+def job_of(ground: Ground, table: Table, part: CatalogTable) -> Job:
+    """The job of a table's part, made now if it isn't there: this freezes its bound.
+
+    Raises:
+        JobStoppedError: it stopped itself before.
+    """
     connection, migration = ground.connection, ground.migration
-    known = ledger.jobs(connection, migration).get(table.name)
-    if known is not None and known.state != "stopped":
-        return known
-    if known is not None:
-        raise JobStoppedError(table.name, known.reason or "")
-    found = ground.original.tables[table.name]
-    bare = job_spec(ground.plan, table, found, stripes=1)
-    stripes = paging.stripes_for(connection, bare, ground.plan.backfill.paging)
-    spec = bare.model_copy(update={"stripes": stripes})
-    instant = table.constant is not None and found.column(ground.plan.tenant.column) is None
-    last = None if instant else paging.last_key(connection, spec)
-    rows = rows_estimate(connection, spec, found.oid)
+    name = part.identifier.as_string()
+    known = _job(connection, migration, name)
+    if known is None:
+        _begin(ground, table, part, name)
+        known = _job(connection, migration, name)
+    if known is None:
+        raise CatalogError(f"the job of {name} is not in the ledger; `tenantry run` again")
+    if known.state == "stopped":
+        raise JobStoppedError(name, known.reason or "")
+    return known
+
+
+def _job(connection: Connection, migration: int, part: str) -> Job | None:
+    return next((job for job in ledger.jobs(connection, migration) if job.part == part), None)
+
+
+def _begin(ground: Ground, table: Table, part: CatalogTable, name: str) -> None:
+    connection, plan = ground.connection, ground.plan
+    heap = heap_of(connection, part)
+    spec, why = job_spec(plan, table, part, heap)
+    # Of the original: by now the column is there, and its default answers for the rows that were before it.
+    was = ground.original.table(table.name)
+    instant = table.constant is not None and was.column(plan.tenant.column) is None
+    last = None if instant else paging.last_key(connection, spec, heap.pages)
     ledger.add_job(
         connection,
-        migration,
+        ground.migration,
         table=table.name,
+        part=name,
         spec=spec,
         last_key=last,
-        batch_rows=paging.first_size(ground.plan.backfill.first_batch, rows, stripes),
-        rows_total=rows,
+        batch_rows=paging.first_size(plan.backfill.first_batch, heap.rows, spec),
+        rows_total=heap.rows,
+        why="instant: the column's default answers for every row" if instant else why,
         state="complete" if instant else "running",
     )
-    remember_updates(connection, migration, table.name, spec)
-    log.info("job begun", table=table.name, stripes=stripes, last_key=last, instant=instant)
-    return ledger.jobs(connection, migration)[table.name]
+    remember_updates(connection, ground.migration, name, spec)
+    log.info(
+        "job begun",
+        table=name,
+        paging=spec.paging,
+        stripes=spec.stripes,
+        why=why,
+        last_key=last,
+        instant=instant,
+    )
 
 
 @dataclass(slots=True)
@@ -153,8 +162,10 @@ class _Drive:
         """Until the job is proved complete."""
         while True:
             job = ledger.job(self._connection, self.job_id)
+            if job.state == "stopped":
+                raise JobStoppedError(job.part, job.reason or "")
             pending = int(send(self._connection, "pending", job=job.id)[0]["count"])
-            if not job.planned and pending < WINDOW:
+            if not job.planned and (pending < WINDOW or (pending < MOST and self._waiting() == 0)):
                 self._plan(job)
                 continue
             if job.planned and pending == 0:
@@ -165,18 +176,28 @@ class _Drive:
             self._ring_again(job)
             time.sleep(LOOK_EVERY)
 
+    def _waiting(self) -> int | None:
+        """Messages that no worker has taken; None where the queue server doesn't say."""
+        try:
+            return self._doorbell.waiting()
+        except redis.RedisError:
+            return None
+
     def _plan(self, job: Job) -> None:
-        recent = send(self._connection, "recent", job=job.id, most=11)
         target = self.ground.plan.backfill.target_seconds
-        rows = paging.resized(job.batch_rows, [row["duration_ms"] / 1000 for row in recent], target)
+        rows = paging.resized(job.batch_rows, self._durations(job), target, job.spec.most_rows)
         paging.plan_group(self._connection, job, batch_rows=rows)
         self._ring(job, after=RING_LOST)
+
+    def _durations(self, job: Job) -> list[float]:
+        """What the last batches took in seconds, newest first."""
+        return [row["duration_ms"] / 1000 for row in send(self._connection, "recent", job=job.id, most=11)]
 
     def _ring(self, job: Job, after: float) -> None:
         """Ring the batches that are due: never rung, or `after` seconds ago with nothing come of it."""
         due = sorted(row["id"] for row in send(self._connection, "ring", job=job.id, after=after, most=2000))
         try:
-            for first, last in slices(due, self.ground.plan.backfill.target_seconds):
+            for first, last in slices(due, self._seconds(job)):
                 self._doorbell.ring(first, last)
             self._unanswered = False
         except redis.RedisError as error:
@@ -185,11 +206,13 @@ class _Drive:
                 log.warning("the queue server does not answer; the ledger waits", error=type(error).__name__)
             self._unanswered = True
 
+    def _seconds(self, job: Job) -> float:
+        """What a batch takes, about: the last ones' middle, or the target before there are any."""
+        last = self._durations(job)
+        return median(last) if last else self.ground.plan.backfill.target_seconds
+
     def _ring_again(self, job: Job) -> None:
-        try:
-            empty = self._doorbell.waiting() == 0
-        except redis.RedisError:
-            empty = False
+        empty = self._waiting() == 0
         idle = send(self._connection, "idle_seconds", job=job.id)[0]["idle"]
         self._ring(job, after=RING_AGAIN if empty and (idle or 0) > RING_AGAIN else RING_LOST)
         for batch in ledger.lost(self._connection, job.id, LOST):
@@ -214,11 +237,12 @@ class _Drive:
             if gaps:
                 gap = gaps[0]
                 raise CatalogError(f"the ledger of {job.table}: {gap['gap']}, stripe {gap['stripe']}")
-        if self._sweep(job):
+        (left,) = self._connection.execute(JobSQL(job.spec).unfilled(), {}).fetchone() or (0,)
+        if left and self._sweep(job, left):
             return False
         (aside,) = send(self._connection, "job_quarantined", job=job.id)
         if aside["count"]:
-            fact = f"{aside['count']} row(s) of {job.table} in quarantine, {aside['key']}: {aside['message']}"
+            fact = f"{aside['count']} row(s) of {job.part} in quarantine, {aside['key']}: {aside['message']}"
             raise QuarantineError(
                 STAGE.name, [fact], "Mend the cause, then `tenantry retry` and `tenantry run`"
             )
@@ -228,40 +252,55 @@ class _Drive:
         log.info("job complete", table=job.table)
         return True
 
-    def _sweep(self, job: Job) -> bool:
-        """Look for rows that still need their tenant; True if any became a new batch.
+    def _sweep(self, job: Job, left: int) -> bool:
+        """Cut what is left into ranges of the key; True if there were any.
 
-        They are rows whose key the application changed meanwhile. Rows whose tenant no source tells go into
-        quarantine; the application may go on writing such rows, so they are no reason to look again.
+        Such rows were moved by the application between two visits, or have a new key. Rows whose tenant no
+        source tells go into quarantine; the application may go on writing such rows, so they are no reason to
+        look again.
+
+        Raises:
+            JobStoppedError: sweep after sweep found some.
         """
         job_sql = JobSQL(job.spec)
         self._connection.execute(job_sql.set_aside(), {"job": job.id})
-        found = self._connection.execute(job_sql.stragglers(), {"job": job.id, "most": STRAGGLERS})
-        again: list[Key] = [list(row[0]) for row in found]
-        if again:
-            log.info("stragglers found by the final scan", table=job.table, rows=len(again))
-            with self._connection.transaction():
-                ledger.add_batches(
-                    self._connection, job.id, self._one_row_ranges(job, job_sql, again), "straggler"
-                )
-            self._ring(job, after=RING_LOST)
-        return bool(again)
+        found = self._connection.execute(
+            job_sql.sweep(), {"job": job.id, "each": swept_together(left, job.rows_total), "most": SWEPT}
+        )
+        by: By = "key" if job.spec.key else "page"
+        again = [Range(by=by, lower=lower, upper=upper, stripe=None) for lower, upper in found]
+        if not again:
+            return False
+        if job.sweeps >= SWEEPS:
+            reason = f"{SWEEPS} sweeps each found rows without a tenant, such as {again[0].upper}"
+            ledger.set_job_state(self._connection, job.id, "stopped", reason)
+            raise JobStoppedError(job.part, reason)
+        log.info("rows are left for a sweep", table=job.part, rows=left, ranges=len(again))
+        with self._connection.transaction():
+            ledger.add_batches(self._connection, job.id, again, "sweep")
+            if len(again) < SWEPT:  # else there are more, which it has not had its turn with
+                send(self._connection, "count_sweep", job=job.id)
+        self._ring(job, after=RING_LOST)
+        return True
 
-    def _one_row_ranges(self, job: Job, job_sql: JobSQL, keys: Sequence[Key]) -> Iterator[Range]:
-        for key in keys:
-            row = self._connection.execute(job_sql.key_before(), bound_parameters("upper", key)).fetchone()
-            lower = list(row[0]) if row is not None else None
-            for stripe in range(job.spec.stripes):
-                yield Range(lower=lower, upper=key, stripe=stripe)
+
+def swept_together(left: int, rows: int) -> int:
+    """How many of the rows that are left make one range of a sweep: those among some 20,000 rows, 1 to 2,500.
+
+    A batch reads all that lies between its bounds, so few rows far apart are ranges of their own.
+    """
+    return min(2_500, max(1, 20_000 * left // max(1, rows)))
 
 
-def slices(ids: Sequence[int], target: float) -> Iterator[tuple[int, int]]:
+def slices(ids: Sequence[int], seconds: float) -> Iterator[tuple[int, int]]:
     """Cut batch ids into runs for one message each: about a second of work, and a share for every worker.
 
-    A message costs about 2 ms of worker time, a batch locks rows for `target` seconds: so a message carries
-    several batches (design, section 2), half a group's visit at most, for two workers to stay apart.
+    A message costs about 2 ms of worker time, a batch takes `seconds`: so a message carries several batches
+    (design, section 2).
     """
-    most = max(1, min(round(1.0 / target), paging.RANGES // 2, len(ids) // 4))
+    most = max(
+        1, min(round(1.0 / max(seconds, 0.001)), MESSAGE, len(ids) // 4 if len(ids) < MESSAGE else MESSAGE)
+    )
     for _, run in groupby(enumerate(ids), key=lambda pair: pair[1] - pair[0]):
         consecutive = [id_ for _, id_ in run]
         for start in range(0, len(consecutive), most):

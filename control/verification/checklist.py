@@ -75,8 +75,8 @@ def _ledger(ground: Ground) -> Check:
         return Check(name, None, "there is no ledger yet", "ledger.jobs")
     jobs = ledger.jobs(ground.connection, ground.migration)
     aside = send(ground.connection, "count_quarantined", migration=ground.migration)[0]["count"]
-    open_jobs = [f"{job.table} is {job.state}" for job in jobs.values() if job.state != "complete"]
-    evidence = f"{len(jobs)} jobs complete, {sum(job.rows_total for job in jobs.values())} rows"
+    open_jobs = [f"{job.table} is {job.state}" for job in jobs if job.state != "complete"]
+    evidence = f"{len(jobs)} jobs complete, {sum(job.rows_total for job in jobs)} rows"
     if open_jobs or aside:
         evidence = "; ".join([*open_jobs, *([f"{aside} rows in quarantine"] if aside else [])])
     return Check(name, not open_jobs and not aside, evidence, "ledger.jobs")

@@ -9,6 +9,15 @@ SELECT set_config('statement_timeout',
 -- locks: nothing.
 SELECT set_config('synchronous_commit', %(synchronous_commit)s, false);
 
+-- name: hold_triggers
+-- locks: nothing. The application's triggers don't fire for this session's updates, but for those that are ALWAYS or
+-- REPLICA; nor do foreign keys' own, which have nothing to check in a tenant.
+SET session_replication_role = replica;
+
+-- name: let_triggers_run
+-- locks: nothing.
+RESET session_replication_role;
+
 -- name: fill
 -- locks: ROW EXCLUSIVE on {table} and the ledger, ACCESS SHARE on what the tenant is read from; row locks for about
 -- 100 ms. lock_timeout 100 ms and statement_timeout of 0.8 deadlock_timeout: the application never pays.
@@ -35,9 +44,10 @@ RETURNING b.rows, b.duration_ms, NULL::bigint AS rest;
 -- name: fill_unlocked
 -- locks: ROW EXCLUSIVE on {table} and the ledger, ROW SHARE on {table}, ACCESS SHARE on what the tenant is read from;
 -- it waits for no row: locked ones are skipped.
--- What was left becomes a new batch over the same range, in the same statement.
+-- What was left becomes a new batch over the same range, in the same statement; it waits longer each time, for a row
+-- that is held for an hour would else be a new batch every second.
 WITH claimed AS MATERIALIZED (
-    SELECT b.id, b.job_id, b.lower, b.upper, b.stripe FROM tenantry.batches AS b
+    SELECT b.id, b.job_id, b.by, b.lower, b.upper, b.stripe, b.attempts FROM tenantry.batches AS b
     WHERE b.id = %(batch)s AND b.state = 'pending' AND EXISTS (
         SELECT FROM tenantry.jobs AS j JOIN tenantry.migrations AS m ON m.id = j.migration_id
         WHERE j.id = b.job_id AND j.state = 'running' AND m.state = 'running')
@@ -55,8 +65,9 @@ WITH claimed AS MATERIALIZED (
            (SELECT count(*) FROM {table} AS t {cross_source}
             WHERE EXISTS (SELECT FROM claimed) AND {range} AND {unfilled} AND {resolved}) AS needed
 ), rest AS (
-    INSERT INTO tenantry.batches (job_id, origin, lower, upper, stripe, not_before)
-    SELECT job_id, 'rest', lower, upper, stripe, clock_timestamp() + interval '500 milliseconds'
+    INSERT INTO tenantry.batches (job_id, origin, by, lower, upper, stripe, attempts, not_before)
+    SELECT job_id, 'rest', by, lower, upper, stripe, attempts + 1,
+           clock_timestamp() + make_interval(secs => least(30, 0.5 * power(2, least(attempts, 6))))
     FROM claimed, counted WHERE counted.needed > counted.rows
     RETURNING id
 )
@@ -68,9 +79,9 @@ RETURNING b.rows, b.duration_ms, (SELECT id FROM rest) AS rest;
 
 -- name: middle
 -- locks: ACCESS SHARE on {table}; a read of one batch's range.
--- How many rows of the range still need their tenant, and the key in their middle.
+-- How many rows of the range still need their tenant, and the one in their middle: its bound, and what tells it.
 WITH keys AS (
-    SELECT {key_texts} AS key, row_number() OVER (ORDER BY {key}) AS n, count(*) OVER () AS total
+    SELECT {bound} AS bound, {identity} AS identity, row_number() OVER (ORDER BY {order}) AS n, count(*) OVER () AS total
     FROM {table} AS t WHERE {range} AND {unfilled}
 )
-SELECT total, key FROM keys WHERE n = (total + 1) / 2;
+SELECT total, bound, identity FROM keys WHERE n = (total + 1) / 2;

@@ -29,6 +29,7 @@ CREATE TABLE IF NOT EXISTS tenantry.jobs (
     id           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     migration_id bigint NOT NULL REFERENCES tenantry.migrations ON DELETE CASCADE,
     table_name   text NOT NULL,
+    part         text NOT NULL,
     kind         text NOT NULL CHECK (kind IN ('fill', 'assign', 'reset', 'copy')),
     state        text NOT NULL CHECK (state IN ('running', 'stopped', 'complete')),
     spec         jsonb NOT NULL,
@@ -37,20 +38,23 @@ CREATE TABLE IF NOT EXISTS tenantry.jobs (
     planned      boolean NOT NULL DEFAULT false,
     batch_rows   integer NOT NULL,
     rows_total   bigint NOT NULL,
+    why          text NOT NULL,
+    sweeps       integer NOT NULL DEFAULT 0,
     started_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
     finished_at  timestamptz,
     reason       text,
-    UNIQUE (migration_id, table_name, kind)
+    UNIQUE (migration_id, table_name, part, kind)
 );
 -- Half of each page is left free: a batch's row is updated two or three times, and stays in its page.
 CREATE TABLE IF NOT EXISTS tenantry.batches (
     id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     job_id      bigint NOT NULL REFERENCES tenantry.jobs ON DELETE CASCADE,
-    origin      text NOT NULL CHECK (origin IN ('plan', 'rest', 'straggler')),
+    origin      text NOT NULL CHECK (origin IN ('plan', 'rest', 'sweep')),
     split_from  bigint,
+    by          text NOT NULL CHECK (by IN ('key', 'page')),
     lower       text[],
     upper       text[] NOT NULL,
-    stripe      integer NOT NULL,
+    stripe      integer,
     state       text NOT NULL DEFAULT 'pending' CHECK (state IN ('pending', 'done', 'split', 'quarantined')),
     created_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
     rung_at     timestamptz,
@@ -181,22 +185,22 @@ SELECT at, actor, kind, message FROM tenantry.events WHERE migration_id = %(migr
 
 -- name: add_job
 -- locks: ROW EXCLUSIVE on tenantry.jobs.
-INSERT INTO tenantry.jobs (migration_id, table_name, kind, state, spec, last_key, planned, batch_rows, rows_total,
-                           finished_at)
-VALUES (%(migration)s, %(table)s, %(kind)s, %(state)s, %(spec)s, %(last_key)s, %(last_key)s::text[] IS NULL,
-        %(batch_rows)s, %(rows_total)s, CASE WHEN %(state)s = 'complete' THEN clock_timestamp() END)
-ON CONFLICT (migration_id, table_name, kind) DO NOTHING;
+INSERT INTO tenantry.jobs (migration_id, table_name, part, kind, state, spec, last_key, planned, batch_rows, rows_total,
+                           why, finished_at)
+VALUES (%(migration)s, %(table)s, %(part)s, %(kind)s, %(state)s, %(spec)s, %(last_key)s, %(last_key)s::text[] IS NULL,
+        %(batch_rows)s, %(rows_total)s, %(why)s, CASE WHEN %(state)s = 'complete' THEN clock_timestamp() END)
+ON CONFLICT (migration_id, table_name, part, kind) DO NOTHING;
 
 -- name: jobs
 -- locks: ACCESS SHARE on tenantry.jobs; a read.
-SELECT id, table_name, kind, state, spec, last_key, planned_to, planned, batch_rows, rows_total, started_at,
-       finished_at, reason
+SELECT id, table_name, part, kind, state, spec, last_key, planned_to, planned, batch_rows, rows_total, sweeps,
+       started_at, finished_at, reason
 FROM tenantry.jobs WHERE migration_id = %(migration)s ORDER BY id;
 
 -- name: job
 -- locks: ACCESS SHARE on tenantry.jobs; a read.
-SELECT id, table_name, kind, state, spec, last_key, planned_to, planned, batch_rows, rows_total, started_at,
-       finished_at, reason
+SELECT id, table_name, part, kind, state, spec, last_key, planned_to, planned, batch_rows, rows_total, sweeps,
+       started_at, finished_at, reason
 FROM tenantry.jobs WHERE id = %(job)s;
 
 -- name: forget_jobs
@@ -211,8 +215,12 @@ WHERE id = %(job)s;
 
 -- name: add_batch
 -- locks: ROW EXCLUSIVE on tenantry.batches.
-INSERT INTO tenantry.batches (job_id, origin, lower, upper, stripe)
-VALUES (%(job)s, %(origin)s, %(lower)s, %(upper)s, %(stripe)s) RETURNING id;
+INSERT INTO tenantry.batches (job_id, origin, by, lower, upper, stripe)
+VALUES (%(job)s, %(origin)s, %(by)s, %(lower)s, %(upper)s, %(stripe)s) RETURNING id;
+
+-- name: count_sweep
+-- locks: ROW EXCLUSIVE on tenantry.jobs.
+UPDATE tenantry.jobs SET sweeps = sweeps + 1 WHERE id = %(job)s;
 
 -- name: advance
 -- locks: ROW EXCLUSIVE on tenantry.jobs.
@@ -245,7 +253,7 @@ UPDATE tenantry.batches SET begun_at = clock_timestamp() WHERE id = %(batch)s AN
 
 -- name: lost
 -- locks: ACCESS SHARE on tenantry.batches; a read. Batches that were lost `times` times.
-SELECT id, job_id, lower, upper, stripe, rings FROM tenantry.batches
+SELECT id, job_id, by, lower, upper, stripe, rings FROM tenantry.batches
 WHERE job_id = %(job)s AND state = 'pending' AND lost >= %(times)s;
 
 -- name: pending
@@ -261,13 +269,13 @@ SELECT extract(epoch FROM clock_timestamp() - greatest(
 
 -- name: slice
 -- locks: ACCESS SHARE on tenantry.batches; a read. What a message points at, as far as it is still to be done.
-SELECT id, job_id, lower, upper, stripe, rings FROM tenantry.batches
+SELECT id, job_id, by, lower, upper, stripe, rings FROM tenantry.batches
 WHERE id BETWEEN %(first)s AND %(last)s AND state = 'pending' ORDER BY id;
 
 -- name: recent
 -- locks: ACCESS SHARE on tenantry.batches; a read. Duration and rows of the last batches, newest first.
 SELECT duration_ms, rows FROM tenantry.batches
-WHERE job_id = %(job)s AND state = 'done' AND finished_at IS NOT NULL ORDER BY finished_at DESC LIMIT %(most)s;
+WHERE job_id = %(job)s AND state = 'done' AND origin = 'plan' AND finished_at IS NOT NULL ORDER BY finished_at DESC LIMIT %(most)s;
 
 -- name: failing
 -- locks: ACCESS SHARE on tenantry.batches; a read. Of the last 50 batches touched: how many, how many failed, and
@@ -292,12 +300,12 @@ WHERE id = %(batch)s AND state = 'pending';
 -- locks: ROW EXCLUSIVE on tenantry.batches. The two halves take the place of the whole, in one statement.
 WITH whole AS (
     UPDATE tenantry.batches SET state = 'split', finished_at = clock_timestamp()
-    WHERE id = %(batch)s AND state = 'pending' RETURNING id, job_id, origin, lower, upper, stripe
+    WHERE id = %(batch)s AND state = 'pending' RETURNING id, job_id, origin, by, lower, upper, stripe
 )
-INSERT INTO tenantry.batches (job_id, origin, split_from, lower, upper, stripe)
-SELECT job_id, origin, id, lower, %(middle)s::text[], stripe FROM whole
+INSERT INTO tenantry.batches (job_id, origin, split_from, by, lower, upper, stripe)
+SELECT job_id, origin, id, by, lower, %(middle)s::text[], stripe FROM whole
 UNION ALL
-SELECT job_id, origin, id, %(middle)s::text[], upper, stripe FROM whole
+SELECT job_id, origin, id, by, %(middle)s::text[], upper, stripe FROM whole
 RETURNING id;
 
 -- name: quarantine
@@ -338,9 +346,10 @@ WITH ours AS (
         not_before = NULL,
         state = CASE b.state WHEN 'quarantined' THEN 'pending' ELSE b.state END,
         finished_at = CASE b.state WHEN 'quarantined' THEN NULL ELSE b.finished_at END
-    WHERE b.job_id IN (SELECT id FROM ours) AND (b.state = 'quarantined' OR b.failed_at IS NOT NULL)
+    WHERE b.job_id IN (SELECT id FROM ours) AND (
+        b.state = 'quarantined' OR b.failed_at IS NOT NULL OR (b.state = 'pending' AND (b.attempts > 0 OR b.lost > 0)))
 ), restarted AS (
-    UPDATE tenantry.jobs SET state = 'running', reason = NULL, finished_at = NULL
+    UPDATE tenantry.jobs SET state = 'running', reason = NULL, finished_at = NULL, sweeps = 0
     WHERE id IN (SELECT id FROM ours) AND (state = 'stopped' OR id IN (SELECT job_id FROM released))
 )
 SELECT count(*) FROM released;
@@ -350,7 +359,7 @@ SELECT count(*) FROM released;
 -- The planned batches that still stand are edges from lower to upper, one chain per stripe from NULL to the last
 -- key. A chain has a gap where an upper is nobody's lower (but the last key), or a lower is nobody's upper.
 WITH edges AS (
-    SELECT DISTINCT stripe, lower, upper FROM tenantry.batches
+    SELECT DISTINCT coalesce(stripe, 0) AS stripe, lower, upper FROM tenantry.batches
     WHERE job_id = %(job)s AND origin = 'plan' AND state <> 'split'
 ), stripes AS (
     SELECT generate_series(0, %(stripes)s - 1) AS stripe
@@ -370,7 +379,7 @@ WHERE lower IS NOT NULL AND NOT EXISTS (SELECT FROM edges p WHERE p.stripe = e.s
 
 -- name: progress
 -- locks: ACCESS SHARE on the ledger; a read.
-SELECT j.id, j.table_name, j.kind, j.state, j.spec, j.rows_total, j.batch_rows, j.planned, j.started_at, j.finished_at,
+SELECT j.id, j.table_name, j.part, j.why, j.kind, j.state, j.spec, j.rows_total, j.batch_rows, j.planned, j.started_at, j.finished_at,
        j.reason,
        coalesce(sum(b.rows), 0)::bigint AS rows_done,
        count(b.id) FILTER (WHERE b.state = 'pending') AS pending,

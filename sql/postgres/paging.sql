@@ -11,18 +11,25 @@ SELECT key FROM (
 ) AS walked
 WHERE n %% %(width)s = 0 ORDER BY n;
 
--- name: estimate
--- locks: ACCESS SHARE on the catalog; a read. -1 where the table was never analysed.
-SELECT reltuples::bigint FROM pg_class WHERE oid = %(oid)s;
+-- name: heap
+-- locks: ACCESS SHARE on {table} for an instant (its size), and on the catalog; a read.
+-- `known` is the rows by the last ANALYZE or VACUUM and by how the heap has grown since, NULL where there was none.
+SELECT s.pages, pg_size_bytes(current_setting('shared_buffers')) / s.block AS cache,
+       CASE WHEN c.reltuples >= 0 AND c.relpages > 0 THEN (c.reltuples::float8 / c.relpages * s.pages)::bigint END AS known,
+       (SELECT p.correlation::float8 FROM pg_stats AS p
+        WHERE p.schemaname = n.nspname AND p.tablename = c.relname AND p.attname = %(column)s) AS correlation
+FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace,
+     LATERAL (SELECT current_setting('block_size')::bigint AS block,
+                     pg_relation_size(c.oid) / current_setting('block_size')::bigint AS pages) AS s
+WHERE c.oid = {name}::regclass;
 
--- name: count
--- locks: ACCESS SHARE on {table}; a read.
-SELECT count(*) FROM {table};
+-- name: sampled
+-- locks: ACCESS SHARE on {table}; a read of about a hundred pages, so that it takes as long on a table of any size.
+SELECT count(*) FROM {table} TABLESAMPLE SYSTEM (%(share)s);
 
--- name: correlation
--- locks: ACCESS SHARE on the catalog; a read. Near 1 where the key follows the heap.
-SELECT correlation FROM pg_stats
-WHERE schemaname = %(schema)s AND tablename = %(table)s AND attname = %(column)s;
+-- name: unfilled
+-- locks: ACCESS SHARE on {table}; the scan that proves completion, by parallel workers where there are some.
+SELECT count(*) FROM {table} AS t WHERE {unfilled};
 
 -- name: set_aside
 -- locks: ACCESS SHARE on {table} and on what the tenant is read from, ROW EXCLUSIVE on tenantry.quarantine; part of the
@@ -33,15 +40,20 @@ FROM {table} AS t
 WHERE {unfilled} AND NOT EXISTS (SELECT {from_source} WHERE {resolved})
 ON CONFLICT (job_id, key) DO NOTHING;
 
--- name: stragglers
--- locks: ACCESS SHARE on {table} and on what the tenant is read from; the scan that proves completion.
--- Rows that still need the tenant that their source gives them, and are not in quarantine.
-SELECT {key_texts} AS key
-FROM {table} AS t
-WHERE {unfilled} AND EXISTS (SELECT {from_source} WHERE {resolved}) AND NOT EXISTS (
-    SELECT FROM tenantry.quarantine AS q WHERE q.job_id = %(job)s AND q.key = {key_texts})
-LIMIT %(most)s;
-
--- name: key_before
--- locks: ACCESS SHARE on {table}; a read of one index entry.
-SELECT {key_texts} FROM {table} AS t WHERE {key} < {bound} ORDER BY {key_descending} LIMIT 1;
+-- name: sweep
+-- locks: ACCESS SHARE on {table} and on what the tenant is read from; a scan of the table.
+-- Rows that could have their tenant and don't, in the order of the key, so many to a range. A range begins right
+-- below its first row: from the last row of the range before, the batch would read all that lies between.
+WITH unfilled AS MATERIALIZED (
+    SELECT {key_texts} AS key, row_number() OVER (ORDER BY {key}) - 1 AS n
+    FROM {table} AS t
+    WHERE {unfilled} AND EXISTS (SELECT {from_source} WHERE {resolved}) AND NOT EXISTS (
+        SELECT FROM tenantry.quarantine AS q WHERE q.job_id = %(job)s AND q.key = {key_texts})
+), ends AS (
+    SELECT f.key AS first, l.key AS last, f.n
+    FROM unfilled AS f
+    JOIN unfilled AS l ON l.n = least(f.n + %(each)s, (SELECT count(*) FROM unfilled)) - 1
+    WHERE f.n %% %(each)s = 0
+    ORDER BY f.n LIMIT %(most)s
+)
+SELECT ({below}) AS lower, ends.last AS upper FROM ends ORDER BY ends.n;

@@ -47,7 +47,7 @@ def _planned(plan: Plan, url: str, queue: str) -> tuple[int, int]:
         ground = prepared(plan, connection, queue)
         assert ground.doorbell is not None
         ground.doorbell.client.close()
-        job = job_of(ground, plan.table("graph_entities"))
+        job = job_of(ground, plan.table("graph_entities"), ground.original.table("graph_entities"))
         ids = paging.plan_group(connection, job, batch_rows=100)
         return ids[0], ids[-1]
 
