@@ -62,9 +62,9 @@ def updates_per_row(connection: psycopg.Connection) -> list[tuple[str, int, int,
 
 
 def plan_of(url: str, **changes: Any) -> Plan:
-    """The sample's plan for a database, batches as small as they get."""
+    """The sample's plan for a database, batches as small as they get, paged as a large table is."""
     return Plan.model_validate(
-        SAMPLE | {"database": {"url": url}, "backfill": {"first_batch": 100}, **changes}
+        SAMPLE | {"database": {"url": url}, "backfill": {"first_batch": 100, "paging": "pages"}, **changes}
     )
 
 

@@ -8,8 +8,9 @@ from psycopg import sql
 from control.embedded.valkey import EmbeddedValkey
 from control.stages.backfill import job_of
 from sql.named import Statement
-from sql.postgres.batch import BATCH, PAGING, JobSQL, bound_parameters, range_parameters
+from sql.postgres.batch import BATCH, JobSQL, bound_parameters, range_parameters
 from sql.postgres.connection import Connection, connect
+from sql.postgres.paging import PAGING
 from tests.integration.backfilling import plan_of, prepared
 from tests.lock_table import MODES, named, strongest
 from worker import ledger, paging
@@ -25,7 +26,7 @@ def filled_parent(sample: str, valkey: EmbeddedValkey) -> Iterator[tuple[Connect
         plan = plan_of(sample)
         ground = prepared(plan, connection, valkey.url)
         connection.execute("UPDATE graph_entities SET tenant_id = properties->>'org_id'")
-        job = job_of(ground, plan.table("graph_relations"))
+        job = job_of(ground, plan.table("graph_relations"), ground.original.table("graph_relations"))
         ids = paging.plan_group(connection, job, batch_rows=100)
         yield connection, job, ledger.slice_of(connection, ids[-1], ids[-1])[0]
         assert ground.doorbell is not None
@@ -46,11 +47,10 @@ def _compare(
 def test_a_batch_takes_the_locks_that_its_lines_name(filled_parent: tuple[Connection, Job, Batch]) -> None:
     connection, job, batch = filled_parent
     job_sql = JobSQL(job.spec)
-    bounds = range_parameters(job.spec, batch.range)
-    lower = batch.range.lower is not None
-    _compare(connection, BATCH.fill, job_sql.fill(lower=lower), batch=batch.id, **bounds)
-    _compare(connection, BATCH.fill_unlocked, job_sql.fill_unlocked(lower=lower), batch=batch.id, **bounds)
-    _compare(connection, BATCH.middle, job_sql.middle(lower=lower), **bounds)
+    bounds, shape = range_parameters(batch.range), batch.range.shape
+    _compare(connection, BATCH.fill, job_sql.fill(shape), batch=batch.id, **bounds)
+    _compare(connection, BATCH.fill_unlocked, job_sql.fill_unlocked(shape), batch=batch.id, **bounds)
+    _compare(connection, BATCH.middle, job_sql.middle(shape), **bounds)
 
 
 def test_paging_takes_the_locks_that_its_lines_name(filled_parent: tuple[Connection, Job, Batch]) -> None:
@@ -59,10 +59,11 @@ def test_paging_takes_the_locks_that_its_lines_name(filled_parent: tuple[Connect
     bounds = bound_parameters("upper", batch.range.upper)
     _compare(connection, PAGING.last_key, job_sql.last_key())
     _compare(connection, PAGING.edges, job_sql.edges(lower=False), rows=100, width=10, **bounds)
-    _compare(connection, PAGING.count, job_sql.count())
+    _compare(connection, PAGING.unfilled, job_sql.unfilled())
     _compare(connection, PAGING.set_aside, job_sql.set_aside(), job=job.id)
-    _compare(connection, PAGING.stragglers, job_sql.stragglers(), job=job.id, most=10)
-    _compare(connection, PAGING.key_before, job_sql.key_before(), **bounds)
+    _compare(connection, PAGING.sweep, job_sql.sweep(), job=job.id, each=10, most=10)
+    table = sql.Identifier(job.spec.schema_, job.spec.table)
+    _compare(connection, PAGING.sampled, PAGING.sampled.beside_parameters(table=table), share=1.0)
 
 
 def test_a_batch_that_waits_for_nobody_leaves_locked_rows_to_a_batch_of_their_own(
@@ -70,16 +71,15 @@ def test_a_batch_that_waits_for_nobody_leaves_locked_rows_to_a_batch_of_their_ow
 ) -> None:
     connection, job, batch = filled_parent
     job_sql = JobSQL(job.spec)
-    bounds = range_parameters(job.spec, batch.range)
-    lower = batch.range.lower is not None
+    bounds, shape = range_parameters(batch.range), batch.range.shape
     with connect(sample, "application") as application, application.transaction():
-        application.execute("SELECT FROM graph_relations ORDER BY id DESC LIMIT 50 FOR UPDATE")
-        statement = job_sql.fill_unlocked(lower=lower)
+        application.execute("SELECT FROM graph_relations FOR UPDATE")
+        statement = job_sql.fill_unlocked(shape)
         row = connection.execute(statement, {"batch": batch.id, **bounds}).fetchone()
     assert row is not None
     _rows, _duration, rest = row
     (left,) = ledger.slice_of(connection, rest, rest)
     assert left.range == batch.range
-    done = connection.execute(job_sql.fill(lower=lower), {"batch": left.id, **bounds}).fetchone()
+    done = connection.execute(job_sql.fill(shape), {"batch": left.id, **bounds}).fetchone()
     assert done is not None
     assert done[0] > 0

@@ -1,9 +1,9 @@
-"""Every row is in exactly one batch, whatever its key: tried on the server that compares the keys."""
+"""Every row is in exactly one batch, whatever its key and its way of paging: tried on a server."""
 
 import string
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC
-from itertools import pairwise
 from typing import Any
 
 import psycopg
@@ -12,18 +12,27 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from psycopg import sql
 
-from sql.job import JobSpec, KeyColumn
+from control.jobs import heap_of, job_spec
+from control.plan.model import Plan
+from sql.job import By, JobSpec, Range
+from sql.job import Paging as Way
+from sql.postgres import catalog
 from sql.postgres.batch import JobSQL, range_parameters
-from sql.tenant_source import Constant
 from worker import paging
 from worker.ledger import Job
 
+_LEDGER_OF_THE_SWEEP = """
+CREATE SCHEMA IF NOT EXISTS tenantry;
+CREATE TABLE IF NOT EXISTS tenantry.quarantine (job_id bigint, key text[]);
+"""
+
 
 @dataclass(frozen=True)
-class Keys:
-    """A key's columns with their types, and what its rows hold."""
+class Keyed:
+    """A table's key: its columns with their types, what makes it one, and what its rows hold."""
 
     columns: tuple[tuple[str, str], ...]
+    made_by: str
     rows: list[tuple[Any, ...]]
 
 
@@ -35,29 +44,52 @@ _OF_TYPE: dict[str, st.SearchStrategy[Any]] = {
     "numeric": st.decimals(allow_nan=False, allow_infinity=False, places=4),
     "date": st.dates(),
     "timestamp with time zone": st.datetimes(timezones=st.just(UTC)),
+    "time": st.times(),
+    "interval": st.timedeltas(),
     "bytea": st.binary(max_size=8),
     "text": _TEXT,
     'text COLLATE "C"': _TEXT,
+    'text COLLATE "pg_c_utf8"': _TEXT,
     "boolean": st.booleans(),
 }
+_PRIMARY = "ALTER TABLE paged ADD PRIMARY KEY ({plain})"
+_UNIQUE = "CREATE UNIQUE INDEX paged_by ON paged ({plain})"
+#: A unique index under a collation that is not the columns' own.
+_COLLATED = "CREATE UNIQUE INDEX paged_by ON paged ({collated})"
+_BACKWARDS = "CREATE UNIQUE INDEX paged_by ON paged ({backwards})"
+_NOTHING = "SELECT"
+_KEYS = (_PRIMARY, _UNIQUE, _COLLATED, _BACKWARDS)
 
 
 @st.composite
-def keys(draw: st.DrawFn) -> Keys:
+def keyed(draw: st.DrawFn, made_by: Sequence[str] = (*_KEYS, _NOTHING)) -> Keyed:
     types = draw(st.lists(st.sampled_from(sorted(_OF_TYPE)), min_size=1, max_size=3))
     rows = draw(st.lists(st.tuples(*(_OF_TYPE[of] for of in types)), max_size=40, unique=True))
-    return Keys(tuple((f"k{n} %", of) for n, of in enumerate(types)), rows)
+    columns = tuple((f"k{n} %", of) for n, of in enumerate(types))
+    return Keyed(columns, draw(st.sampled_from(made_by)), rows)
 
 
-def _table(connection: psycopg.Connection, made: Keys) -> JobSpec:
+def _table(connection: psycopg.Connection, made: Keyed, way: Way, stripes: int) -> JobSpec:
+    """The table, and its job as the catalog makes it."""
     connection.execute("DROP TABLE IF EXISTS paged")
     names = [sql.Identifier(name) for name, _ in made.columns]
-    columns = [
-        sql.SQL("{} {}").format(name, sql.SQL(of)) for name, (_, of) in zip(names, made.columns, strict=True)
+    of = [sql.SQL(type_) for _, type_ in made.columns]
+    columns = [sql.SQL("{} {} NOT NULL").format(*pair) for pair in zip(names, of, strict=True)]
+    connection.execute(
+        sql.SQL("CREATE TABLE paged ({}, tenant_id text NOT NULL DEFAULT '')").format(
+            sql.SQL(", ").join(columns)
+        )
+    )
+    texts = ["text" in type_ for _, type_ in made.columns]
+    collated = [
+        sql.SQL('{} COLLATE "POSIX"' if text else "{}").format(name)
+        for name, text in zip(names, texts, strict=True)
     ]
     connection.execute(
-        sql.SQL("CREATE TABLE paged ({}, tenant_id text NOT NULL DEFAULT '', PRIMARY KEY ({}))").format(
-            sql.SQL(", ").join(columns), sql.SQL(", ").join(names)
+        sql.SQL(made.made_by).format(
+            plain=sql.SQL(", ").join(names),
+            collated=sql.SQL(", ").join(collated),
+            backwards=sql.SQL(", ").join([sql.SQL("{} DESC").format(name) for name in names]),
         )
     )
     insert = sql.SQL("INSERT INTO paged VALUES ({}) ON CONFLICT DO NOTHING").format(
@@ -65,49 +97,104 @@ def _table(connection: psycopg.Connection, made: Keys) -> JobSpec:
     )
     with connection.cursor() as cursor:
         cursor.executemany(insert, made.rows)
-    return JobSpec(
-        schema_="public",
-        table="paged",
-        key=tuple(KeyColumn(name=name, type=of.partition(" COLLATE")[0]) for name, of in made.columns),
-        stripes=1,
-        tenant_column="tenant_id",
-        sentinel="",
-        source=Constant(constant="x"),
-        tenant_in_unique_index=False,
+    plan = Plan.model_validate(
+        {
+            "name": "paged",
+            "database": {"url": "postgresql://"},
+            "tables": [{"name": "paged", "tenant": {"constant": "x"}}],
+        }
     )
+    found = catalog.read(connection, ["paged"]).table("paged")
+    spec, _why = job_spec(plan, plan.tables[0], found, heap_of(connection, found))
+    return spec.model_copy(update={"paging": way, "stripes": stripes, "rows_per_page": 5.0})
 
 
-def _job(spec: JobSpec, last: list[str]) -> Job:
-    return Job(1, "paged", "fill", "running", spec, last, None, False, 100, 0, None)
-
-
-@pytest.mark.parametrize("stripes", [1, 8])
-@given(made=keys(), width=st.integers(1, 9))
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_every_row_is_in_exactly_one_batch(
-    stripes: int, made: Keys, width: int, connection: psycopg.Connection
-) -> None:
-    connection.execute("SET DateStyle = 'ISO, YMD'")
-    connection.prepare_threshold = None  # each example makes the table anew, with other types
-    spec = _table(connection, made).model_copy(update={"stripes": stripes})
-    last = paging.last_key(connection, spec)
+def _visits(connection: psycopg.Connection, spec: JobSpec, batch_rows: int) -> list[Range]:
+    """All that planning makes of the table, group by group."""
+    pages = connection.execute("SELECT pg_relation_size('paged') / 8192").fetchone()
+    last = paging.last_key(connection, spec, pages[0] if pages else 0)
     if last is None:
-        assert connection.execute("SELECT count(*) FROM paged").fetchone() == (0,)
-        return
-    job, visits = _job(spec, last), []
+        return []
+    job = Job(1, "paged", "paged", "fill", "running", spec, last, None, False, 100, 0, 0, None)
+    by: By = "page" if spec.paging == "pages" else "key"
+    visits: list[Range] = []
     while True:
-        uppers = paging.edges(connection, job, width=width)
-        visits += list(paging.ranges(job.planned_to, uppers, stripes))
-        if uppers[-1] == last:
-            break
-        job = replace(job, planned_to=uppers[-1])
-    covered = 0
-    for visit in visits:
-        statement = JobSQL(spec).middle(lower=visit.lower is not None)
-        row = connection.execute(statement, range_parameters(spec, visit)).fetchone()
-        covered += row[0] if row else 0
-    assert connection.execute("SELECT count(*) FROM paged").fetchone() == (covered,)
-    # No more than one: a row in two batches would be counted twice, one in none would be missing, and
-    # both at once can't be, for the ranges of a stripe follow each other.
-    for before, after in pairwise(visits):
-        assert before.stripe != after.stripe or after.lower == before.upper
+        bounds = paging.uppers(connection, job, batch_rows)
+        visits += list(paging.ranges(by, job.planned_to, bounds, spec.stripes))
+        if bounds[-1] == last:
+            return visits
+        job = replace(job, planned_to=bounds[-1])
+
+
+def _rows_of(connection: psycopg.Connection, spec: JobSpec, range_: Range) -> list[str]:
+    query = sql.SQL("SELECT t.ctid::text FROM paged AS t WHERE {}").format(
+        JobSQL(spec).in_range(range_.shape)
+    )
+    return [row[0] for row in connection.execute(query, range_parameters(range_))]
+
+
+def _all_of(connection: psycopg.Connection, where: str = "true") -> list[str]:
+    rows = connection.execute(f"SELECT ctid::text FROM paged WHERE {where}".encode())
+    return sorted(row[0] for row in rows)
+
+
+@pytest.fixture
+def server(connection: psycopg.Connection) -> psycopg.Connection:
+    """A connection for tables that each example makes anew, with other types."""
+    connection.execute("SET DateStyle = 'ISO, YMD'")
+    connection.prepare_threshold = None
+    connection.execute(_LEDGER_OF_THE_SWEEP)
+    return connection
+
+
+_ON_A_SERVER = settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+
+@pytest.mark.parametrize(("way", "stripes"), [("contiguous", 1), ("striped", 8), ("pages", 16), ("pages", 1)])
+@given(data=st.data(), batch_rows=st.integers(1, 9))
+@_ON_A_SERVER
+def test_every_row_is_in_exactly_one_batch(
+    way: Way, stripes: int, data: st.DataObject, batch_rows: int, server: psycopg.Connection
+) -> None:
+    made = data.draw(keyed() if way == "pages" else keyed(_KEYS))
+    spec = _table(server, made, way, stripes)
+    visits = _visits(server, spec, batch_rows)
+    assert sorted(row for visit in visits for row in _rows_of(server, spec, visit)) == _all_of(server)
+
+
+@given(made=keyed(), each=st.integers(1, 9), filled=st.sets(st.integers(0, 39)))
+@_ON_A_SERVER
+def test_every_row_without_a_tenant_is_in_exactly_one_range_of_a_sweep(
+    made: Keyed, each: int, filled: set[int], server: psycopg.Connection
+) -> None:
+    spec = _table(server, made, "pages", 1)
+    places = _all_of(server)
+    server.execute(
+        "UPDATE paged SET tenant_id = 'x' WHERE ctid = ANY (%s::tid[])",
+        [[place for n, place in enumerate(places) if n in filled]],
+    )
+    found = server.execute(JobSQL(spec).sweep(), {"job": 1, "each": each, "most": 100}).fetchall()
+    by: By = "key" if spec.key else "page"
+    swept = [Range(by=by, lower=lower, upper=upper, stripe=None) for lower, upper in found]
+    without = _all_of(server, "tenant_id = ''")
+    in_ranges = [row for range_ in swept for row in _rows_of(server, spec, range_)]
+    assert sorted(set(in_ranges) & set(without)) == without
+    assert len(in_ranges) == len(set(in_ranges))
+
+
+@given(made=keyed(_KEYS))
+@_ON_A_SERVER
+def test_the_middle_of_a_batch_halves_what_is_left_of_it(made: Keyed, server: psycopg.Connection) -> None:
+    spec = _table(server, made, "contiguous", 1)
+    for visit in _visits(server, spec, 9):
+        rows = len(_rows_of(server, spec, visit))
+        found = server.execute(JobSQL(spec).middle(visit.shape), range_parameters(visit)).fetchone()
+        if found is None:
+            assert rows == 0
+            continue
+        total, bound, _identity = found
+        lower = visit.model_copy(update={"upper": bound})
+        assert total == rows
+        assert len(_rows_of(server, spec, lower)) == (rows + 1) // 2

@@ -1,40 +1,80 @@
 """The arithmetic of batches: ranges in visiting order, slices of ids, sizes by duration."""
 
 from itertools import pairwise
+from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from control.stages.backfill import slices
-from worker.paging import first_size, ranges, resized
+from control.jobs import chosen, largest
+from control.stages.backfill import MESSAGE, slices, swept_together
+from sql.job import JobSpec, KeyColumn
+from sql.postgres.paging import Heap
+from sql.tenant_source import Constant
+from worker.paging import first_size, page_of, place, ranges, resized
+
+_KEY = (KeyColumn(name="id", type="text"),)
+
+
+def _spec(**changes: Any) -> JobSpec:
+    spec = JobSpec(
+        schema_="public",
+        table="paged",
+        key=_KEY,
+        paging="pages",
+        stripes=16,
+        rows_per_page=45.0,
+        most_rows=100_000,
+        tenant_column="tenant_id",
+        sentinel="",
+        source=Constant(constant="x"),
+        tenant_in_unique_index=False,
+        hold_triggers=False,
+    )
+    return spec.model_copy(update=changes)
 
 
 @given(st.lists(st.text(min_size=1), min_size=1, max_size=20, unique=True), st.sampled_from([1, 2, 8]))
 def test_a_group_visits_every_range_once_per_stripe_and_leaves_no_gap(
-    uppers: list[str], stripes: int
+    bounds: list[str], stripes: int
 ) -> None:
-    visits = list(ranges(None, [[upper] for upper in uppers], stripes))
-    for stripe in range(stripes):
+    visits = list(ranges("key", None, [[upper] for upper in bounds], stripes))
+    for stripe in range(stripes) if stripes > 1 else [None]:
         chain = [visit for visit in visits if visit.stripe == stripe]
         assert chain[0].lower is None
         assert all(after.lower == before.upper for before, after in pairwise(chain))
-        assert [visit.upper for visit in chain] == [[upper] for upper in uppers]
+        assert [visit.upper for visit in chain] == [[upper] for upper in bounds]
 
 
 def test_a_stripe_is_visited_over_the_whole_group_before_the_next_one() -> None:
-    visits = list(ranges(["a"], [["b"], ["c"]], 2))
+    visits = list(ranges("key", ["a"], [["b"], ["c"]], 2))
     assert [visit.stripe for visit in visits] == [0, 0, 1, 1]
 
 
-@given(st.sets(st.integers(1, 300), min_size=1), st.sampled_from([0.01, 0.1, 0.5, 2.0]))
-def test_slices_point_at_every_batch_once_and_at_no_other(ids: set[int], target: float) -> None:
-    pointed_at = [id_ for first, last in slices(sorted(ids), target) for id_ in range(first, last + 1)]
+@given(st.integers(0, 2**32 - 1))
+def test_a_place_names_its_page(page: int) -> None:
+    assert page_of(place(page)) == page
+
+
+def test_a_key_is_no_place() -> None:
+    with pytest.raises(ValueError, match="no place"):
+        page_of(["entity-1"])
+
+
+@given(st.sets(st.integers(1, 300), min_size=1), st.sampled_from([0.0, 0.01, 0.1, 0.5, 2.0]))
+def test_slices_point_at_every_batch_once_and_at_no_other(ids: set[int], seconds: float) -> None:
+    pointed_at = [id_ for first, last in slices(sorted(ids), seconds) for id_ in range(first, last + 1)]
     assert pointed_at == sorted(ids)
 
 
-@given(st.sets(st.integers(1, 300), min_size=1))
-def test_a_slice_is_about_a_second_of_work_at_the_most(ids: set[int]) -> None:
-    assert all(last - first < 10 for first, last in slices(sorted(ids), 0.1))
+@given(st.sets(st.integers(1, 300), min_size=1), st.sampled_from([0.001, 0.02, 0.1, 0.5]))
+def test_a_slice_is_about_a_second_of_work_at_the_most(ids: set[int], seconds: float) -> None:
+    assert all((last - first) * seconds < 1.0 for first, last in slices(sorted(ids), seconds))
+
+
+def test_a_group_of_quick_batches_is_one_message_so_that_one_worker_has_its_pages() -> None:
+    assert list(slices(range(1, 2 * MESSAGE + 1), 0.012)) == [(1, MESSAGE), (MESSAGE + 1, 2 * MESSAGE)]
 
 
 @given(st.integers(100, 100_000), st.lists(st.floats(0.0001, 100.0), max_size=20))
@@ -42,16 +82,25 @@ def test_a_batch_size_stays_within_its_bounds(batch_rows: int, durations: list[f
     assert 100 <= resized(batch_rows, durations, 0.1) <= 100_000
 
 
-def test_a_small_table_is_cut_into_a_whole_group_of_striped_ranges() -> None:
-    assert first_size(2_500, 40_000, stripes=8) == 312
+@given(st.integers(100, 100_000), st.lists(st.floats(0.0001, 0.1), min_size=5, max_size=20))
+def test_a_batch_grows_no_further_than_its_table_allows(batch_rows: int, durations: list[float]) -> None:
+    assert resized(batch_rows, durations, 0.1, most_rows=5_000) <= 5_000
+
+
+def test_a_small_table_is_cut_into_a_few_groups_of_striped_ranges() -> None:
+    assert first_size(2_500, 40_000, _spec()) == 156
 
 
 def test_a_big_table_begins_with_the_size_that_the_plan_wants() -> None:
-    assert first_size(2_500, 10_000_000, stripes=8) == 2_500
+    assert first_size(2_500, 10_000_000, _spec()) == 2_500
 
 
 def test_contiguous_batches_begin_with_the_size_that_the_plan_wants() -> None:
-    assert first_size(2_500, 1_000, stripes=1) == 2_500
+    assert first_size(2_500, 1_000, _spec(paging="contiguous", stripes=1)) == 2_500
+
+
+def test_a_table_of_wide_rows_begins_no_larger_than_its_limit() -> None:
+    assert first_size(2_500, 10_000_000, _spec(most_rows=700)) == 700
 
 
 def test_batches_grow_by_half_at_most() -> None:
@@ -68,3 +117,43 @@ def test_one_slow_batch_of_eleven_does_not_decide() -> None:
 
 def test_too_few_batches_decide_nothing() -> None:
     assert resized(1000, [9.0] * 4, 0.1) == 1000
+
+
+@pytest.mark.parametrize(
+    ("left", "rows", "together"),
+    [(1, 10_000_000, 1), (50_000, 10_000_000, 100), (10_000_000, 10_000_000, 2_500), (3, 0, 2_500)],
+)
+def test_rows_far_apart_are_swept_one_by_one_and_neighbours_together(
+    left: int, rows: int, together: int
+) -> None:
+    assert swept_together(left, rows) == together
+
+
+def test_the_pages_of_a_group_of_the_largest_batches_fit_into_the_part_of_the_cache_that_is_theirs() -> None:
+    rows_in_group = 8_192 * 45.0
+    assert largest(rows_in_group, stripes=16) * 16 * 4 <= rows_in_group
+
+
+@pytest.mark.parametrize(
+    ("wanted", "key", "pages", "correlation", "way"),
+    [
+        ("auto", _KEY, 80_000, 1.0, "pages"),
+        ("auto", _KEY, 80_000, 0.01, "pages"),
+        ("auto", _KEY, 80_000, None, "pages"),
+        ("auto", _KEY, 100, 1.0, "contiguous"),
+        ("keys", _KEY, 80_000, -0.98, "striped"),
+        ("keys", _KEY, 80_000, None, "striped"),
+        ("keys", _KEY, 80_000, 0.01, "contiguous"),
+        ("striped", _KEY, 80_000, 0.01, "striped"),
+        ("contiguous", _KEY, 80_000, 1.0, "contiguous"),
+        ("pages", _KEY, 100, 1.0, "pages"),
+        ("auto", (), 100, None, "pages"),
+        ("striped", (), 80_000, None, "pages"),
+    ],
+)
+def test_a_table_is_paged_as_the_plan_wants_or_as_its_key_lies_in_its_heap(
+    wanted: Any, key: tuple[KeyColumn, ...], pages: int, correlation: float | None, way: str
+) -> None:
+    found, why = chosen(wanted, key, Heap(pages, 32_768, pages * 45, correlation))
+    assert found == way
+    assert why
