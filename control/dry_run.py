@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from psycopg import sql
 
+from control.jobs import COMMITS, heap_of, is_instant, job_spec, parts
 from control.plan.model import Table
 from control.stage import Ground, How, Stage, Step, Works
 from sql.errors import GivenWrongError
@@ -26,7 +27,10 @@ _HOW = {
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """One statement of a run: what it is for, its lock, what it costs, its text, and whether it is done."""
+    """One statement of a run: what it is for, its lock, what it costs, its text, and whether it is done.
+
+    `why` says of a backfill how it is cut and why so; empty for all else.
+    """
 
     stage: str
     what: str
@@ -34,6 +38,7 @@ class Told:
     cost: str
     statement: str
     done: bool
+    why: str = ""
 
 
 def statements(stages: Iterable[Stage], ground: Ground) -> Iterator[Told]:
@@ -76,25 +81,39 @@ def _stages_done(ground: Ground) -> set[str]:
 
 
 def _fills(ground: Ground, live: Catalog, *, done: bool) -> Iterator[Told]:
-    for table in _to_fill(ground):
-        found = live.table(table.name)
+    backfill = ground.plan.backfill
+    for table in ground.plan.in_order():
+        if is_instant(ground.plan, table, ground.original):
+            yield Told(
+                stage="backfill",
+                what=f"{table.name}: nothing to fill, the default of the new column answers for every row",
+                lock="none",
+                cost="instant, whatever the size: no row is written",
+                statement="-- none: it came with the column",
+                done=done,
+            )
+            continue
         update, _ = _fill(ground, table)
-        yield Told(
-            stage="backfill",
-            what=f"{table.name}: fill {ground.plan.tenant.column}, in batches",
-            lock="ROW EXCLUSIVE",
-            cost=f"{_rows(found)}, {_size(found)}; each batch about {ground.plan.backfill.target}",
-            statement=_text(update, ground),
-            done=done,
-        )
+        for part in parts(live.table(table.name)):
+            spec, why = job_spec(ground.plan, table, part, heap_of(ground.connection, part))
+            yield Told(
+                stage="backfill",
+                what=f"{_called(table, part)}: fill {ground.plan.tenant.column}, in batches",
+                lock="ROW EXCLUSIVE",
+                cost=f"{_rows(part)}, {_size(part)}; each batch about {backfill.target}",
+                statement=_text(update, ground),
+                done=done,
+                why=f"{spec.ranges}, because {why}; {COMMITS[backfill.synchronous_commit]}",
+            )
+
+
+def _called(table: Table, part: catalog.Table) -> str:
+    return table.name if part.partition_of is None else f"{table.name}, {part.identifier.as_string()}"
 
 
 def _to_fill(ground: Ground) -> Iterator[Table]:
     """The tables whose rows must be written, parents first: a constant default answers for the others."""
-    for table in ground.plan.in_order():
-        was = ground.original.table(table.name)
-        if table.constant is None or was.column(ground.plan.tenant.column) is not None:
-            yield table
+    return (table for table in ground.plan.in_order() if not is_instant(ground.plan, table, ground.original))
 
 
 def _fill(ground: Ground, table: Table) -> tuple[sql.Composed, sql.Composed]:

@@ -6,6 +6,7 @@ from control.plan.model import Paging, Plan, Table
 from sql.job import JobSpec, KeyColumn
 from sql.job import Paging as Way
 from sql.postgres import paging
+from sql.postgres.catalog import Catalog
 from sql.postgres.catalog import Table as CatalogTable
 from sql.postgres.connection import Connection
 from sql.postgres.paging import Heap
@@ -20,6 +21,21 @@ FOLLOWS_HEAP = 0.5
 SMALL = 256
 #: Pages of a group, at most: 128 MB. Beyond it nothing is gained, and the cache is the application's too.
 GROUP = 16_384
+
+
+#: What the plan's `synchronous_commit` means for batches (design, section 2). Stages and DDL always wait.
+COMMITS = {
+    "on": "every batch is on disk, and where the standbys want it on theirs, before the next",
+    "off": "a crash of the server may undo the last ones, rows and ledger together, and they are done again",
+}
+
+
+def is_instant(plan: Plan, table: Table, original: Catalog) -> bool:
+    """Whether a table needs no backfill: a constant tenant, and a column that was not there before.
+
+    Its default answers for every row, written nowhere but in the catalog (PostgreSQL 11).
+    """
+    return table.constant is not None and original.table(table.name).column(plan.tenant.column) is None
 
 
 def parts(table: CatalogTable) -> tuple[CatalogTable, ...]:

@@ -62,6 +62,14 @@ class JobSpec(BaseModel):
         """What tells a row: its key, or else its place."""
         return self.key or (PLACE,)
 
+    @property
+    def ranges(self) -> str:
+        """How the table is cut, in words."""
+        if self.paging == "contiguous":
+            return f"ranges of ({', '.join(column.name for column in self.key)}), one after the other"
+        of = "its pages" if self.paging == "pages" else f"({', '.join(column.name for column in self.key)})"
+        return f"ranges of {of}, each visited {self.stripes} times"
+
     def columns(self, by: By) -> tuple[KeyColumn, ...]:
         """What the bounds of a range are made of."""
         return self.key if by == "key" else (PLACE,)

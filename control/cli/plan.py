@@ -102,6 +102,8 @@ def plan(
             shown.print(
                 mark + Text(f"{one.what}  ") + Text(f"{one.lock}; {one.cost}", style="dim"), soft_wrap=True
             )
+            if one.why:
+                shown.print(Text(f"      {one.why}", style="dim"), soft_wrap=True)
             shown.print(Text(f"      {one.statement}", style="cyan"), soft_wrap=True)
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from control.jobs import is_instant
 from control.plan.model import Plan
 from control.preflight.finding import Finding
 from sql.postgres.catalog import Catalog
@@ -33,7 +34,7 @@ class Estimate:
 def estimates(plan: Plan, original: Catalog) -> Iterator[Estimate]:
     """The stages that cost something, in order; a table without statistics counts as empty."""
     rows = {t.name: max(0, original.tables[t.name].rows) for t in plan.tables}
-    filled = sum(rows[t.name] for t in plan.tables if t.constant is None)
+    filled = sum(rows[t.name] for t in plan.tables if not is_instant(plan, t, original))
     indexed = sum(rows[t.name] * (len(t.indexes) + (t.primary_key is not None)) for t in plan.tables)
     referring = sum(rows[t.name] * len(original.tables[t.name].foreign_keys) for t in plan.tables)
     under_policy = sum(t.rls is not None for t in plan.tables)

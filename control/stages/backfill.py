@@ -14,7 +14,7 @@ from statistics import median
 import redis
 import structlog
 
-from control.jobs import heap_of, job_spec, parts
+from control.jobs import heap_of, is_instant, job_spec, parts
 from control.plan.model import Table
 from control.stage import Ground, WithoutStatements
 from control.status import remember_updates
@@ -112,9 +112,7 @@ def _begin(ground: Ground, table: Table, part: CatalogTable, name: str) -> None:
     connection, plan = ground.connection, ground.plan
     heap = heap_of(connection, part)
     spec, why = job_spec(plan, table, part, heap)
-    # Of the original: by now the column is there, and its default answers for the rows that were before it.
-    was = ground.original.table(table.name)
-    instant = table.constant is not None and was.column(plan.tenant.column) is None
+    instant = is_instant(plan, table, ground.original)
     last = None if instant else paging.last_key(connection, spec, heap.pages)
     ledger.add_job(
         connection,

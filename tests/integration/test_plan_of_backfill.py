@@ -1,0 +1,77 @@
+"""What `plan` says of a backfill before it begins: how each table is cut and why, or that it is instant."""
+
+from typing import Any
+
+import psycopg
+import pytest
+
+from control import conductor, dry_run
+from control.dry_run import Told
+from control.plan.model import Plan
+from sql.postgres.connection import connect
+
+_PART = """
+CREATE TABLE parted (id bigint, place text, PRIMARY KEY (id, place)) PARTITION BY LIST (place);
+CREATE TABLE parted_north PARTITION OF parted FOR VALUES IN ('north');
+CREATE TABLE parted_south PARTITION OF parted FOR VALUES IN ('south');
+"""
+
+
+def _backfill(url: str, table: dict[str, Any], **backfill: str) -> list[Told]:
+    plan = Plan.model_validate(
+        {"name": "told", "database": {"url": url}, "tables": [table], "backfill": backfill}
+    )
+    with connect(url, "plan") as connection:
+        ground = conductor.survey(plan, connection, lambda _line: None)
+        told = list(dry_run.statements(conductor.IN_ORDER.values(), ground))
+    return [one for one in told if one.stage == "backfill"]
+
+
+_ENTITIES = {"name": "graph_entities", "tenant": {"expression": "properties->>'org_id'"}}
+
+
+@pytest.mark.parametrize(
+    ("paging", "cut"),
+    [
+        ("auto", "ranges of (id), one after the other, because a heap of"),
+        ("striped", "ranges of (id), each visited 16 times, because the plan wants it"),
+        ("pages", "ranges of its pages, each visited 16 times, because the plan wants it"),
+    ],
+)
+def test_a_plan_says_how_each_table_is_cut_and_why(sample: str, paging: str, cut: str) -> None:
+    (told,) = _backfill(sample, _ENTITIES, paging=paging)
+    assert told.why.startswith(cut)
+
+
+def test_a_table_s_own_way_of_paging_wins_over_the_backfill_s(sample: str) -> None:
+    (told,) = _backfill(sample, _ENTITIES | {"paging": "contiguous"}, paging="pages")
+    assert told.why.startswith("ranges of (id), one after the other, because the plan wants it")
+
+
+def test_a_plan_says_what_a_crash_may_undo(sample: str) -> None:
+    (told,) = _backfill(sample, _ENTITIES, synchronous_commit="off")
+    assert "rows and ledger together" in told.why
+
+
+def test_a_constant_tenant_on_a_table_without_the_column_is_told_to_be_instant(sample: str) -> None:
+    (told,) = _backfill(sample, {"name": "graph_entities", "tenant": {"constant": "default"}})
+    assert told.cost.startswith("instant")
+
+
+def test_a_constant_tenant_on_a_table_that_has_the_column_is_told_to_be_filled(
+    sample: str, connection: psycopg.Connection
+) -> None:
+    connection.execute("ALTER TABLE graph_entities ADD COLUMN tenant_id text NOT NULL DEFAULT ''")
+    (told,) = _backfill(sample, {"name": "graph_entities", "tenant": {"constant": "default"}})
+    assert "in batches" in told.what
+
+
+def test_a_partitioned_table_is_told_partition_by_partition(
+    sample: str, connection: psycopg.Connection
+) -> None:
+    connection.execute(_PART)
+    told = _backfill(sample, {"name": "parted", "tenant": {"expression": "place"}})
+    assert [one.what.partition(":")[0] for one in told] == [
+        'parted, "public"."parted_north"',
+        'parted, "public"."parted_south"',
+    ]
