@@ -9,7 +9,6 @@ from control.jobs import key_of
 from control.plan.model import Table as PlanTable
 from control.preflight.finding import Finding
 from control.stage import Ground
-from sql.errors import CatalogError
 from sql.postgres import preflight, verify
 
 #: A count on a big table may take so long, in milliseconds; then it isn't known.
@@ -66,6 +65,7 @@ def _counted(ground: Ground, table: PlanTable, limit_ms: int) -> Iterator[Findin
     connection, tenant = ground.connection, ground.plan.tenant
     resolved, proper = f"{table.name}: tenants worked out", f"{table.name}: tenants match the pattern"
     there = planned(ground, table.name)
+    key = [column.name for column in key_of(ground.original.table(table.name))]
     try:
         with connection.transaction(force_rollback=True):
             preflight.limit(connection, limit_ms)
@@ -78,9 +78,7 @@ def _counted(ground: Ground, table: PlanTable, limit_ms: int) -> Iterator[Findin
                 some=0,
                 named=(),
             )
-            examples = (
-                preflight.unresolved(connection, there, _key(ground, table)) if counted.unfilled else []
-            )
+            examples = preflight.unresolved(connection, there, key) if counted.unfilled else []
     except psycopg.errors.QueryCanceled:
         yield _given_up(resolved, limit_ms)
         return
@@ -103,13 +101,6 @@ def _counted(ground: Ground, table: PlanTable, limit_ms: int) -> Iterator[Findin
         yield Finding("stop", proper, fact, "mend the values or the source, or widen tenant.pattern")
     else:
         yield Finding("pass", proper, "all of them")
-
-
-def _key(ground: Ground, table: PlanTable) -> tuple[str, ...]:
-    try:
-        return tuple(column.name for column in key_of(ground.original.tables[table.name]))
-    except CatalogError:
-        return ()
 
 
 def _given_up(name: str, limit_ms: int) -> Finding:

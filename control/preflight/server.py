@@ -44,7 +44,8 @@ def _rights(ground: Ground) -> Iterator[Finding]:
     tables = [table.oid for table in ground.original.tables.values()]
     yield none_of(
         "rights on the tables",
-        preflight.not_owned(ground.connection, tables),
+        # Adding a column to a partitioned table alters each partition, and asks for its owner's rights.
+        preflight.not_owned(ground.connection, preflight.trees(ground.connection, tables)),
         level="stop",
         way_out=f"run as their owner, or GRANT the owner's role TO {role}",
         fine=f"{role} may act as the owner of every table",
@@ -125,7 +126,8 @@ def _others(ground: Ground) -> Iterator[Finding]:
         way_out="COMMIT PREPARED or ROLLBACK PREPARED them",
         fine="none",
     )
-    published = preflight.publications(connection, [t.oid for t in ground.original.tables.values()])
+    tables = [table.oid for table in ground.original.tables.values()]
+    published = preflight.publications(connection, preflight.trees(connection, tables))
     column = ground.plan.tenant.column
     yield none_of(
         "logical replication",

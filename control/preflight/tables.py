@@ -1,11 +1,12 @@
-"""The tables of the plan: their kind, columns, keys, names, policies and triggers."""
+"""The tables of the plan: their columns, keys, names and policies."""
 
 import re
 from collections.abc import Iterator
 
-from control.jobs import key_of
+from control.jobs import key_of, parts
 from control.keys import sides
 from control.plan.model import Table as PlanTable
+from control.preflight import kinds, triggers
 from control.preflight.finding import Finding, none_of
 from control.preflight.rows import planned
 from control.stage import Ground
@@ -13,18 +14,10 @@ from sql.errors import CatalogError, GivenWrongError
 from sql.postgres import preflight
 from sql.postgres.catalog import Table
 
-#: What `relkind` means, for those that are not ordinary tables.
-_KINDS = {
-    "p": "a partitioned table",
-    "f": "a foreign table",
-    "v": "a view",
-    "m": "a materialized view",
-    "S": "a sequence",
-    "c": "a type",
-}
 #: Types of a tenant column that was there before.
 _TEXT = re.compile(r"text|character varying(\(\d+\))?")
-_FIRES_ON_UPDATE = re.compile(r"\b(BEFORE|AFTER)\b[^(]*\bUPDATE\b")
+#: Ways of paging that need a key.
+_BY_KEY = ("keys", "contiguous", "striped")
 
 
 def look(ground: Ground) -> Iterator[Finding]:
@@ -37,25 +30,17 @@ def look(ground: Ground) -> Iterator[Finding]:
         way_out="correct their names in the plan, or the schema",
         fine=f"all {len(there)} are there",
     )
-    oids = [found.oid for _, found in there if found is not None]
-    yield none_of(
-        "inheritance",
-        preflight.inheriting(ground.connection, oids),
-        level="stop",
-        way_out="partitions and inheritance are not built yet: leave these tables out of the plan",
-        fine="no table has parents or children",
-    )
     for table, found in there:
         if found is not None:
             yield from _table(ground, table, found)
-    if len(oids) == len(there):
+    if all(found is not None for _, found in there):
         yield _keys(ground)
 
 
 def _table(ground: Ground, table: PlanTable, found: Table) -> Iterator[Finding]:
-    if found.kind != "r":
-        kind = _KINDS.get(found.kind, f"of kind {found.kind!r}")
-        yield Finding("stop", f"{table.name}: kind", f"it is {kind}", "only ordinary tables are built yet")
+    kind = list(kinds.look(ground, table, found))
+    yield from kind
+    if any(finding.level == "stop" for finding in kind):
         return
     yield _tenant_column(ground, table, found)
     yield _key(ground, table, found)
@@ -66,20 +51,14 @@ def _table(ground: Ground, table: PlanTable, found: Table) -> Iterator[Finding]:
     yield _index_names(ground, table, found)
     yield none_of(
         f"{table.name}: invalid indexes",
-        [index.name for index in found.indexes if not (index.valid and index.ready)],
+        [i.name for part in parts(found) for i in part.indexes if not (i.valid and i.ready)],
         level="warn",
         way_out="DROP INDEX CONCURRENTLY them, or REINDEX: they cost writes and serve nobody",
         fine="none",
     )
     if table.rls is not None:
         yield _row_security(table, found)
-    yield none_of(
-        f"{table.name}: triggers that the backfill fires",
-        [t.name for t in found.triggers if t.enabled and _FIRES_ON_UPDATE.search(t.definition)],
-        level="warn",
-        way_out="the backfill updates every row: make sure that these may fire for each (updated_at changes)",
-        fine="none",
-    )
+    yield from triggers.look(ground, table, found)
 
 
 def _tenant_column(ground: Ground, table: PlanTable, found: Table) -> Finding:
@@ -99,11 +78,19 @@ def _key(ground: Ground, table: PlanTable, found: Table) -> Finding:
     name = f"{table.name}: key to page by"
     if table.constant is not None and found.column(ground.plan.tenant.column) is None:
         return Finding("pass", name, "none is needed: a constant tenant needs no backfill")
-    try:
-        key = ", ".join(column.name for column in key_of(found))
-    except CatalogError as error:
-        return Finding("stop", name, str(error), "add a primary key, or a unique index on NOT NULL columns")
-    return Finding("pass", name, f"({key})")
+    keyless = [part for part in parts(found) if not key_of(part)]
+    wanted = ground.plan.paging_of(table)
+    if not keyless:
+        keys = dict.fromkeys(", ".join(column.name for column in key_of(part)) for part in parts(found))
+        return Finding("pass", name, "; ".join(f"({key})" for key in keys) or "no partition, no row")
+    which = "no primary key, and no unique index of whole columns that are NOT NULL"
+    if found.kind == "p":
+        which = f"{which}, in {', '.join(part.identifier.as_string() for part in keyless)}"
+    if wanted in _BY_KEY:
+        way_out = f'add one, or say paging = "pages" in its [[tables]], in place of "{wanted}"'
+        return Finding("stop", name, which, way_out)
+    by_place = "quarantine names a row by its place (ctid), which changes when the row does"
+    return Finding("pass", name, f"{which}: it is paged by its pages, and {by_place}")
 
 
 def _new_key(ground: Ground, table: PlanTable, key: tuple[str, ...], found: Table) -> Finding:
@@ -181,4 +168,10 @@ def _keys(ground: Ground) -> Finding:
         _, after = sides(ground.plan, ground.original)
     except (CatalogError, GivenWrongError) as error:
         return Finding("stop", name, str(error), "correct that in the plan or the schema")
+    partitioned = [r.name for r in after.references if r.was.kind == "p"]
+    if partitioned:
+        fact = f"{', '.join(partitioned)} of partitioned tables would have to hold the tenant"
+        return Finding(
+            "stop", name, fact, "not built yet: leave `primary_key` out of the table that they point to"
+        )
     return Finding("pass", name, f"{len(after.references)} will hold the tenant")

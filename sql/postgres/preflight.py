@@ -27,6 +27,8 @@ STATEMENTS = load(Path(__file__).parent, "preflight")
 #: The column that holds a row's tenant-to-be in `planned`; no column of anybody's is called that.
 TENANT_NAME = "tenantry: tenant to be"
 TENANT = sql.Identifier(TENANT_NAME)
+#: And the one that holds a row's place, which names it where the table has no key.
+PLACE = sql.Identifier("tenantry: place")
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,9 +109,29 @@ def closed_schemas(connection: Connection, tables: Sequence[int]) -> list[str]:
     return _lines(connection, "closed_schemas", tables=list(tables))
 
 
-def inheriting(connection: Connection, tables: Sequence[int]) -> list[str]:
-    """Those of the tables (oids) that have parents or children."""
-    return _lines(connection, "inheritance", tables=list(tables))
+def trees(connection: Connection, tables: Sequence[int]) -> list[int]:
+    """The tables (oids) and all their partitions, those between the levels too."""
+    return _lines(connection, "trees", tables=list(tables))
+
+
+def partitioned_by(connection: Connection, tables: Sequence[int], column: str) -> list[str]:
+    """Those of the tables (oids) whose rows lie in one partition or another by that column."""
+    return _lines(connection, "partitioned_by", tables=list(tables), column=column)
+
+
+def update_rules(connection: Connection, tables: Sequence[int], *, held: bool) -> list[str]:
+    """Rules ON UPDATE of the tables (oids) that are in force where triggers are held off, or aren't."""
+    return _lines(connection, "update_rules", tables=list(tables), held=held)
+
+
+def may_hold_triggers(connection: Connection) -> bool:
+    """Whether this role may set `session_replication_role`: tried, for some hosts let others too."""
+    try:
+        with connection.transaction(force_rollback=True):
+            connection.execute(STATEMENTS.hold_triggers.compose())
+    except psycopg.errors.InsufficientPrivilege:
+        return False
+    return True
 
 
 def long_transactions(connection: Connection, seconds: float) -> list[str]:
@@ -162,7 +184,7 @@ def planned(sources: dict[str, TenantSource], tables: dict[str, sql.Identifier],
     match source:
         case Constant() | Expression():
             value = source_sql(source, tenant_column="", sentinel="").value
-            return STATEMENTS.planned.compose(table=table, value=value, tenant=TENANT)
+            return STATEMENTS.planned.compose(table=table, value=value, tenant=TENANT, place=PLACE)
         case Lookup(lookup=lookup, column=column):
             found: sql.Composable = qualified(lookup)
             value = sql.SQL("r.{}::text").format(sql.Identifier(column))
@@ -176,16 +198,15 @@ def planned(sources: dict[str, TenantSource], tables: dict[str, sql.Identifier],
         for ours, theirs in source.on.items()
     )
     return STATEMENTS.planned_related.compose(
-        table=table, value=value, tenant=TENANT, related=found, pairs=pairs
+        table=table, value=value, tenant=TENANT, place=PLACE, related=found, pairs=pairs
     )
 
 
 def unresolved(connection: Connection, rows: sql.Composable, key: Sequence[str]) -> list[str]:
-    """Keys of a few rows of `planned` whose tenant can't be worked out."""
+    """Keys of a few rows of `planned` whose tenant can't be worked out, or their places."""
     columns = sql.SQL(", ").join(sql.SQL("t.{}").format(sql.Identifier(name)) for name in key)
-    statement = STATEMENTS.unresolved.compose(
-        rows=rows, key=sql.SQL("ROW({})").format(columns), tenant=TENANT
-    )
+    named = sql.SQL("ROW({})").format(columns) if key else sql.SQL("t.{}").format(PLACE)
+    statement = STATEMENTS.unresolved.compose(rows=rows, key=named, tenant=TENANT)
     return [line for (line,) in connection.execute(statement)]
 
 

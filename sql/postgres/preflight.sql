@@ -63,10 +63,33 @@ FROM pg_stat_activity AS a JOIN pg_roles AS r ON r.oid = a.usesysid
 WHERE a.datname = current_database() AND a.backend_type = 'client backend' AND (r.rolsuper OR r.rolbypassrls)
   AND a.application_name NOT LIKE 'tenantry %' ORDER BY 1;
 
--- name: inheritance
--- locks: ACCESS SHARE on the catalog. Tables with parents or children.
-SELECT DISTINCT t.oid::regclass::text FROM unnest(%(tables)s::oid[]) AS t (oid)
-JOIN pg_inherits AS i ON t.oid IN (i.inhrelid, i.inhparent) ORDER BY 1;
+-- name: trees
+-- locks: ACCESS SHARE on the catalog. The tables and their partitions, at whatever level.
+WITH RECURSIVE tree (oid) AS (
+  SELECT root.oid FROM unnest(%(tables)s::oid[]) AS root (oid)
+  UNION
+  SELECT i.inhrelid FROM tree JOIN pg_inherits AS i ON i.inhparent = tree.oid
+)
+SELECT oid::bigint FROM tree ORDER BY 1;
+
+-- name: partitioned_by
+-- locks: ACCESS SHARE on the catalog. Partitioned tables whose partition key holds the column, as it is or in an
+--   expression: each of its columns depends on its own table by an internal entry, and no others do.
+SELECT d.objid::regclass::text FROM pg_depend AS d
+JOIN pg_attribute AS a ON a.attrelid = d.objid AND a.attnum = d.objsubid
+JOIN pg_partitioned_table AS p ON p.partrelid = d.objid
+WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass AND d.refobjid = d.objid
+  AND d.refobjsubid = 0 AND d.deptype = 'i' AND d.objid = ANY (%(tables)s::oid[]) AND a.attname = %(column)s ORDER BY 1;
+
+-- name: update_rules
+-- locks: ACCESS SHARE on the catalog. Rules that would take the place of a batch's update, or come beside it.
+SELECT format('%%s of %%s', r.rulename, r.ev_class::regclass) FROM pg_rewrite AS r
+WHERE r.ev_class = ANY (%(tables)s::oid[]) AND r.ev_type = '2'
+  AND r.ev_enabled IN ('A', CASE WHEN %(held)s THEN 'R' ELSE 'O' END) ORDER BY 1;
+
+-- name: hold_triggers
+-- locks: none; for the transaction that runs. Whether the role may: the server says no by an error.
+SELECT set_config('session_replication_role', 'replica', true);
 
 -- name: taken_names
 -- locks: ACCESS SHARE on the catalog. Relations of the table's schema that have a name the plan wants.
@@ -87,7 +110,7 @@ SELECT tenant FROM unnest(%(tenants)s::text[]) AS given (tenant) WHERE tenant !~
 
 -- name: unresolved
 -- locks: ACCESS SHARE on {rows}: a scan under a time limit, until the first few are found.
-SELECT {key}::text FROM {rows} AS t WHERE nullif({tenant}, '') IS NULL LIMIT 3;
+SELECT ({key})::text FROM {rows} AS t WHERE nullif({tenant}, '') IS NULL LIMIT 3;
 
 -- name: crossing
 -- locks: ACCESS SHARE on {child} and {parent}: a join under a time limit. Rows whose parent will be another
@@ -97,10 +120,11 @@ FROM {child} AS child JOIN {parent} AS parent ON {pairs}
 WHERE nullif(child.{tenant}, '') <> nullif(parent.{tenant}, '');
 
 -- name: planned
--- locks: none of its own: a table with its rows' tenants, inside another statement.
-(SELECT t.*, {value}::text AS {tenant} FROM {table} AS t);
+-- locks: none of its own: a table with its rows' tenants and places, inside another statement.
+(SELECT t.*, {value}::text AS {tenant}, concat_ws(' ', t.tableoid::regclass, t.ctid) AS {place} FROM {table} AS t);
 
 -- name: planned_related
--- locks: none of its own: a table with its rows' tenants, inside another statement. Joined, so that a
+-- locks: none of its own: a table with its rows' tenants and places, inside another statement. Joined, so that a
 --   large table is hashed and not looked up row by row.
-(SELECT t.*, {value} AS {tenant} FROM {table} AS t LEFT JOIN {related} AS r ON {pairs});
+(SELECT t.*, {value} AS {tenant}, concat_ws(' ', t.tableoid::regclass, t.ctid) AS {place}
+ FROM {table} AS t LEFT JOIN {related} AS r ON {pairs});
