@@ -60,7 +60,7 @@ def _as_a_worker(plan: Plan, queue: str) -> Iterator[tuple[Connection, Ground, J
     """A connection as workers have it, and the job of the entities."""
     with connect(plan.database.url.get_secret_value(), "test") as connection:
         ground = prepared(plan, connection, queue)
-        job = job_of(ground, plan.table("graph_entities"))
+        job = job_of(ground, plan.table("graph_entities"), ground.original.table("graph_entities"))
         never_in_the_way(connection)
         yield connection, ground, job
         assert ground.doorbell is not None
@@ -75,7 +75,7 @@ def test_a_batch_out_of_time_is_halved_and_counts_as_failed_only_if_it_is_small(
     with _as_a_worker(plan_of(sample, backfill={"paging": "contiguous"}), valkey.url) as (session, _, job):
         first = paging.plan_group(session, job, batch_rows=rows)[0]
         (batch,) = ledger.slice_of(session, first, first)
-        outcome = batches.run(session, batch, Filling.of(job.table, job.spec))
+        outcome = batches.run(session, batch, Filling(job.table, job.spec))
         assert outcome == Failed(Failure.TIMEOUT, "57014")
         halves = session.execute(
             "SELECT count(*) FROM tenantry.batches WHERE split_from = %s", [batch.id]
