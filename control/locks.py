@@ -20,7 +20,6 @@ wait without limit, so a second connection watches them and tells while they wai
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import psycopg
 from psycopg import conninfo, errors, sql
@@ -35,7 +34,7 @@ from tenacity import (
 from control.stage import How, Step
 from sql.errors import CatalogError, LockNotGotError
 from sql.postgres.connection import Connection
-from sql.postgres.locks import STATEMENTS
+from sql.postgres.locks import STATEMENTS, Blocker
 
 Notify = Callable[[str], None]
 
@@ -81,30 +80,6 @@ _ONLINE_ATTEMPTS = 5
 _WATCH_EVERY = 0.5
 
 _NO_LOCK = (errors.LockNotAvailable, errors.DeadlockDetected, errors.QueryCanceled)
-
-
-@dataclass(frozen=True, slots=True)
-class Blocker:
-    """A session in the way.
-
-    `age` is its transaction's, in seconds; `query` is its last, 80 characters at most; `pid` is None for a
-    prepared transaction.
-    """
-
-    pid: int | None
-    user: str | None
-    application: str | None
-    age: float | None
-    state: str | None
-    query: str | None
-
-    def __str__(self) -> str:
-        """One line for the operator."""
-        if self.pid is None:
-            return "a prepared transaction (see pg_prepared_xacts)"
-        since = f" for {self.age:.1f} s" if self.age is not None else ""
-        who = f"{self.user}, {self.application or 'no application name'}"
-        return f"pid {self.pid} ({who}, {self.state}{since}: {self.query})"
 
 
 class _NoLockError(Exception):

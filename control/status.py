@@ -1,27 +1,31 @@
 """How a migration stands, read from the ledger: for the display, the exporter and `--json` alike."""
 
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from psycopg.rows import dict_row
-from pydantic import BaseModel, ConfigDict
+from pydantic import Field
 
+from control import holds
+from control.holds import Fact, Waiting
 from sql.job import JobSpec
 from sql.postgres.connection import Connection
 from sql.postgres.ledger import send
-from sql.postgres.session import updates
+from sql.postgres.session import updates, updates_since
 from worker import ledger
 from worker.governor.signals import SIGNALS
 
 #: The stages in order; the conductor holds one module for each.
 STAGES = ("preflight", "backup", "columns", "backfill", "indexes", "application", "keys", "rls", "verify")
 
+_BATCH_STATES = ("pending", "done", "split", "quarantined")
 
-class _Fact(BaseModel):
-    model_config = ConfigDict(frozen=True)
+Known = TypeVar("Known")
 
 
-class StageStatus(_Fact):
+class StageStatus(Fact):
     """A stage; `detail` says why it waits or failed."""
 
     name: str
@@ -31,20 +35,29 @@ class StageStatus(_Fact):
     detail: str | None = None
 
 
-class TableStatus(_Fact):
-    """A table's backfill. `rows_total` is None before its job has begun; shares are 0 to 1."""
+class PartStatus(Fact):
+    """A leaf partition's backfill, or a whole table's; `seconds` is how long it took so far.
+
+    `paging` is `contiguous`, `striped` or `pages`, and `why` its reason; `batch_rows` is what the next
+    batches are cut to; `reason` is why it stopped itself.
+    """
 
     name: str
     state: str = "waiting"
     rows_total: int | None = None
+    """None before its job has begun."""
     rows_done: int = 0
     rows_per_second: float = 0.0
     eta_seconds: float | None = None
     seconds: float = 0.0
-    batches: dict[str, int] = {}
+    batches: dict[str, int] = Field(default_factory=dict)
     batch_rows: int | None = None
+    paging: str | None = None
+    why: str | None = None
     stripes: int | None = None
     heap_only_share: float | None = None
+    """Of the updates since it began, the application's included, those that stayed in their page; 0 to 1."""
+    reason: str | None = None
 
     @property
     def rows_remaining(self) -> int | None:
@@ -54,7 +67,16 @@ class TableStatus(_Fact):
         return 0 if self.state == "complete" else max(0, self.rows_total - self.rows_done)
 
 
-class Status(_Fact):
+class TableStatus(PartStatus):
+    """A table of the plan, its parts summed; paging and batch size are those of the part at work.
+
+    `parts` is empty where the table is its own only part.
+    """
+
+    parts: tuple[PartStatus, ...] = ()
+
+
+class Status(Fact):
     """A migration. Lag means both: the replicas', and the age of the oldest pending batch; all in seconds."""
 
     migration: str
@@ -65,6 +87,9 @@ class Status(_Fact):
     tables: list[TableStatus]
     held: str | None
     quarantine: int
+    """Rows set aside; `control.holds` lists them."""
+    waiting: tuple[Waiting, ...] = ()
+    """Batches that wait after a failure."""
     oldest_pending_seconds: float | None
     last_progress_at: datetime | None
     replica_lag_seconds: float | None
@@ -80,27 +105,23 @@ def read(connection: Connection, migration: str) -> Status:
     """
     found = ledger.read(connection, migration)
     recorded = ledger.stages(connection, found.id)
-    progress = {row["table_name"]: row for row in send(connection, "progress", migration=found.id)}
+    jobs = _jobs(connection, found.id)
     with connection.cursor(row_factory=dict_row) as cursor:
         replication = cursor.execute(SIGNALS.replication.compose()).fetchone() or {}
     alive = connection.execute(SIGNALS.workers.compose()).fetchone()
-    oldest = [
-        row["oldest_pending_seconds"]
-        for row in progress.values()
-        if row["oldest_pending_seconds"] is not None
-    ]
-    last = [row["last_progress_at"] for row in progress.values() if row["last_progress_at"] is not None]
+    every = [job for each in jobs.values() for job in each]
     return Status(
         migration=found.name,
         state=found.state,
         started_at=found.started_at,
         finished_at=found.finished_at,
         stages=[_stage(name, recorded.get(name)) for name in STAGES],
-        tables=[_table(connection, found.id, name, progress.get(name)) for name in found.tables],
+        tables=[_table(name, jobs.get(name, [])) for name in found.tables],
         held=found.held["reason"] if found.held else None,
         quarantine=send(connection, "count_quarantined", migration=found.id)[0]["count"],
-        oldest_pending_seconds=max(oldest, default=None),
-        last_progress_at=max(last, default=None),
+        waiting=holds.waiting(connection, found.id),
+        oldest_pending_seconds=max(_known(job.oldest_pending_seconds for job in every), default=None),
+        last_progress_at=max(_known(job.last_progress_at for job in every), default=None),
         replica_lag_seconds=replication.get("seconds"),
         replica_lag_bytes=replication.get("bytes"),
         workers_alive=int(alive[0]) if alive else 0,
@@ -119,26 +140,104 @@ def _stage(name: str, record: ledger.StageRecord | None) -> StageStatus:
     )
 
 
-def _table(connection: Connection, migration: int, name: str, row: dict[str, Any] | None) -> TableStatus:
-    if row is None:
-        return TableStatus(name=name)
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """A job's progress, with what its table is summed from."""
+
+    status: PartStatus
+    begun: float
+    """When, as a Unix time by the server's clock."""
+    updated: int | None
+    heap_only: int
+    oldest_pending_seconds: float | None
+    last_progress_at: datetime | None
+
+
+def _jobs(connection: Connection, migration: int) -> dict[str, list[_Job]]:
+    """The jobs by table, in the order in which they were begun."""
+    updates = updates_since(connection, migration)
+    found: dict[str, list[_Job]] = {}
+    for row in send(connection, "progress", migration=migration):
+        updated, heap_only = updates.get(row["id"], (None, 0))
+        found.setdefault(row["table_name"], []).append(
+            _Job(
+                _part(row, _ratio(heap_only, updated)),
+                row["started_at"].timestamp(),
+                updated,
+                heap_only,
+                row["oldest_pending_seconds"],
+                row["last_progress_at"],
+            )
+        )
+    return found
+
+
+def _part(row: dict[str, Any], heap_only_share: float | None) -> PartStatus:
     complete = row["state"] == "complete"
     running = max(row["running_seconds"], 0.001)
     rate = row["rows_done"] / running if complete else row["rows_last_10_seconds"] / min(10.0, running)
     spec = JobSpec.model_validate(row["spec"])
-    return TableStatus(
-        name=name,
+    return PartStatus(
+        name=row["part"],
         state=row["state"],
         rows_total=row["rows_total"],
         rows_done=row["rows_done"],
         rows_per_second=rate,
         eta_seconds=None if complete else eta(row["rows_total"], row["rows_done"], running),
         seconds=running,
-        batches={state: row[state] for state in ("pending", "done", "split", "quarantined")},
+        batches={state: row[state] for state in _BATCH_STATES},
         batch_rows=row["batch_rows"],
+        paging=spec.paging,
+        why=row["why"],
         stripes=spec.stripes,
-        heap_only_share=_heap_only_share(connection, migration, name, spec),
+        heap_only_share=heap_only_share,
+        reason=row["reason"],
     )
+
+
+def _table(name: str, jobs: Sequence[_Job]) -> TableStatus:
+    """Sum a table's parts. They are filled one after the other, so that its rate is that of those at work."""
+    if not jobs:
+        return TableStatus(name=name)
+    parts = tuple(job.status for job in jobs)
+    if len(parts) == 1:
+        return TableStatus(**parts[0].model_dump() | {"name": name})
+    open_ = [part for part in parts if part.state != "complete"]
+    stopped = [part for part in parts if part.state == "stopped"]
+    at_work = next(iter(stopped or open_), parts[-1])
+    began = min(job.begun for job in jobs)
+    seconds = max(job.begun + job.status.seconds for job in jobs) - began
+    total, done = sum(part.rows_total or 0 for part in parts), sum(part.rows_done for part in parts)
+    rate = sum(part.rows_per_second for part in open_) if open_ else done / seconds
+    counted = [job for job in jobs if job.updated is not None]
+    return TableStatus(
+        name=name,
+        state=at_work.state,
+        rows_total=total,
+        rows_done=done,
+        rows_per_second=rate,
+        eta_seconds=eta(total, done, seconds) if open_ else None,
+        seconds=seconds,
+        batches={state: sum(part.batches[state] for part in parts) for state in _BATCH_STATES},
+        batch_rows=at_work.batch_rows,
+        paging=at_work.paging,
+        why=at_work.why,
+        stripes=at_work.stripes,
+        heap_only_share=_ratio(
+            sum(job.heap_only for job in counted), sum(job.updated or 0 for job in counted)
+        ),
+        reason=at_work.reason,
+        parts=parts,
+    )
+
+
+def _ratio(heap_only: int, updated: int | None) -> float | None:
+    """The share of updates that stayed in their page; None where there was none, or they were not counted."""
+    return heap_only / updated if updated is not None and updated > 0 else None
+
+
+def _known(values: Iterable[Known | None]) -> Iterator[Known]:
+    return (value for value in values if value is not None)
 
 
 def eta(total: int, done: int, running: float) -> float | None:
@@ -152,20 +251,9 @@ def eta(total: int, done: int, running: float) -> float | None:
     return max(0, total - done) / (done / running)
 
 
-def remember_updates(connection: Connection, migration: int, table: str, spec: JobSpec) -> None:
-    """Keep a table's counters as they are before its first batch."""
+def remember_updates(connection: Connection, migration: int, part: str, spec: JobSpec) -> None:
+    """Keep a part's counters as they are before its first batch; `updates_since` counts from them."""
     updated, heap_only = updates(connection, spec.schema_, spec.table)
     ledger.Memory(connection, migration).remember(
-        f"updates of {table}", {"updated": updated, "heap_only": heap_only}
+        f"updates of {part}", {"updated": updated, "heap_only": heap_only}
     )
-
-
-def _heap_only_share(connection: Connection, migration: int, table: str, spec: JobSpec) -> float | None:
-    """The share of updates since the job began that stayed in their page, the application's included."""
-    kept = ledger.Memory(connection, migration).recall(f"updates of {table}")
-    if kept is None:
-        return None
-    updated, heap_only = updates(connection, spec.schema_, spec.table)
-    if updated <= kept["updated"]:
-        return None
-    return float((heap_only - kept["heap_only"]) / (updated - kept["updated"]))

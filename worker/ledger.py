@@ -312,9 +312,17 @@ def set_job_state(
     send(connection, "set_job_state", job=job_id, state=state, reason=reason)
 
 
-def release(connection: Connection, migration: int) -> int:
-    """Take all rows out of quarantine and let stopped jobs go on; how many rows."""
-    return int(send(connection, "release_quarantine", migration=migration)[0]["count"])
+@dataclass(frozen=True, slots=True)
+class Released:
+    """What a retry let go: rows out of quarantine, and batches that go at once, theirs among them."""
+
+    rows: int
+    batches: int
+
+
+def release(connection: Connection, migration: int) -> Released:
+    """Take all rows out of quarantine, let waiting batches go at once, and stopped jobs go on."""
+    return Released(**send(connection, "release_quarantine", migration=migration)[0])
 
 
 def add_batches(

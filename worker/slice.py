@@ -2,13 +2,14 @@
 
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Self
 
 import psycopg
 import structlog
-from psycopg.errors import InsufficientPrivilege, UndefinedTable
+from psycopg.errors import ConnectionFailure, InsufficientPrivilege, UndefinedTable
 from psycopg_pool import PoolTimeout
 
 from sql.postgres.batch import commit_as, hold_triggers, let_triggers_run
@@ -114,6 +115,9 @@ class Station:
                 send(connection, "begin", batch=batch.id)
             with structlog.contextvars.bound_contextvars(table=table):
                 outcome = batches.run(connection, batch, filling)
+        except psycopg.OperationalError as error:
+            self._tell_loss(batch, error)
+            raise
         finally:
             self.idle.set()
         match outcome:
@@ -128,6 +132,18 @@ class Station:
             case batches.Failed(failure=failure, sqlstate=sqlstate):
                 metrics.BATCHES.labels(table, failure.value).inc()
                 metrics.FAILURES.labels(table, sqlstate[:2]).inc()
+
+    def _tell_loss(self, batch: Batch, error: psycopg.OperationalError) -> None:
+        """Write down why a batch's connection was lost, on another one; not while the server is away."""
+        reason = (error.diag.message_primary or str(error)).strip().splitlines()[0]
+        with suppress(psycopg.Error, PoolTimeout), self.pool.connection(timeout=1) as connection:
+            send(
+                connection,
+                "interrupted",
+                batch=batch.id,
+                sqlstate=error.sqlstate or ConnectionFailure.sqlstate,
+                error=reason,
+            )
 
     def _filling(self, connection: Connection, job_id: int, started_at: datetime) -> Filling:
         known = (job_id, started_at)

@@ -24,6 +24,7 @@ from control.cli.options import (
 from control.plan.model import Plan
 from control.plan.reading import read_plan
 from control.queue import namespace_of, queue_of
+from control.render import counted
 from control.status import STAGES
 from control.worker_pool import workers as worker_processes
 from sql.errors import GateClosedError, GivenWrongError
@@ -145,13 +146,15 @@ def confirm(
 
 
 def retry(file: File = DEFAULT_FILE) -> None:
-    """Take rows out of quarantine and let a stopped backfill go on, once the cause is mended."""
+    """Let what is held go on once its cause is mended: quarantine, waiting batches, stopped backfills."""
     plan = read_plan(file)
     with connect_to(plan, "retry") as connection:
         migration = ledger.read(connection, plan.name)
-        rows = ledger.release(connection, migration.id)
-        ledger.record(connection, migration.id, conductor.actor(), "retry", f"{rows} rows out of quarantine")
-    say(f"{rows} rows are out of quarantine; `tenantry run` tries them again")
+        released = ledger.release(connection, migration.id)
+        batches = counted(released.batches, "batch", "batches")
+        told = f"{counted(released.rows, 'row')} out of quarantine, {batches} to be tried again"
+        ledger.record(connection, migration.id, conductor.actor(), "retry", told)
+    say(f"{told}: at once where a run is active, else by `tenantry run`")
 
 
 def pause(file: File = DEFAULT_FILE) -> None:

@@ -14,7 +14,7 @@ from control.plan.proposal import propose
 from control.plan.reading import read_plan
 from control.preflight.checklist import look
 from control.preflight.estimate import Estimate, estimates
-from control.watch import duration
+from control.render import duration
 from sql.errors import GateClosedError, GivenWrongError
 from sql.postgres.connection import connect, describe, resolve
 

@@ -1,16 +1,18 @@
 """`status`, `events`, `quarantine`: what the ledger knows."""
 
 import time
+from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
 from rich.text import Text
 
+from control import holds
 from control import status as statuses
 from control import watch as display
 from control.cli.options import DEFAULT_FILE, AsJson, File, connect_to, console, say_json
 from control.plan.reading import read_plan
-from sql.postgres.ledger import send
+from control.render import held, render
 from worker import ledger
 
 #: How many rows of the quarantine are shown.
@@ -33,7 +35,7 @@ def status(
     look = display.Looker(plan.database.url.get_secret_value(), plan.name)
     try:
         if not watch:
-            console().print(display.render(look()))
+            console().print(render(look()))
             return
         display.follow(look, console(), lambda seconds: _complete(look, seconds))
     finally:
@@ -61,17 +63,12 @@ def events(file: File = DEFAULT_FILE, *, as_json: AsJson = False) -> None:
 
 
 def quarantine(file: File = DEFAULT_FILE, *, as_json: AsJson = False) -> None:
-    """Show the rows that were set aside, with the reason; at most 1,000."""
+    """Show what is held and why: rows set aside (at most 1,000), batches that wait, jobs that stopped."""
     plan = read_plan(file)
     with connect_to(plan, "quarantine") as connection:
-        migration = ledger.read(connection, plan.name)
-        rows = send(connection, "quarantined", migration=migration.id, most=_MOST)
+        found = holds.read(connection, ledger.read(connection, plan.name).id, most=_MOST)
     if as_json:
-        say_json(rows)
+        say_json(found.model_dump(mode="json"))
         return
-    shown = console()
-    for row in rows:
-        key = ", ".join(row["key"])
-        shown.print(
-            Text(f"{row['table_name']} ({key}): {row['message']} [{row['sqlstate']}]"), soft_wrap=True
-        )
+    for line in held(found, datetime.now(UTC)):
+        console().print(Text(line), soft_wrap=True)

@@ -220,8 +220,9 @@ class _Drive:
         """Stop a job of which more than half of the last 50 batches failed (lessons: GitLab's rule)."""
         row = send(self._connection, "failing", job=job.id)[0]
         if row["touched"] >= 50 and row["failed"] * 2 > row["touched"]:
-            ledger.set_job_state(self._connection, job.id, "stopped", row["error"])
-            raise JobStoppedError(job.table, row["error"])
+            reason = f"{row['failed']} of the last {row['touched']} batches failed: {row['error']}"
+            ledger.set_job_state(self._connection, job.id, "stopped", reason)
+            raise JobStoppedError(job.part, reason)
 
     def _proved(self, job: Job) -> bool:
         """Prove the job complete: no gap, nothing set aside, and a scan that finds no row without its tenant.

@@ -47,7 +47,8 @@ RETURNING b.rows, b.duration_ms, NULL::bigint AS rest;
 -- What was left becomes a new batch over the same range, in the same statement; it waits longer each time, for a row
 -- that is held for an hour would else be a new batch every second.
 WITH claimed AS MATERIALIZED (
-    SELECT b.id, b.job_id, b.by, b.lower, b.upper, b.stripe, b.attempts FROM tenantry.batches AS b
+    SELECT b.id, b.job_id, b.by, b.lower, b.upper, b.stripe, b.attempts, b.waiting_since
+    FROM tenantry.batches AS b
     WHERE b.id = %(batch)s AND b.state = 'pending' AND EXISTS (
         SELECT FROM tenantry.jobs AS j JOIN tenantry.migrations AS m ON m.id = j.migration_id
         WHERE j.id = b.job_id AND j.state = 'running' AND m.state = 'running')
@@ -65,8 +66,8 @@ WITH claimed AS MATERIALIZED (
            (SELECT count(*) FROM {table} AS t {cross_source}
             WHERE EXISTS (SELECT FROM claimed) AND {range} AND {unfilled} AND {resolved}) AS needed
 ), rest AS (
-    INSERT INTO tenantry.batches (job_id, origin, by, lower, upper, stripe, attempts, not_before)
-    SELECT job_id, 'rest', by, lower, upper, stripe, attempts + 1,
+    INSERT INTO tenantry.batches (job_id, origin, by, lower, upper, stripe, attempts, waiting_since, not_before)
+    SELECT job_id, 'rest', by, lower, upper, stripe, attempts + 1, coalesce(waiting_since, clock_timestamp()),
            clock_timestamp() + make_interval(secs => least(30, 0.5 * power(2, least(attempts, 6))))
     FROM claimed, counted WHERE counted.needed > counted.rows
     RETURNING id

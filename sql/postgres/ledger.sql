@@ -62,6 +62,7 @@ CREATE TABLE IF NOT EXISTS tenantry.batches (
     begun_at    timestamptz,
     lost        integer NOT NULL DEFAULT 0,
     not_before  timestamptz,
+    waiting_since timestamptz,
     attempts    integer NOT NULL DEFAULT 0,
     failed_at   timestamptz,
     sqlstate    text,
@@ -293,7 +294,15 @@ FROM touched;
 -- locks: ROW EXCLUSIVE on tenantry.batches. Written after the rollback, in its own transaction.
 UPDATE tenantry.batches SET attempts = attempts + 1, sqlstate = %(sqlstate)s, error = %(error)s,
     failed_at = CASE WHEN %(counts)s THEN clock_timestamp() ELSE failed_at END,
+    waiting_since = coalesce(waiting_since, clock_timestamp()),
     not_before = clock_timestamp() + make_interval(secs => least(30, power(2, least(attempts, 5)))), rung_at = NULL
+WHERE id = %(batch)s AND state = 'pending';
+
+-- name: interrupted
+-- locks: ROW EXCLUSIVE on tenantry.batches. A batch whose connection was lost: its worker tells why on another one.
+-- `rung_at` stays, for it may be lost each time: that is counted when it is rung again.
+UPDATE tenantry.batches SET attempts = attempts + 1, sqlstate = %(sqlstate)s, error = %(error)s,
+    waiting_since = coalesce(waiting_since, clock_timestamp())
 WHERE id = %(batch)s AND state = 'pending';
 
 -- name: split
@@ -318,12 +327,6 @@ INSERT INTO tenantry.quarantine (job_id, batch_id, key, sqlstate, message)
 SELECT job_id, id, %(key)s, %(sqlstate)s, %(message)s FROM set_aside
 ON CONFLICT (job_id, key) DO UPDATE SET batch_id = excluded.batch_id, message = excluded.message;
 
--- name: quarantined
--- locks: ACCESS SHARE on tenantry.quarantine; a read.
-SELECT j.table_name, q.key, q.sqlstate, q.message, q.created_at
-FROM tenantry.quarantine q JOIN tenantry.jobs j ON j.id = q.job_id
-WHERE j.migration_id = %(migration)s ORDER BY q.id LIMIT %(most)s;
-
 -- name: job_quarantined
 -- locks: ACCESS SHARE on tenantry.quarantine; a read. How many rows of a job are set aside, and the first.
 SELECT count(*) AS count, (array_agg(to_jsonb(key) ORDER BY id))[1] AS key, (array_agg(message ORDER BY id))[1] AS message
@@ -343,16 +346,17 @@ WITH ours AS (
     DELETE FROM tenantry.quarantine WHERE job_id IN (SELECT id FROM ours) RETURNING job_id
 ), again AS (
     UPDATE tenantry.batches AS b SET failed_at = NULL, attempts = 0, rings = 0, lost = 0, rung_at = NULL,
-        not_before = NULL,
+        not_before = NULL, waiting_since = NULL,
         state = CASE b.state WHEN 'quarantined' THEN 'pending' ELSE b.state END,
         finished_at = CASE b.state WHEN 'quarantined' THEN NULL ELSE b.finished_at END
     WHERE b.job_id IN (SELECT id FROM ours) AND (
         b.state = 'quarantined' OR b.failed_at IS NOT NULL OR (b.state = 'pending' AND (b.attempts > 0 OR b.lost > 0)))
+    RETURNING b.state
 ), restarted AS (
     UPDATE tenantry.jobs SET state = 'running', reason = NULL, finished_at = NULL, sweeps = 0
     WHERE id IN (SELECT id FROM ours) AND (state = 'stopped' OR id IN (SELECT job_id FROM released))
 )
-SELECT count(*) FROM released;
+SELECT (SELECT count(*) FROM released) AS rows, (SELECT count(*) FROM again WHERE state = 'pending') AS batches;
 
 -- name: gaps
 -- locks: ACCESS SHARE on tenantry.batches; a read.

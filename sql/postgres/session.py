@@ -31,3 +31,9 @@ def updates(connection: Connection, schema: str, table: str) -> tuple[int, int]:
     """Updates of a table since its statistics began, and how many of them stayed in their page."""
     row = connection.execute(SESSION.updates.compose(), {"schema": schema, "table": table}).fetchone()
     return (int(row[0]), int(row[1])) if row is not None else (0, 0)
+
+
+def updates_since(connection: Connection, migration: int) -> dict[int, tuple[int, int]]:
+    """Per job, all updates of its table since it began, and how many of them stayed in their page."""
+    rows = connection.execute(SESSION.updates_since.compose(), {"migration": migration})
+    return {row[0]: (int(row[1]), int(row[2])) for row in rows}

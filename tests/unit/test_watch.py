@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from control.status import STAGES, StageStatus, Status, TableStatus
-from control.watch import SAY_EVERY, View, changes, duration, eta, follow, progress, render, rows, share
+from control.render import View, changes, duration, eta, progress, render, rows, share
+from control.watch import SAY_EVERY, follow
 
 BEGAN = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
 
