@@ -73,6 +73,8 @@ CREATE TABLE IF NOT EXISTS tenantry.batches (
 ) WITH (fillfactor = 50);
 CREATE INDEX IF NOT EXISTS batches_pending ON tenantry.batches (job_id, id) WHERE state = 'pending';
 CREATE INDEX IF NOT EXISTS batches_finished ON tenantry.batches (job_id, finished_at) WHERE finished_at IS NOT NULL;
+CREATE INDEX IF NOT EXISTS batches_failed ON tenantry.batches (job_id, failed_at)
+    WHERE failed_at IS NOT NULL AND finished_at IS NULL;
 CREATE TABLE IF NOT EXISTS tenantry.quarantine (
     id         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     job_id     bigint NOT NULL REFERENCES tenantry.jobs ON DELETE CASCADE,
@@ -280,11 +282,14 @@ WHERE job_id = %(job)s AND state = 'done' AND origin = 'plan' AND finished_at IS
 
 -- name: failing
 -- locks: ACCESS SHARE on tenantry.batches; a read. Of the last 50 batches touched: how many, how many failed, and
--- the commonest error.
+-- the commonest error. By two indexes: it is asked ten times a second, of 400,000 batches in a table of a billion rows.
 WITH touched AS (
-    SELECT failed_at IS NOT NULL AS failed, error FROM tenantry.batches
-    WHERE job_id = %(job)s AND (finished_at IS NOT NULL OR failed_at IS NOT NULL)
-    ORDER BY greatest(finished_at, failed_at) DESC LIMIT 50
+    (SELECT finished_at AS at, failed_at IS NOT NULL AS failed, error FROM tenantry.batches
+     WHERE job_id = %(job)s AND finished_at IS NOT NULL ORDER BY finished_at DESC LIMIT 50)
+    UNION ALL
+    (SELECT failed_at, true, error FROM tenantry.batches
+     WHERE job_id = %(job)s AND failed_at IS NOT NULL AND finished_at IS NULL ORDER BY failed_at DESC LIMIT 50)
+    ORDER BY at DESC LIMIT 50
 )
 SELECT count(*) AS touched, count(*) FILTER (WHERE failed) AS failed,
        (SELECT error FROM touched WHERE failed GROUP BY error ORDER BY count(*) DESC LIMIT 1) AS error
