@@ -30,8 +30,9 @@ test: install
 picture: install
 	$(BIN)/python docs/picture.py
 
+# Half an hour on a quiet machine; `make bench ARGS="--only bare-loop --rounds 1"` asks for less.
 bench: install
-	$(BIN)/python -m tests.benchmarks
+	$(BIN)/python -m tests.benchmarks $(ARGS)
 
 # Pins and hashes, no addresses: the index is whatever the reader's pip is set up with.
 lock:

@@ -1,79 +1,84 @@
-"""`make bench`: ratios in one run, median of so many rounds, on an embedded server.
+"""`make bench`: the engine against other ways to do its work, on a PostgreSQL of its own.
 
-Timings are nobody's test: they are printed, with the server's version and settings, and written as JSON.
+Every figure is a ratio of two runs of one round, and the median of the rounds. Timings are nobody's test:
+they are printed with the server's version and settings and written as JSON, and the exit status is 1 where a
+figure missed what it must reach.
 """
 
 import argparse
-import json
 import logging
-import statistics
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-import psycopg
 from rich.console import Console
-from rich.table import Table
 
-from control.embedded.postgres import start_postgres
-from tests.benchmarks import backfills, tables
-from tests.benchmarks.tables import Measured
+from control.embedded.postgres import EmbeddedPostgres, start_postgres
+from tests.benchmarks import comparisons, instant, key_space, report
+from tests.benchmarks.figures import Figure, missed
+from tests.benchmarks.report import Where
+from tests.benchmarks.rounds import Round
+from tests.benchmarks.tables import Tables
 from worker import logs
 
-_SETTINGS = ("server_version", "shared_buffers", "max_wal_size", "fsync", "synchronous_commit")
+NAMES = (*dict.fromkeys(comparison.name for comparison in comparisons.BIG), instant.NAME, key_space.NAME)
+#: The instant path is measured on so many times the rows.
+_NARROW = 10 / 3
 
 
 def main() -> int:
-    """Measure the engine against one UPDATE, for a key in insertion order and for a random one."""
-    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
-    parser.add_argument("--rows", type=int, default=1_000_000)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--json", type=Path, help="where the figures go")
-    given = parser.parse_args()
-    logs.configure(level=logging.WARNING)
-    results = []
+    """Measure what was asked for, and say it."""
+    given = _arguments()
+    logs.configure(level=logging.ERROR)
+    console = Console(width=170)
     with start_postgres() as server:
-        with psycopg.connect(server.url()) as connection:
-            settings = {name: _setting(connection, name) for name in _SETTINGS}
-        for key in ("ordered", "random"):
-            rounds = []
-            for _ in range(given.rounds):
-                update = backfills.one_update(tables.make(server, "bench", rows=given.rows, key=key))
-                engine = backfills.engine(tables.make(server, "bench", rows=given.rows, key=key))
-                rounds.append((update, engine))
-            results.append(_compared(key, given.rows, rounds))
-    _say(results, settings)
-    if given.json:
-        given.json.write_text(json.dumps({"settings": settings, "results": results}, indent=2))
-    return 0
+        where = Where.of(server.url())
+        figures, rounds = _measure(server, given, where, lambda line: console.print(line, style="dim"))
+    report.say(console, figures, rounds, where, given.rows)
+    return 1 if missed(figures) else 0
 
 
-def _setting(connection: psycopg.Connection, name: str) -> str:
-    row = connection.execute("SELECT current_setting(%s)", [name]).fetchone()
-    assert row is not None
-    return str(row[0])
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
+    parser.add_argument("--rows", type=int, default=3_000_000, help="of the table (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=3, help="whose median counts (default: %(default)s)")
+    parser.add_argument(
+        "--only", action="append", choices=NAMES, help="this comparison; may be given several times"
+    )
+    parser.add_argument("--json", type=Path, default=Path("bench.json"), help="where the figures go")
+    return parser.parse_args()
 
 
-def _compared(key: str, rows: int, rounds: list[tuple[Measured, Measured]]) -> dict[str, object]:
-    """Medians of the ratios of each round: a machine that slows down slows both of a round."""
-    return {
-        "key": key,
-        "rows": rows,
-        "update_rows_per_second": round(statistics.median(rows / u.seconds for u, _ in rounds)),
-        "engine_rows_per_second": round(statistics.median(rows / e.seconds for _, e in rounds)),
-        "speed": round(statistics.median(u.seconds / e.seconds for u, e in rounds), 2),
-        "wal": round(statistics.median(e.wal / u.wal for u, e in rounds), 2),
-        "size_update": round(statistics.median(u.after / u.before for u, _ in rounds), 2),
-        "size_engine": round(statistics.median(e.after / e.before for _, e in rounds), 2),
-    }
+def _measure(
+    server: EmbeddedPostgres, given: argparse.Namespace, where: Where, say: Callable[[str], None]
+) -> tuple[list[Figure], list[Round]]:
+    """What takes seconds first, then the rounds; what there is so far is on disk after each of them."""
+    wanted = set(given.only or NAMES)
+    tables = Tables(server, given.rows)
+    apart: list[Figure] = []
+    if instant.NAME in wanted:
+        apart.append(instant.measure(tables, round(given.rows * _NARROW), given.rounds))
+        say(f"instant path: {apart[-1].median:.3f} s")
+    if key_space.NAME in wanted:
+        apart += key_space.measure(tables)
+        say("key space: simulated")
+    chosen = [comparison for comparison in comparisons.BIG if comparison.name in wanted]
+    rounds: list[Round] = []
+    figures = apart
+    for at in range(given.rounds if chosen else 0):
+        round_ = Round(tables, partial(_say_in_round, say, at + 1))
+        for comparison in chosen:
+            comparisons.measure(comparison, round_)
+        rounds.append(round_)
+        figures = [f for comparison in chosen for f in comparisons.figures(comparison, rounds)] + apart
+        report.write(given.json, figures, rounds, where, given.rows)
+    report.write(given.json, figures, rounds, where, given.rows)
+    return figures, rounds
 
 
-def _say(results: list[dict[str, object]], settings: dict[str, str]) -> None:
-    console = Console(width=150)
-    console.print(", ".join(f"{name} {value}" for name, value in settings.items()))
-    table = Table(*results[0].keys())
-    for result in results:
-        table.add_row(*(str(value) for value in result.values()))
-    console.print(table)
+def _say_in_round(say: Callable[[str], None], at: int, line: str) -> None:
+    say(f"round {at}: {line}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Ways to fill a tenant column: the engine, and what it is measured against."""
+"""The engine over the table, by its own code from plan to proof, on workers and a queue of its own."""
 
 import os
 import time
@@ -7,84 +7,71 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
+from psycopg.rows import dict_row
 
 from control import conductor
 from control.embedded.valkey import start_valkey
-from control.plan.model import Plan
+from control.plan.model import Paging, Plan
 from control.queue import namespace_of
 from control.stage import Ground
 from control.stages import backfill
 from control.worker_pool import workers
+from sql.job import Range
 from sql.postgres import catalog
-from sql.postgres.connection import connect
-from tests.benchmarks.tables import Measured, size, wal_position
+from sql.postgres.connection import Connection, connect
+from tests.benchmarks.measured import Cut, Run, heap_only, see
 from tests.waiting import until
 from worker import ledger
 from worker.broker import doorbell
 
-_EXPRESSION = "payload->>'org_id'"
+#: Where the tenant comes from, for every way that is measured.
+TENANT = "payload->>'org_id'"
 
 
-@contextmanager
-def _measured(url: str, into: list[Measured]) -> Iterator[None]:
-    with psycopg.connect(url, autocommit=True) as look:
-        before, wal, begun = size(look), wal_position(look), time.perf_counter()
-        yield
-        into.append(Measured(time.perf_counter() - begun, wal_position(look) - wal, before, size(look)))
-
-
-def one_update(url: str) -> Measured:
-    """One UPDATE of the table."""
-    into: list[Measured] = []
-    with psycopg.connect(url, autocommit=True) as connection, _measured(url, into):
-        connection.execute("UPDATE big SET tenant_id = payload->>'org_id' WHERE tenant_id = ''")
-    return into[0]
-
-
-def engine(url: str, *, processes: int = 2) -> Measured:
-    """The engine from the first batch planned to the proof of completion, workers up and no throttle."""
-    plan = Plan.model_validate(
+def plan_of(url: str, paging: Paging = "auto") -> Plan:
+    """The plan of `big`: all as it comes, but for the way of paging where one is asked for."""
+    return Plan.model_validate(
         {
             "name": "bench",
             "database": {"url": url},
-            "tables": [{"name": "big", "tenant": {"expression": _EXPRESSION}}],
+            "tables": [{"name": "big", "tenant": {"expression": TENANT}}],
+            "backfill": {"paging": paging},
         }
     )
-    into: list[Measured] = []
-    with start_valkey() as valkey, connect(url, "controller") as connection:
-        original = catalog.read(connection, ["big"])
-        ledger.create(connection)
-        migration = ledger.begin(
-            connection,
-            name=plan.name,
-            tables=["big"],
-            original=original.model_dump(mode="json"),
-            settings=conductor.settings_of(plan, throttle=False),
-        )
-        bell = doorbell(valkey.url, namespace_of(plan))
-        ground = Ground(
-            plan,
-            original,
-            connection,
-            ledger.Memory(connection, migration.id),
-            migration=migration.id,
-            doorbell=bell,
-        )
-        with (
-            Path(os.devnull).open("wb") as nowhere,
-            workers(
-                processes,
-                database_url=url,
-                redis_url=valkey.url,
-                namespace=namespace_of(plan),
-                log_to=nowhere,
-            ),
-        ):
-            until(lambda: _up(connection) == processes, 30, "the workers")
-            with _measured(url, into):
-                backfill.STAGE.work(ground)
+
+
+@contextmanager
+def ground_of(plan: Plan, connection: Connection, queue: str) -> Iterator[Ground]:
+    """A migration on record, unthrottled, with its queue: what a stage stands on."""
+    names = [table.name for table in plan.tables]
+    original = catalog.read(connection, names)
+    ledger.create(connection)
+    migration = ledger.begin(
+        connection,
+        name=plan.name,
+        tables=names,
+        original=original.model_dump(mode="json"),
+        settings=conductor.settings_of(plan, throttle=False),
+    )
+    bell = doorbell(queue, namespace_of(plan))
+    memory = ledger.Memory(connection, migration.id)
+    try:
+        yield Ground(plan, original, connection, memory, migration=migration.id, doorbell=bell)
+    finally:
         bell.client.close()
-    return into[0]
+
+
+@contextmanager
+def crew(plan: Plan, queue: str, processes: int) -> Iterator[None]:
+    """So many worker processes, each of which has its connection by now."""
+    url = plan.database.url.get_secret_value()
+    with (
+        Path(os.devnull).open("wb") as nowhere,
+        workers(processes, database_url=url, redis_url=queue, namespace=namespace_of(plan), log_to=nowhere),
+        psycopg.connect(url, autocommit=True) as look,
+    ):
+        until(lambda: _up(look) == processes, 30, "the workers")
+        yield
 
 
 def _up(connection: psycopg.Connection) -> int:
@@ -94,3 +81,36 @@ def _up(connection: psycopg.Connection) -> int:
     ).fetchone()
     assert row is not None
     return int(row[0])
+
+
+def engine(url: str, rows: int, *, processes: int = 2, paging: Paging = "auto") -> Run:
+    """The backfill stage, workers up, no throttle.
+
+    It is timed from its first look at the table, with nothing planned, to its proof that no row is left. The
+    whole takes in the start of the queue server and the workers, and their end.
+    """
+    plan = plan_of(url, paging)
+    begun = time.perf_counter()
+    with (
+        connect(url, "controller") as connection,
+        start_valkey() as valkey,
+        crew(plan, valkey.url, processes),
+        ground_of(plan, connection, valkey.url) as ground,
+    ):
+        seen = see(url, lambda: backfill.STAGE.work(ground))
+    whole = time.perf_counter() - begun
+    return Run(seen.seconds, whole, seen.wal, seen.before, seen.after, heap_only(url, rows), cut=_cut_by(url))
+
+
+def _cut_by(url: str) -> Cut:
+    with psycopg.connect(url, autocommit=True) as look, look.cursor(row_factory=dict_row) as cursor:
+        ((job),) = cursor.execute("SELECT id FROM tenantry.jobs").fetchall()
+        planned = cursor.execute(
+            "SELECT by, lower, upper, stripe, coalesce(rows, 0) AS rows FROM tenantry.batches "
+            "WHERE origin = 'plan' AND split_from IS NULL ORDER BY id"
+        ).fetchall()
+        ranges = tuple(
+            Range(**{name: row[name] for name in ("by", "lower", "upper", "stripe")}) for row in planned
+        )
+        spec = ledger.job(look, job["id"]).spec
+        return Cut(spec, ranges, tuple(row["rows"] for row in planned))
