@@ -20,6 +20,8 @@ from sql.tenant_source import ROW, source_sql, unfilled
 
 BATCH = load(Path(__file__).parent, "batch")
 
+_NOTHING = sql.SQL("")
+
 
 def _column(column: KeyColumn) -> sql.SQL:
     return plain(sql.SQL("{}.{}").format(ROW, sql.Identifier(column.name)))
@@ -105,23 +107,35 @@ class JobSQL:
         application moves between two visits may escape both, and is found by the sweep.
         """
         between = self._between(shape.by, lower=shape.lower)
-        if not shape.striped:
-            return between
+        return sql.SQL("{} AND {}").format(between, self._of_stripe) if shape.striped else between
+
+    @property
+    def _of_stripe(self) -> sql.Composable:
         # The last byte of a tid as it is sent is the low byte of its line pointer.
-        stripe = sql.SQL("(get_byte(tidsend(t.ctid), 5) & {}) = {}").format(
+        return sql.SQL("(get_byte(tidsend(t.ctid), 5) & {}) = {}").format(
             sql.Literal(self.spec.stripes - 1), sql.Placeholder("stripe")
         )
-        return sql.SQL("{} AND {}").format(between, stripe)
+
+    def _source_of(self, shape: Shape) -> dict[str, sql.Composable]:
+        """The source's fragments for a range: whether a tenant is known is asked of rows of the stripe only.
+
+        The planner takes a JSON field for cheaper than the stripe's test and asks for it first: of every row
+        that is not filled yet, at every visit (19 ms instead of 12 for a batch of 2,500).
+        """
+        fragments = self._source()
+        if shape.striped and fragments["source"] == _NOTHING:
+            only = sql.SQL("CASE WHEN {} THEN {} ELSE false END")
+            fragments["resolved"] = only.format(self._of_stripe, fragments["resolved"])
+        return fragments
 
     def _source(self) -> dict[str, sql.Composable]:
         source = source_sql(
             self.spec.source, tenant_column=self.spec.tenant_column, sentinel=self.spec.sentinel
         )
-        none = sql.SQL("")
         tables = source.tables
 
         def led_by(word: LiteralString) -> sql.Composable:
-            return sql.SQL("{} {}").format(sql.SQL(word), plain(tables)) if tables is not None else none
+            return sql.SQL("{} {}").format(sql.SQL(word), plain(tables)) if tables is not None else _NOTHING
 
         return {
             "value": plain(source.value),
@@ -139,7 +153,7 @@ class JobSQL:
             tenant=self._tenant,
             range=self.in_range(shape),
             unfilled=self._unfilled,
-            **self._source(),
+            **self._source_of(shape),
         )
 
     def fill_unlocked(self, shape: Shape) -> sql.Composed:
@@ -151,7 +165,7 @@ class JobSQL:
             range=self.in_range(shape),
             unfilled=self._unfilled,
             row_lock=sql.SQL(row_lock),
-            **self._source(),
+            **self._source_of(shape),
         )
 
     def middle(self, shape: Shape) -> sql.Composed:
