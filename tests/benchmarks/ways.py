@@ -103,7 +103,7 @@ def bare_loop(url: str, rows: int, cut: Cut, *, connections: int = 2) -> Run:
 
 def fill(job_sql: JobSQL, shape: Shape) -> sql.Composed:
     """The engine's UPDATE of one batch, and nothing beside it."""
-    source = job_sql._source()
+    source = job_sql._source_of(shape)
     return sql.SQL(
         "UPDATE {table} AS t SET {tenant} = {value} {source} WHERE {range} AND {unfilled} AND {resolved}"
     ).format(
