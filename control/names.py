@@ -16,15 +16,19 @@ _LONGEST = 63
 
 def fitting(name: str) -> str:
     """`name`, or where it has more than 63 bytes its beginning and a hash of the whole."""
-    if len(name.encode()) <= _LONGEST:
-        return name
-    digest = hashlib.sha256(name.encode()).hexdigest()[:8]
+    return name if len(name.encode()) <= _LONGEST else _hashed(name, of=name)
+
+
+def _hashed(name: str, *, of: str) -> str:
+    digest = hashlib.sha256(of.encode()).hexdigest()[:8]
     return name.encode()[: _LONGEST - 9].decode(errors="ignore") + "_" + digest
 
 
 def guard(table: Table) -> str:
     """The name of a table's guard function, and of the sequence that counts its uses."""
-    return fitting(f"{table.schema_}.{table.name}")
+    name = f"{table.schema_}.{table.name}"
+    # "a.b"."c" and "a"."b.c" are two tables: with one guard for both, rows would get the other one's tenants.
+    return fitting(name) if name.count(".") == 1 else _hashed(name, of=table.identifier.as_string())
 
 
 def primary_key(table: Table) -> str:
