@@ -29,6 +29,11 @@ SMALLEST, LARGEST = 100, 100_000
 _PLACE = re.compile(r"\((\d+),\d+\)")
 
 
+def group(spec: JobSpec) -> int:
+    """The batches of a whole group of striped ranges; 1 where each range is visited once."""
+    return RANGES * spec.stripes if spec.stripes > 1 else 1
+
+
 def last_key(connection: Connection, spec: JobSpec, pages: int) -> Key | None:
     """The highest key, or the end of the `pages` of now: the frozen bound. None for an empty table."""
     if spec.paging == "pages":

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from control.jobs import chosen, largest
-from control.stages.backfill import MESSAGE, slices, swept_together
+from control.stages.backfill import slices, swept_together
 from sql.job import JobSpec, KeyColumn
 from sql.postgres.paging import Heap
 from sql.tenant_source import Constant
@@ -73,8 +73,9 @@ def test_a_slice_is_about_a_second_of_work_at_the_most(ids: set[int], seconds: f
     assert all((last - first) * seconds < 1.0 for first, last in slices(sorted(ids), seconds))
 
 
-def test_a_group_of_quick_batches_is_one_message_so_that_one_worker_has_its_pages() -> None:
-    assert list(slices(range(1, 2 * MESSAGE + 1), 0.012)) == [(1, MESSAGE), (MESSAGE + 1, 2 * MESSAGE)]
+@given(st.sampled_from([0.001, 0.1, 2.0]))
+def test_a_group_of_striped_ranges_is_one_message_so_that_one_worker_has_its_pages(seconds: float) -> None:
+    assert list(slices(range(1, 129), seconds, 64)) == [(1, 64), (65, 128)]
 
 
 @given(st.integers(100, 100_000), st.lists(st.floats(0.0001, 100.0), max_size=20))
