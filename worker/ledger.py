@@ -4,7 +4,7 @@ It is the only truth. The queue may be flushed at any moment; a process may die 
 done when its row says so, and its row says so in the same transaction that changed the data.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -300,6 +300,19 @@ def job(connection: Connection, job_id: int) -> Job:
 def forget_jobs(connection: Connection, migration: int) -> None:
     """Delete the jobs with their batches: the column they filled is gone."""
     send(connection, "forget_jobs", migration=migration)
+
+
+def forget_parts(connection: Connection, migration: int, table: str, there: Sequence[str]) -> list[str]:
+    """Delete a table's jobs for parts that are not `there` any more, and say which: dropped, or detached."""
+    return [
+        row["part"]
+        for row in send(connection, "forget_parts", migration=migration, table=table, there=list(there))
+    ]
+
+
+def is_there(connection: Connection, part: str) -> bool:
+    """Whether a job still has its table."""
+    return bool(send(connection, "is_there", part=part)[0]["there"])
 
 
 def set_job_state(

@@ -13,6 +13,7 @@ from statistics import median
 
 import redis
 import structlog
+from psycopg.errors import UndefinedTable
 
 from control.jobs import heap_of, is_instant, job_spec, parts
 from control.plan.model import Table
@@ -64,25 +65,40 @@ class Backfill(WithoutStatements):
             QuarantineError: rows were set aside.
             JobStoppedError: more than half of the last batches failed.
         """
-        for table in ground.plan.in_order():
-            while open_ := _open_jobs(ground, table):
-                for job in open_:
-                    with structlog.contextvars.bound_contextvars(table=job.part):
-                        _Drive(ground, job.id).to_the_end()
+        # Again until none had any: a partition may come to a table whose turn was over.
+        while any(_filled(ground, table) for table in ground.plan.in_order()):
+            pass
 
     def unwork(self, ground: Ground) -> None:
         """Forget the jobs: what they filled is going."""
         ledger.forget_jobs(ground.connection, ground.migration)
 
 
+def _filled(ground: Ground, table: Table) -> bool:
+    """Drive a table's jobs until all are complete; whether there was one to drive."""
+    any_open = False
+    while open_ := _open_jobs(ground, table):
+        any_open = True
+        for job in open_:
+            with structlog.contextvars.bound_contextvars(table=job.part):
+                _Drive(ground, job.id).to_the_end()
+    return any_open
+
+
 def _open_jobs(ground: Ground, table: Table) -> list[Job]:
     """The jobs of a table that are not complete; empty when all are, those of new partitions too.
 
-    The partitions are those of now: one may be attached while the others are filled, with rows of its own.
+    The partitions are those of now: one may be attached while the others are filled, with rows of its own,
+    and old ones may be dropped or detached: their jobs are forgotten with them.
+
+    Raises:
+        CatalogError: the table itself is not there any more.
     """
-    was = ground.original.table(table.name)
-    now = was if was.kind != "p" else catalog.read(ground.connection, [table.name]).table(table.name)
-    return [job for part in parts(now) if (job := job_of(ground, table, part)).state != "complete"]
+    now = parts(catalog.read(ground.connection, [table.name]).table(table.name))
+    there = [part.identifier.as_string() for part in now]
+    for gone in ledger.forget_parts(ground.connection, ground.migration, table.name, there):
+        log.info("a partition is gone, and its job with it", table=gone)
+    return [job for part in now if (job := job_of(ground, table, part)).state != "complete"]
 
 
 def job_of(ground: Ground, table: Table, part: CatalogTable) -> Job:
@@ -112,7 +128,9 @@ def _begin(ground: Ground, table: Table, part: CatalogTable, name: str) -> None:
     connection, plan = ground.connection, ground.plan
     heap = heap_of(connection, part)
     spec, why = job_spec(plan, table, part, heap)
-    instant = is_instant(plan, table, ground.original)
+    # A partition that came later brought rows that the column's default never answered for.
+    first = {found.oid for found in parts(ground.original.table(table.name))}
+    instant = part.oid in first and is_instant(plan, table, ground.original)
     last = None if instant else paging.last_key(connection, spec, heap.pages)
     ledger.add_job(
         connection,
@@ -157,22 +175,30 @@ class _Drive:
         return self.ground.doorbell
 
     def to_the_end(self) -> None:
-        """Until the job is proved complete."""
-        while True:
-            job = ledger.job(self._connection, self.job_id)
-            if job.state == "stopped":
-                raise JobStoppedError(job.part, job.reason or "")
-            pending = int(send(self._connection, "pending", job=job.id)[0]["count"])
-            if not job.planned and (pending < WINDOW or (pending < MOST and self._waiting() == 0)):
-                self._plan(job)
-                continue
-            if job.planned and pending == 0:
-                if self._proved(job):
-                    return
-                continue
-            self._stop_if_failing(job)
-            self._ring_again(job)
-            time.sleep(LOOK_EVERY)
+        """Until the job is proved complete, or its table is gone."""
+        part = ledger.job(self._connection, self.job_id).part
+        try:
+            while ledger.is_there(self._connection, part) and not self._ended():
+                pass
+        except UndefinedTable:
+            if ledger.is_there(self._connection, part):
+                raise
+
+    def _ended(self) -> bool:
+        """Do what is next; True once the job is proved complete."""
+        job = ledger.job(self._connection, self.job_id)
+        if job.state == "stopped":
+            raise JobStoppedError(job.part, job.reason or "")
+        pending = int(send(self._connection, "pending", job=job.id)[0]["count"])
+        if not job.planned and (pending < WINDOW or (pending < MOST and self._waiting() == 0)):
+            self._plan(job)
+            return False
+        if job.planned and pending == 0:
+            return self._proved(job)
+        self._stop_if_failing(job)
+        self._ring_again(job)
+        time.sleep(LOOK_EVERY)
+        return False
 
     def _waiting(self) -> int | None:
         """Messages that no worker has taken; None where the queue server doesn't say."""

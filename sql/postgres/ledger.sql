@@ -210,6 +210,16 @@ FROM tenantry.jobs WHERE id = %(job)s;
 -- locks: ROW EXCLUSIVE on tenantry.jobs, tenantry.batches and tenantry.quarantine.
 DELETE FROM tenantry.jobs WHERE migration_id = %(migration)s;
 
+-- name: forget_parts
+-- locks: ROW EXCLUSIVE on tenantry.jobs, tenantry.batches and tenantry.quarantine.
+DELETE FROM tenantry.jobs
+WHERE migration_id = %(migration)s AND table_name = %(table)s AND part <> ALL (%(there)s::text[])
+RETURNING part;
+
+-- name: is_there
+-- locks: none; to_regclass looks the name up without touching the table.
+SELECT to_regclass(%(part)s) IS NOT NULL AS there;
+
 -- name: set_job_state
 -- locks: ROW EXCLUSIVE on tenantry.jobs.
 UPDATE tenantry.jobs SET state = %(state)s, reason = %(reason)s,

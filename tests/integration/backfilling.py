@@ -3,7 +3,7 @@
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -110,6 +110,10 @@ class Backfilling:
         ).fetchone()
         return (row[0] if row else None) or 0.0
 
+    def begun(self, part: str) -> bool:
+        """Whether a part, as the ledger calls it, has its job."""
+        return self.look.execute("SELECT FROM tenantry.jobs WHERE part = %s", [part]).rowcount == 1
+
     def reach(self, table: str, share: float) -> None:
         """Wait until a share of a table's batches is done."""
         until(lambda: self.share_done(table) >= share, 60, f"{share:.0%} of the batches of {table}")
@@ -139,8 +143,10 @@ class Backfilling:
 
 
 @contextmanager
-def backfilling(plan: Plan, queue: str, count: int = 2) -> Iterator[Backfilling]:
-    """Run the backfill of a plan in a thread, with so many workers."""
+def backfilling(
+    plan: Plan, queue: str, count: int = 2, *, between: Callable[[], object] = lambda: None
+) -> Iterator[Backfilling]:
+    """Run the backfill of a plan in a thread, with so many workers; `between` comes after the guard."""
     url = plan.database.url.get_secret_value()
     failed: list[BaseException] = []
 
@@ -149,6 +155,7 @@ def backfilling(plan: Plan, queue: str, count: int = 2) -> Iterator[Backfilling]
         look = stack.enter_context(psycopg.connect(url, autocommit=True))
         client = stack.enter_context(redis.Redis.from_url(queue))
         ground = prepared(plan, connection, queue)
+        between()
         stack.callback(ground.doorbell.client.close if ground.doorbell else client.close)
         pool = stack.enter_context(
             workers(count, database_url=url, redis_url=queue, namespace=namespace_of(plan))
