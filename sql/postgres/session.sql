@@ -11,7 +11,7 @@ SELECT j.id AS job, pg_stat_get_tuples_updated(c.oid) - kept.updated AS updated,
 FROM tenantry.migrations AS m JOIN tenantry.jobs AS j ON j.migration_id = m.id
 JOIN pg_class AS c ON c.oid = to_regclass(j.part)
 CROSS JOIN LATERAL jsonb_to_record(m.memory -> ('updates of ' || j.part)) AS kept (updated bigint, heap_only bigint)
-WHERE m.id = %(migration)s;
+WHERE m.id = %(migration)s AND kept.updated IS NOT NULL;
 
 -- name: try_migration_lock
 -- locks: an advisory lock, asked for and not waited for: a second run is told, not queued.

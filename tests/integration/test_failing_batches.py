@@ -1,5 +1,7 @@
 """What becomes of batches that fail, are lost, or may not go."""
 
+import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,8 +11,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from control import conductor
+from control import conductor, status
 from control.embedded.valkey import EmbeddedValkey
+from control.holds import Waiting
 from control.plan.model import Plan
 from control.plan.writing import toml
 from control.stage import Ground
@@ -21,7 +24,7 @@ from sql.postgres.batch import never_in_the_way
 from sql.postgres.connection import Connection, connect
 from sql.postgres.ledger import send
 from tests.conftest import SAMPLE_ENTITIES
-from tests.integration.backfilling import backfilling, plan_of, prepared
+from tests.integration.backfilling import backfilling, count_updates, plan_of, prepared, updates_per_row
 from tests.waiting import until
 from worker import batch as batches
 from worker import ledger, paging
@@ -39,10 +42,44 @@ CREATE TRIGGER on_one_row BEFORE UPDATE ON public.graph_entities
     FOR EACH ROW {when} EXECUTE FUNCTION public.on_one_row();
 """
 
+#: Batches of 100 rows, and rows of six of them.
+_CONTIGUOUS = {"paging": "contiguous", "first_batch": 100}
+_FAR_APART = tuple(f"entity-{n:010}" for n in range(150, 1_350, 200))
+_RAISE = """
+    IF EXISTS (SELECT FROM public.causes AS c WHERE c.id = NEW.id) THEN
+        RAISE EXCEPTION 'not this one'
+            USING ERRCODE = (SELECT c.code FROM public.causes AS c WHERE c.id = NEW.id);
+    END IF
+"""
+_TERMINATE = """
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+WHERE application_name LIKE 'tenantry worker %' AND state = 'active' AND query LIKE '%batch.fill%'
+  AND datname = current_database()
+"""
+
 
 def _at_update(connection: psycopg.Connection, do: str, *, of_row: str | None = None) -> None:
     when = f"WHEN (NEW.id = '{of_row}')" if of_row else ""
     connection.execute(_ON_ONE_ROW.format(do=do, when=when).encode())
+
+
+def _raise_at(connection: psycopg.Connection, codes: dict[str, str]) -> None:
+    """Fail the update of each of these rows with its code, for as long as the row is among the causes."""
+    connection.execute("CREATE TABLE public.causes (id text PRIMARY KEY, code text NOT NULL)")
+    for id_, code in codes.items():
+        connection.execute("INSERT INTO public.causes VALUES (%s, %s)", [id_, code])
+    _at_update(connection, _RAISE)
+
+
+def _all_waiting(plan: Plan, codes: set[str]) -> list[Waiting]:
+    """What waits, once there is something of each of these codes."""
+    with connect(plan.database.url.get_secret_value(), "test") as session:
+        waiting = [one for one in status.read(session, plan.name).waiting if one.sqlstate in codes]
+    return waiting if {one.sqlstate for one in waiting} == codes else []
+
+
+def _states(connection: psycopg.Connection) -> set[str]:
+    return {row[0] for row in connection.execute("SELECT DISTINCT state FROM tenantry.batches")}
 
 
 def _unfilled(connection: psycopg.Connection) -> list[str]:
@@ -50,9 +87,11 @@ def _unfilled(connection: psycopg.Connection) -> list[str]:
     return [row[0] for row in rows]
 
 
-def _tenantry(folder: Path, *arguments: str) -> int:
+def _tenantry(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     program = Path(sys.executable).parent / "tenantry"
-    return subprocess.run([program, *arguments], cwd=folder, check=False, timeout=120).returncode
+    return subprocess.run(
+        [program, *arguments], cwd=folder, check=False, timeout=120, stdout=subprocess.PIPE, text=True
+    )
 
 
 @contextmanager
@@ -84,35 +123,117 @@ def test_a_batch_out_of_time_is_halved_and_counts_as_failed_only_if_it_is_small(
         assert send(session, "failing", job=job.id)[0]["failed"] == failed
 
 
-@pytest.mark.parametrize(
-    "error",
-    [
-        "RAISE EXCEPTION 'not this one' USING ERRCODE = 'T0001'",
-        "RAISE EXCEPTION 'not this one'",
-        "RAISE check_violation USING MESSAGE = 'not this one'",
-    ],
-)
-def test_a_row_that_a_trigger_refuses_is_set_aside_whatever_the_code_and_all_others_are_filled(
-    error: str, sample: str, connection: psycopg.Connection, valkey: EmbeddedValkey
+def test_rows_that_cannot_have_their_tenant_are_set_aside_whatever_the_code_and_all_others_are_filled(
+    sample: str, connection: psycopg.Connection, valkey: EmbeddedValkey
 ) -> None:
-    _at_update(connection, error, of_row=_BAD)
-    with backfilling(plan_of(sample), valkey.url) as running, pytest.raises(QuarantineError, match=_BAD):
+    codes = dict(zip(_FAR_APART, ("22012", "23514", "42883", "P0001", "T0001", "54000"), strict=True))
+    _raise_at(connection, codes)
+    with (
+        backfilling(plan_of(sample, backfill=_CONTIGUOUS), valkey.url) as running,
+        pytest.raises(QuarantineError),
+    ):
         running.end()
-    assert _unfilled(connection) == [_BAD]
-    aside = connection.execute("SELECT key, message FROM tenantry.quarantine").fetchall()
-    assert aside == [([_BAD], "not this one")]
+    assert _unfilled(connection) == list(codes)
+    aside = connection.execute("SELECT key[1], sqlstate, message FROM tenantry.quarantine ORDER BY key")
+    assert aside.fetchall() == [(id_, code, "not this one") for id_, code in codes.items()]
 
 
-@pytest.mark.parametrize(("of_row", "status"), [(_BAD, 4), (None, 1)])
+def test_failures_that_pass_by_themselves_wait_are_shown_and_go_on_once_they_have_passed(
+    sample: str, connection: psycopg.Connection, valkey: EmbeddedValkey
+) -> None:
+    codes = dict(zip(_FAR_APART, ("08006", "40001", "40P01", "53100", "55P03", "57P03"), strict=True))
+    _raise_at(connection, codes)
+    plan = plan_of(sample, backfill=_CONTIGUOUS)
+    with backfilling(plan, valkey.url) as running:
+        shown = until(lambda: _all_waiting(plan, set(codes.values())), 60, "every failure among what waits")
+        assert {(one.batches, one.error) for one in shown} == {(1, "not this one")}
+        assert all(one.next_try_at is not None and one.next_try_at > one.since for one in shown)
+        connection.execute("DELETE FROM public.causes")
+        running.end()
+    assert _unfilled(connection) == []
+    assert _states(connection) == {"done"}
+
+
+def test_a_retry_lets_what_waits_go_at_once_whatever_it_waits_for(
+    sample: str, connection: psycopg.Connection, valkey: EmbeddedValkey
+) -> None:
+    codes = dict(zip(_FAR_APART, ("08006", "40001", "40P01", "53100", "55P03", "57P03"), strict=True))
+    _raise_at(connection, codes)
+    plan = plan_of(sample, backfill=_CONTIGUOUS)
+    with backfilling(plan, valkey.url) as running:
+        until(lambda: _all_waiting(plan, set(codes.values())), 60, "every failure among what waits")
+        connection.execute("DELETE FROM public.causes")
+        connection.execute(
+            "UPDATE tenantry.batches SET not_before = 'infinity' WHERE state = 'pending' AND attempts > 0"
+        )
+        with connect(sample, "retry") as session:
+            ledger.release(session, ledger.read(session, plan.name).id)
+        running.end()
+    assert _unfilled(connection) == []
+
+
+def test_a_row_that_is_out_of_time_each_time_waits_alone_and_is_never_set_aside(
+    sample: str, connection: psycopg.Connection, valkey: EmbeddedValkey
+) -> None:
+    _at_update(connection, "PERFORM pg_sleep(60)", of_row=_BAD)
+    plan = plan_of(sample)
+    with backfilling(plan, valkey.url) as running:
+        until(lambda: _unfilled(connection) == [_BAD], 90, "every other row filled")
+        (waiting,) = until(lambda: _all_waiting(plan, {"57014"}), 30, "the row among what waits")
+        assert waiting.batches == 1
+        connection.execute("DROP TRIGGER on_one_row ON graph_entities")
+        running.end()
+    assert _unfilled(connection) == []
+    assert _states(connection) == {"done", "split"}
+
+
+def test_a_batch_whose_backend_is_terminated_waits_says_so_and_goes_on(
+    sample: str, connection: psycopg.Connection, valkey: EmbeddedValkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backfill, "RING_AGAIN", 0.2)
+    count_updates(connection, seconds_per_row=0.001)
+    plan = plan_of(sample)
+    with backfilling(plan, valkey.url) as running:
+
+        def told() -> list[Waiting]:
+            running.look.execute(_TERMINATE)
+            return _all_waiting(plan, {"57P01"})
+
+        (waiting,) = until(told, 60, "a batch that lost its backend")
+        assert waiting.error == "terminating connection due to administrator command"
+        running.end()
+    assert _states(connection) == {"done"}
+    assert all((fewest, most) == (1, 1) for _, _, fewest, most in updates_per_row(connection))
+
+
+_SET_ASIDE = rf"graph_entities id={_BAD}: not this one \[P0001 raised by a trigger or a function\], since \d"
+_STOPPED = r"graph_entities stopped itself: \d+ of the last 50 batches failed: not this one; mend the cause"
+
+
+@pytest.mark.parametrize(("of_row", "exit_status", "told"), [(_BAD, 4, _SET_ASIDE), (None, 1, _STOPPED)])
 def test_after_the_cause_is_mended_a_retry_lets_the_run_fill_what_failed(
-    of_row: str | None, status: int, sample: str, connection: psycopg.Connection, tmp_path: Path
+    *,
+    of_row: str | None,
+    exit_status: int,
+    told: str,
+    sample: str,
+    connection: psycopg.Connection,
+    tmp_path: Path,
 ) -> None:
     (tmp_path / "migration.toml").write_text(toml(plan_of(sample)))
     _at_update(connection, "RAISE EXCEPTION 'not this one'", of_row=of_row)
-    assert _tenantry(tmp_path, "run", "--to", "backfill") == status
+    assert _tenantry(tmp_path, "run", "--to", "backfill").returncode == exit_status
+    *held, way_out = _tenantry(tmp_path, "quarantine").stdout.splitlines()
+    assert [line for line in held if re.match(told, line)]
+    assert way_out == "Mend the cause, then `tenantry retry` and `tenantry run`"
+    shown = json.loads(_tenantry(tmp_path, "status", "--json").stdout)
+    assert (shown["quarantine"], shown["tables"][0]["state"]) == (
+        (1, "running") if of_row else (0, "stopped")
+    )
     connection.execute("DROP TRIGGER on_one_row ON graph_entities")
-    assert _tenantry(tmp_path, "retry") == 0
-    assert _tenantry(tmp_path, "run", "--to", "backfill") == 0
+    assert _tenantry(tmp_path, "retry").returncode == 0
+    assert _tenantry(tmp_path, "run", "--to", "backfill").returncode == 0
+    assert _tenantry(tmp_path, "quarantine").stdout == "nothing is held\n"
     assert _unfilled(connection) == []
 
 

@@ -7,9 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from control.status import STAGES, StageStatus, Status, TableStatus
-from control.render import View, changes, duration, eta, progress, render, rows, share
+from control.holds import Blocking, Holds, SetAside, Stopped, Waiting
+from control.render import LASTS, View, changes, duration, eta, held, progress, render, rows, share
+from control.status import STAGES, PartStatus, StageStatus, Status, TableStatus
 from control.watch import SAY_EVERY, follow
+from sql.postgres.locks import Blocker
 
 BEGAN = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
 
@@ -23,6 +25,33 @@ TABLE = TableStatus(
     rows_done=50_000,
     rows_per_second=12_345.6,
     eta_seconds=75,
+)
+
+
+WAITING = Waiting(
+    table="graph_entities",
+    part='"public"."graph_entities"',
+    parted=False,
+    sqlstate="55P03",
+    meaning="a lock was not free in time",
+    batches=3,
+    error=None,
+    since=BEGAN,
+    next_try_at=BEGAN + timedelta(seconds=12),
+    blocked_by=(
+        Blocking(certain=True, session=Blocker(7, "web", "shop", 61.0, "idle in transaction", "SELECT 1")),
+    ),
+    hidden="GRANT pg_read_all_stats TO tenantry",
+)
+SET_ASIDE = SetAside(
+    table="graph_entities",
+    part='"public"."graph_entities"',
+    parted=False,
+    key={"id": "42", "kind": "a b"},
+    sqlstate="23514",
+    meaning="check violation",
+    message="not this one",
+    since=BEGAN,
 )
 
 
@@ -58,13 +87,17 @@ def _status(
     )
 
 
+def _waiting(*waiting: Waiting, after: float) -> View:
+    return _view(_status(HALFWAY).model_copy(update={"waiting": waiting}), after=after)
+
+
 def _view(status: Status | None, *, after: float = 10, notices: tuple[str, ...] = ()) -> View:
     return View(status, BEGAN + timedelta(seconds=after), notices=notices, said=len(notices))
 
 
 def _drawn(view: View) -> str:
     out = io.StringIO()
-    Console(file=out, width=120).print(render(view))
+    Console(file=out, width=130).print(render(view))
     return out.getvalue()
 
 
@@ -223,3 +256,94 @@ def test_a_terminal_is_left_with_what_is_seen_at_the_end() -> None:
 
 def test_a_long_line_without_a_terminal_stays_one_line() -> None:
     assert _followed([_view(None, notices=("x" * 300,))]) == ["x" * 300]
+
+
+def test_a_table_is_drawn_with_its_paging_its_batch_size_and_its_heap_only_updates() -> None:
+    part = PartStatus(name="p", state="complete")
+    table = TABLE.model_copy(
+        update={"paging": "pages", "batch_rows": 2_500, "heap_only_share": 0.934, "parts": (part, TABLE)}
+    )
+    assert (
+        "graph_entities: pages, 2,500 rows a batch, 93% of the updates heap-only, 1 of 2 parts complete"
+        in _drawn(_view(_status(HALFWAY, table)))
+    )
+
+
+def test_batches_that_wait_are_drawn_with_the_reason_the_next_try_and_who_blocks_them() -> None:
+    drawn = _drawn(_waiting(WAITING, after=10)).splitlines()
+    at = drawn.index(
+        "graph_entities: 3 batches wait for 10 s: 55P03 a lock was not free in time; next try in 2.0 s"
+    )
+    assert drawn[at + 1 : at + 3] == [
+        "  blocked by pid 7 (web, shop, idle in transaction for 61.0 s: SELECT 1)",
+        "  what other roles' sessions do is hidden from this one: GRANT pg_read_all_stats TO tenantry",
+    ]
+
+
+def test_who_is_only_in_the_table_is_drawn_as_perhaps_in_the_way() -> None:
+    blocking = WAITING.blocked_by[0].model_copy(update={"certain": False})
+    assert "perhaps by pid 7" in _drawn(
+        _waiting(WAITING.model_copy(update={"blocked_by": (blocking,)}), after=10)
+    )
+
+
+def test_a_failure_that_lasts_is_told_once_and_one_that_passes_is_not() -> None:
+    brief, lasts, still = (_waiting(WAITING, after=seconds) for seconds in (LASTS / 2, LASTS, 2 * LASTS))
+    assert progress(_waiting(after=0), brief) == []
+    assert progress(brief, lasts)[0].startswith("graph_entities: 3 batches wait for 5.0 s: 55P03")
+    assert progress(lasts, still) == []
+
+
+def test_a_job_that_stopped_itself_is_told_with_its_reason_and_the_way_out() -> None:
+    stopped = TABLE.model_copy(update={"state": "stopped", "reason": "30 of the last 50 batches failed: no"})
+    line = (
+        "graph_entities stopped itself: 30 of the last 50 batches failed: no; "
+        "mend the cause, then `tenantry retry` and `tenantry run`"
+    )
+    view = _view(_status(HALFWAY, stopped))
+    assert changes(_view(_status(HALFWAY, TABLE)), view) == [line]
+    assert changes(view, view) == []
+    assert line in _drawn(view)
+
+
+def test_the_part_that_stopped_itself_is_named() -> None:
+    part = PartStatus(name='"public"."p1"', state="stopped", reason="no")
+    table = TABLE.model_copy(update={"state": "stopped", "parts": (part, TABLE)})
+    assert 'graph_entities ("public"."p1") stopped itself: no' in _drawn(_view(_status(HALFWAY, table)))
+
+
+def test_what_is_held_is_told_row_by_row_with_what_to_do_next() -> None:
+    stopped = Stopped(table="t", part='"public"."t"', parted=False, reason="no")
+    holds = Holds(rows=(SET_ASIDE,), more=12_345, waiting=(WAITING,), stopped=(stopped,))
+    assert list(held(holds, BEGAN + timedelta(seconds=10))) == [
+        "graph_entities id=42, kind=a b: not this one [23514 check violation], since 2026-01-01 12:00:00",
+        "and 12,345 more",
+        "graph_entities: 3 batches wait for 10 s: 55P03 a lock was not free in time; next try in 2.0 s",
+        "  blocked by pid 7 (web, shop, idle in transaction for 61.0 s: SELECT 1)",
+        "  what other roles' sessions do is hidden from this one: GRANT pg_read_all_stats TO tenantry",
+        "t stopped itself: no; mend the cause, then `tenantry retry` and `tenantry run`",
+        "Mend the cause, then `tenantry retry` and `tenantry run`",
+    ]
+
+
+def test_a_part_is_named_where_its_table_has_several_and_an_error_stands_before_its_code() -> None:
+    waiting = WAITING.model_copy(
+        update={
+            "part": "leaf",
+            "parted": True,
+            "error": "too bad",
+            "batches": 1,
+            "next_try_at": None,
+            "blocked_by": (),
+            "hidden": None,
+        }
+    )
+    holds = Holds(rows=(), more=0, waiting=(waiting,), stopped=())
+    assert list(held(holds, BEGAN + timedelta(seconds=10))) == [
+        "graph_entities (leaf): 1 batch waits for 10 s: too bad [55P03 a lock was not free in time]",
+        "They are tried again by themselves; `tenantry retry` lets them go at once",
+    ]
+
+
+def test_where_nothing_is_held_that_is_said() -> None:
+    assert list(held(Holds(rows=(), more=0, waiting=(), stopped=()), BEGAN)) == ["nothing is held"]
