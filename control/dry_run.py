@@ -93,8 +93,9 @@ def _fills(ground: Ground, live: Catalog, *, done: bool) -> Iterator[Told]:
                 done=done,
             )
             continue
-        update, _ = _fill(ground, table)
+        held = ", triggers held off" if ground.plan.holds_triggers(table) else ""
         for part in parts(live.table(table.name)):
+            update, _ = _fill(ground, table, part)
             spec, why = job_spec(ground.plan, table, part, heap_of(ground.connection, part))
             yield Told(
                 stage="backfill",
@@ -103,7 +104,7 @@ def _fills(ground: Ground, live: Catalog, *, done: bool) -> Iterator[Told]:
                 cost=f"{_rows(part)}, {_size(part)}; each batch about {backfill.target}",
                 statement=_text(update, ground),
                 done=done,
-                why=f"{spec.ranges}, because {why}; {COMMITS[backfill.synchronous_commit]}",
+                why=f"{spec.ranges}, because {why}{held}; {COMMITS[backfill.synchronous_commit]}",
             )
 
 
@@ -116,10 +117,15 @@ def _to_fill(ground: Ground) -> Iterator[Table]:
     return (table for table in ground.plan.in_order() if not is_instant(ground.plan, table, ground.original))
 
 
-def _fill(ground: Ground, table: Table) -> tuple[sql.Composed, sql.Composed]:
+def _fill(ground: Ground, table: Table, found: catalog.Table) -> tuple[sql.Composed, sql.Composed]:
     tenant = ground.plan.tenant
-    identifier = ground.original.table(table.name).identifier
-    return dry_run.fill(identifier, tenant.column, tenant.sentinel_value, table.tenant)
+    return dry_run.fill(found.identifier, tenant.column, tenant.sentinel_value, table.tenant)
+
+
+def _filled(ground: Ground, table: Table) -> tuple[sql.Composed, ...]:
+    """A whole table's backfill for a script: partitions and all."""
+    fill = _fill(ground, table, ground.original.table(table.name))
+    return (*dry_run.without_triggers(fill[0]), fill[1]) if ground.plan.holds_triggers(table) else fill
 
 
 def script(stages: Iterable[Stage], ground: Ground) -> Iterator[str]:
@@ -145,7 +151,7 @@ def script(stages: Iterable[Stage], ground: Ground) -> Iterator[str]:
         if stage.name == "backfill":
             for table in _to_fill(ground):
                 yield from ("", f"-- {_line(table.name)}")
-                yield from (_ended(_text(statement, ground)) for statement in _fill(ground, table))
+                yield from (_ended(_text(statement, ground)) for statement in _filled(ground, table))
         elif isinstance(stage, Works):
             yield f"-- A run does here what is no statement of its own: see `tenantry run --to {stage.name}`."
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from psycopg import sql
 
 from sql.named import load
+from sql.postgres.batch import BATCH
 from sql.tenant_source import TenantSource, source_sql, unfilled
 
 STATEMENTS = load(Path(__file__).parent, "dry_run")
@@ -19,6 +20,11 @@ def session() -> sql.Composed:
 def announced(tables: Sequence[sql.Identifier]) -> sql.Composed:
     """What comes before a statement with a strong lock, in its transaction."""
     return STATEMENTS.announced.compose(tables=sql.SQL(", ").join(tables))
+
+
+def without_triggers(update: sql.Composed) -> tuple[sql.Composed, ...]:
+    """The update as a session runs it that holds the application's triggers off."""
+    return BATCH.hold_triggers.compose(), update, BATCH.let_triggers_run.compose()
 
 
 def fill(

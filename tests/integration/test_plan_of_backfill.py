@@ -1,5 +1,6 @@
 """What `plan` says of a backfill before it begins: how each table is cut and why, or that it is instant."""
 
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -7,8 +8,11 @@ import pytest
 
 from control import conductor, dry_run
 from control.dry_run import Told
+from control.embedded.postgres import EmbeddedPostgres
 from control.plan.model import Plan
 from sql.postgres.connection import connect
+from tests.conftest import SAMPLE_RELATIONS
+from tests.integration.backfilling import count_updates, updates_per_row
 
 _PART = """
 CREATE TABLE parted (id bigint, place text, PRIMARY KEY (id, place)) PARTITION BY LIST (place);
@@ -75,3 +79,27 @@ def test_a_partitioned_table_is_told_partition_by_partition(
         'parted, "public"."parted_north"',
         'parted, "public"."parted_south"',
     ]
+
+
+def test_a_partition_is_told_with_the_update_of_its_own_rows(
+    sample: str, connection: psycopg.Connection
+) -> None:
+    connection.execute(_PART)
+    told = _backfill(sample, {"name": "parted", "tenant": {"expression": "place"}})
+    assert ['UPDATE "public"."parted_north" AS t' in one.statement for one in told] == [True, False]
+
+
+def test_a_script_holds_triggers_off_for_the_tables_whose_triggers_a_run_holds_off(
+    sample: str, connection: psycopg.Connection, postgres: EmbeddedPostgres, tmp_path: Path
+) -> None:
+    count_updates(connection)
+    held = _ENTITIES | {"user_triggers": "hold"}
+    run = {"name": "graph_relations", "tenant": {"parent": "graph_entities", "on": {"source_id": "id"}}}
+    plan = Plan.model_validate({"name": "told", "database": {"url": sample}, "tables": [held, run]})
+    with connect(sample, "plan") as ours:
+        ground = conductor.survey(plan, ours, lambda _line: None)
+        stages = [conductor.IN_ORDER[name] for name in ("columns", "backfill")]
+        script = tmp_path / "script.sql"
+        script.write_text("\n".join(dry_run.script(stages, ground)))
+    postgres.run("psql", "-f", str(script), sample)
+    assert updates_per_row(connection) == [("graph_relations", SAMPLE_RELATIONS, 1, 1)]
