@@ -262,6 +262,10 @@ def test_holding_triggers_off_takes_the_right_to_and_the_way_out_grants_it(opera
         without = stopped()
         assert without is not None
         grant = "GRANT SET ON PARAMETER session_replication_role TO holder"
+        if operator.info.server_version < 150_000:
+            assert "superuser" in without
+            assert grant not in without
+            return
         assert grant in without
         operator.execute(grant.encode())
         assert stopped() is None
