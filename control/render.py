@@ -90,13 +90,14 @@ def _took(stage: StageStatus, now: datetime) -> str:
 
 
 def _tables(tables: Sequence[TableStatus]) -> Table:
+    # The bar gives way where the terminal is narrow: figures that wrap can't be read.
     grid = Table.grid(padding=(0, 1))
-    grid.add_column()
-    grid.add_column(width=_BAR_WIDTH)
+    grid.add_column(no_wrap=True)
+    grid.add_column(max_width=_BAR_WIDTH)
     for _ in range(3):
-        grid.add_column(justify="right")
+        grid.add_column(justify="right", no_wrap=True)
     for table in tables:
-        bar = ProgressBar(total=1.0, completed=share(table), width=_BAR_WIDTH)
+        bar = ProgressBar(total=1.0, completed=share(table))
         grid.add_row(Text(table.name), bar, rows(table), rate(table), eta(table))
     return grid
 
@@ -132,7 +133,8 @@ def waits(waiting: Waiting, now: datetime) -> list[str]:
     verb = "waits" if waiting.batches == 1 else "wait"
     then = ""
     if waiting.next_try_at is not None:
-        then = f"; next try in {duration((waiting.next_try_at - now).total_seconds())}"
+        left = (waiting.next_try_at - now).total_seconds()
+        then = f"; next try in {duration(left)}" if left > 0 else "; next try due"
     who = f"{waiting.where}: {counted(waiting.batches, 'batch', 'batches')} {verb}"
     how_long = duration((now - waiting.since).total_seconds())
     lines = [f"{who} for {how_long}: {_because_of(waiting)}{then}"]

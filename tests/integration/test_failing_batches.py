@@ -138,6 +138,23 @@ def test_rows_that_cannot_have_their_tenant_are_set_aside_whatever_the_code_and_
     assert aside.fetchall() == [(id_, code, "not this one") for id_, code in codes.items()]
 
 
+@pytest.mark.parametrize(("halves_that_fail", "counted"), [(1, 2), (2, 50)])
+def test_a_half_that_fails_counts_towards_the_stop_of_a_job_only_if_the_other_half_failed_too(
+    halves_that_fail: int, counted: int, sample: str, valkey: EmbeddedValkey
+) -> None:
+    with _as_a_worker(plan_of(sample, backfill=_CONTIGUOUS), valkey.url) as (session, _, job):
+        session.execute(
+            "INSERT INTO tenantry.batches "
+            "(job_id, origin, by, upper, state, split_from, finished_at, failed_at) "
+            "SELECT %(job)s, 'plan', 'key', '{x}', 'done', nullif(pair, 25), now(), "
+            "CASE WHEN half <= %(fail)s OR pair = 25 THEN now() END "
+            "FROM generate_series(1, 25) AS pair, generate_series(1, 2) AS half",
+            {"job": job.id, "fail": halves_that_fail},
+        )
+        (failing,) = send(session, "failing", job=job.id)
+        assert (failing["touched"], failing["failed"]) == (50, counted)
+
+
 def test_failures_that_pass_by_themselves_wait_are_shown_and_go_on_once_they_have_passed(
     sample: str, connection: psycopg.Connection, valkey: EmbeddedValkey
 ) -> None:

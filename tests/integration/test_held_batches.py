@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import psycopg
 import pytest
+from psycopg_pool import ConnectionPool
 
 from control import holds, status
 from control.embedded.postgres import EmbeddedPostgres
@@ -15,14 +16,19 @@ from control.holds import Waiting
 from control.stage import Ground
 from control.stages.backfill import job_of
 from sql.postgres.batch import never_in_the_way
-from sql.postgres.connection import Connection, connect
+from sql.postgres.connection import Connection, connect, parameters, session_options
 from sql.postgres.ledger import send
 from tests.integration.backfilling import plan_of, prepared
+from tests.integration.relay import relayed
 from tests.waiting import until
 from worker import batch as batches
 from worker import ledger, paging
 from worker.batch import Filling
+from worker.broker import client
+from worker.governor.pace import Governor
+from worker.governor.shared import Shared
 from worker.ledger import Batch, Job
+from worker.slice import Station
 
 _ROW = "entity-0000000007"
 
@@ -247,3 +253,36 @@ def test_a_table_of_one_part_tells_its_batches_size_its_paging_and_its_updates_i
     table = status.read(bench.session, bench.ground.plan.name).tables[0]
     assert (table.paging, table.batch_rows, table.parts) == ("contiguous", 100, ())
     assert table.heap_only_share == 0.75
+
+
+def test_a_batch_whose_connection_was_cut_waits_and_says_so(
+    bench: Bench, sample: str, valkey: EmbeddedValkey
+) -> None:
+    in_it = (
+        "SELECT pid FROM pg_stat_activity WHERE application_name = 'tenantry worker cut' "
+        "AND state = 'active' AND query LIKE '%batch.fill%' AND datname = current_database()"
+    )
+    with (
+        relayed(sample) as relay,
+        _shop(sample) as shop,
+        ConnectionPool(
+            kwargs={"autocommit": True, **parameters(relay.url, "worker cut", session_options())},
+            connection_class=Connection,
+            check=ConnectionPool.check_connection,
+            min_size=1,
+            max_size=2,
+            open=True,
+        ) as pool,
+        client(valkey.url) as queue,
+    ):
+        station = Station(pool, Governor(Shared(queue, "cut"), pool, "test"), threading.Event())
+        work = threading.Thread(target=station.work, args=(bench.batch.id, bench.batch.id))
+        work.start()
+        (pid,) = until(lambda: bench.session.execute(in_it).fetchone(), 30, "a worker in its batch") or (0,)
+        relay.cut()
+        # The server finds out only when it answers: it would commit, and the batch be done after all.
+        bench.session.execute("SELECT pg_terminate_backend(%s)", [pid])
+        work.join()
+        shop.rollback()
+    (waiting,) = bench.waiting()
+    assert (waiting.sqlstate, waiting.meaning) == ("08006", "the connection was lost")

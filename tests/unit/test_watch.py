@@ -95,9 +95,9 @@ def _view(status: Status | None, *, after: float = 10, notices: tuple[str, ...] 
     return View(status, BEGAN + timedelta(seconds=after), notices=notices, said=len(notices))
 
 
-def _drawn(view: View) -> str:
+def _drawn(view: View, *, width: int = 130) -> str:
     out = io.StringIO()
-    Console(file=out, width=130).print(render(view))
+    Console(file=out, width=width).print(render(view))
     return out.getvalue()
 
 
@@ -125,6 +125,12 @@ def test_the_bar_of_a_table_is_as_long_as_its_share() -> None:
         line for line in _drawn(_view(_status(HALFWAY, TABLE))).splitlines() if "graph_entities" in line
     )
     assert line.count("━") == 7
+
+
+def test_in_a_narrow_terminal_the_bar_gives_way_and_the_figures_stay_whole() -> None:
+    drawn = _drawn(_view(_status(HALFWAY, TABLE)), width=80).splitlines()
+    line = next(line for line in drawn if "graph_entities" in line)
+    assert line.split()[2:] == ["50,000", "of", "200,000", "12,346", "rows/s", "ETA", "1:15"]
 
 
 def test_the_reason_to_hold_is_drawn_as_it_is() -> None:
@@ -278,6 +284,10 @@ def test_batches_that_wait_are_drawn_with_the_reason_the_next_try_and_who_blocks
         "  blocked by pid 7 (web, shop, idle in transaction for 61.0 s: SELECT 1)",
         "  what other roles' sessions do is hidden from this one: GRANT pg_read_all_stats TO tenantry",
     ]
+
+
+def test_batches_whose_time_has_come_are_drawn_as_due() -> None:
+    assert "next try due" in _drawn(_waiting(WAITING, after=13))
 
 
 def test_who_is_only_in_the_table_is_drawn_as_perhaps_in_the_way() -> None:
