@@ -92,7 +92,7 @@ class Station:
                     with structlog.contextvars.bound_contextvars(migration=current.name, batch=batch.id):
                         self._do(session, batch, current)
         except UndefinedTable:
-            log.warning("a message for a ledger that is not there", first=first, last=last)
+            log.warning("a message for a table or a ledger that is gone", first=first, last=last)
         except (psycopg.OperationalError, PoolTimeout) as error:
             log.warning(
                 "the database is out of reach, this slice will be rung again", error=str(error).strip()

@@ -61,7 +61,7 @@ def propose(connection: Connection, *, url: str, name: str = "multi-tenancy") ->
         GivenWrongError: no table that a plan could be about.
     """
     found = proposal.tables(connection)
-    live = catalog.read(connection, [table.plan_name for table in found if table.has_key])
+    live = catalog.read(connection, [table.plan_name for table in found])
     proposed = _Proposal(_column(live))
     for table in found:
         if reason := _unfit(table, live):
@@ -71,10 +71,11 @@ def propose(connection: Connection, *, url: str, name: str = "multi-tenancy") ->
     chosen = [name for name in live.tables if name not in proposed.left_out]
     if not chosen:
         raise GivenWrongError(
-            f"{describe(connection.info.dsn)}: no table with a primary key in the search path; "
+            f"{describe(connection.info.dsn)}: no table in the search path that a plan could be about; "
             "name a database that has one"
         )
     for table_name in chosen:
+        _note_its_kind(live.tables[table_name], table_name, proposed)
         _ask_its_rows(connection, live, table_name, proposed)
     _ask_its_parents(live, chosen, proposed)
     taken = {index.name for table in live.tables.values() for index in table.indexes}
@@ -96,13 +97,12 @@ def _column(live: Catalog) -> str:
 
 
 def _unfit(table: proposal.Found, live: Catalog) -> str | None:
-    if not table.has_key:
-        return "has no primary key"
-    if table.partitioned:
-        return "is partitioned"
     if not table.visible:
         return "is outside the search path"
-    return None if table.plan_name in live.tables else "went away while it was read"
+    there = live.tables.get(table.plan_name)
+    if there is None:
+        return "went away while it was read"
+    return "has parents or children by INHERITS" if there.inherits else None
 
 
 def _directories(live: Catalog) -> Iterator[str]:
@@ -113,6 +113,13 @@ def _directories(live: Catalog) -> Iterator[str]:
             target = called.get((key.target_schema, key.target))
             if len(key.columns) == 1 and key.columns[0] in TENANT_NAMES and target is not None:
                 yield target
+
+
+def _note_its_kind(table: catalog.Table, name: str, proposed: _Proposal) -> None:
+    if table.kind == "p":
+        proposed.note(name, "is partitioned: only the column is added and filled, partition by partition")
+    elif table.primary_key is None:
+        proposed.note(name, "has no primary key, and gets none")
 
 
 def _ask_its_rows(connection: Connection, live: Catalog, name: str, proposed: _Proposal) -> None:
@@ -181,6 +188,8 @@ def _nearest_first(table: catalog.Table) -> list[ForeignKey]:
 
 def _table(live: Catalog, name: str, proposed: _Proposal, taken: set[str]) -> Table:
     table = live.tables[name]
+    if table.kind == "p":
+        return Table(name=name, tenant=proposed.tenants[name])
     short = table.name.removeprefix(_PREFIX)
     columns = {"": (proposed.column,)} | {
         f"_{word}": (proposed.column, column)

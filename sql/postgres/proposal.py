@@ -19,9 +19,7 @@ class Found:
 
     schema: str
     name: str
-    partitioned: bool
     visible: bool
-    has_key: bool
 
     @property
     def plan_name(self) -> str:

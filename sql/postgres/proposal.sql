@@ -2,8 +2,7 @@
 
 -- name: tables
 -- locks: ACCESS SHARE on the catalog; a read. Extensions' tables and partitions belong to something else.
-SELECT n.nspname, c.relname, c.relkind = 'p', pg_table_is_visible(c.oid),
-       EXISTS (SELECT FROM pg_constraint k WHERE k.conrelid = c.oid AND k.contype = 'p')
+SELECT n.nspname, c.relname, pg_table_is_visible(c.oid)
 FROM pg_class c
 JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relpersistence <> 't'

@@ -112,13 +112,28 @@ def test_what_is_left_out_is_said_with_its_reason(empty: Connection, tmp_path: P
         "CREATE SCHEMA other; CREATE TABLE other.b (id int PRIMARY KEY)"
     )
     plan, text = _propose(empty, tmp_path)
-    assert list(_tenants(plan)) == ["a"]
+    assert list(_tenants(plan)) == ["a", "keyless", "parts"]
     assert {line for line in text.splitlines() if line.startswith("# left out")} == {
         "# left out: organisations looks like the list of tenants itself",
-        "# left out: keyless has no primary key",
-        "# left out: parts is partitioned",
         "# left out: other.b is outside the search path",
     }
+
+
+def test_a_table_without_a_key_and_a_partitioned_one_are_proposed_with_what_can_be_done(
+    empty: Connection, tmp_path: Path
+) -> None:
+    empty.execute(
+        "CREATE TABLE keyless (org_id int);"
+        "CREATE TABLE parts (org_id int PRIMARY KEY) PARTITION BY HASH (org_id);"
+        "CREATE TABLE part PARTITION OF parts FOR VALUES WITH (MODULUS 1, REMAINDER 0)"
+    )
+    plan, text = _propose(empty, tmp_path)
+    keyless, parts = plan.tables
+    assert keyless.primary_key is None
+    assert keyless.rls is not None
+    assert (parts.primary_key, parts.rls, parts.indexes) == (None, None, ())
+    assert "# has no primary key" in text
+    assert "# is partitioned" in text
 
 
 def test_odd_names_read_back_and_are_those_of_the_tables(empty: Connection, tmp_path: Path) -> None:
@@ -144,5 +159,5 @@ def test_an_index_name_that_is_taken_is_not_proposed(empty: Connection, tmp_path
 
 
 def test_a_database_without_tables_is_refused(empty: Connection) -> None:
-    with pytest.raises(GivenWrongError, match="no table with a primary key"):
+    with pytest.raises(GivenWrongError, match="no table in the search path"):
         propose(empty, url="env:DATABASE_URL")
