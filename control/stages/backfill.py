@@ -211,6 +211,7 @@ class _Drive:
         target = self.ground.plan.backfill.target_seconds
         rows = paging.resized(job.batch_rows, self._durations(job), target, job.spec.most_rows)
         paging.plan_group(self._connection, job, batch_rows=rows)
+        send(self._connection, "count_settled", job=job.id)
         self._ring(job, after=RING_LOST)
 
     def _durations(self, job: Job) -> list[float]:
@@ -257,6 +258,7 @@ class _Drive:
             CatalogError: the ledger has a gap.
             QuarantineError: rows are set aside.
         """
+        send(self._connection, "count_settled", job=job.id)
         if job.last_key is not None:
             gaps = send(self._connection, "gaps", job=job.id, stripes=job.spec.stripes, last_key=job.last_key)
             if gaps:

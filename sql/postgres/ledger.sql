@@ -43,6 +43,11 @@ CREATE TABLE IF NOT EXISTS tenantry.jobs (
     started_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
     finished_at  timestamptz,
     reason       text,
+    counted_to   bigint NOT NULL DEFAULT 0,
+    rows_done    bigint NOT NULL DEFAULT 0,
+    done         bigint NOT NULL DEFAULT 0,
+    split        bigint NOT NULL DEFAULT 0,
+    quarantined  bigint NOT NULL DEFAULT 0,
     UNIQUE (migration_id, table_name, part, kind)
 );
 -- Half of each page is left free: a batch's row is updated two or three times, and stays in its page.
@@ -72,6 +77,7 @@ CREATE TABLE IF NOT EXISTS tenantry.batches (
     finished_at timestamptz
 ) WITH (fillfactor = 50);
 CREATE INDEX IF NOT EXISTS batches_pending ON tenantry.batches (job_id, id) WHERE state = 'pending';
+CREATE INDEX IF NOT EXISTS batches_of_job ON tenantry.batches (job_id, id);
 CREATE INDEX IF NOT EXISTS batches_finished ON tenantry.batches (job_id, finished_at) WHERE finished_at IS NOT NULL;
 CREATE INDEX IF NOT EXISTS batches_failed ON tenantry.batches (job_id, failed_at)
     WHERE failed_at IS NOT NULL AND finished_at IS NULL;
@@ -241,6 +247,23 @@ UPDATE tenantry.jobs SET sweeps = sweeps + 1 WHERE id = %(job)s;
 UPDATE tenantry.jobs SET planned_to = %(planned_to)s, planned = %(planned)s, batch_rows = %(batch_rows)s
 WHERE id = %(job)s;
 
+-- name: count_settled
+-- locks: ROW EXCLUSIVE on tenantry.jobs; by the controller alone.
+-- Batches below the first that is pending are settled for good, but by a retry: they are counted once and for all, so
+-- that the display reads what is under way and not 400,000 batches, four times a second. None can appear below: a half
+-- or a rest is made in the statement that settles the batch it comes from, which is pending until then.
+WITH settled AS (
+    SELECT max(b.id) AS last, coalesce(sum(b.rows), 0) AS rows, count(*) FILTER (WHERE b.state = 'done') AS done,
+           count(*) FILTER (WHERE b.state = 'split') AS split,
+           count(*) FILTER (WHERE b.state = 'quarantined') AS quarantined
+    FROM tenantry.jobs AS j JOIN tenantry.batches AS b ON b.job_id = j.id AND b.id > j.counted_to
+    WHERE j.id = %(job)s AND b.id < coalesce(
+        (SELECT min(id) FROM tenantry.batches WHERE job_id = %(job)s AND state = 'pending'), 9223372036854775807)
+)
+UPDATE tenantry.jobs AS j SET counted_to = settled.last, rows_done = j.rows_done + settled.rows,
+    done = j.done + settled.done, split = j.split + settled.split, quarantined = j.quarantined + settled.quarantined
+FROM settled WHERE j.id = %(job)s AND settled.last IS NOT NULL;
+
 -- name: ring
 -- locks: ROW EXCLUSIVE on tenantry.batches; a batch at work is locked, and skipped.
 -- Rung for the first time, or again where nothing came of it: on an empty queue after `again` seconds, and
@@ -376,7 +399,8 @@ WITH ours AS (
         b.state = 'quarantined' OR b.failed_at IS NOT NULL OR (b.state = 'pending' AND (b.attempts > 0 OR b.lost > 0)))
     RETURNING b.state
 ), restarted AS (
-    UPDATE tenantry.jobs SET state = 'running', reason = NULL, finished_at = NULL, sweeps = 0
+    UPDATE tenantry.jobs SET state = 'running', reason = NULL, finished_at = NULL, sweeps = 0,
+        counted_to = 0, rows_done = 0, done = 0, split = 0, quarantined = 0
     WHERE id IN (SELECT id FROM ours) AND (state = 'stopped' OR id IN (SELECT job_id FROM released))
 )
 SELECT (SELECT count(*) FROM released) AS rows, (SELECT count(*) FROM again WHERE state = 'pending') AS batches;
@@ -384,40 +408,47 @@ SELECT (SELECT count(*) FROM released) AS rows, (SELECT count(*) FROM again WHER
 -- name: gaps
 -- locks: ACCESS SHARE on tenantry.batches; a read.
 -- The planned batches that still stand are edges from lower to upper, one chain per stripe from NULL to the last
--- key. A chain has a gap where an upper is nobody's lower (but the last key), or a lower is nobody's upper.
-WITH edges AS (
-    SELECT DISTINCT coalesce(stripe, 0) AS stripe, lower, upper FROM tenantry.batches
-    WHERE job_id = %(job)s AND origin = 'plan' AND state <> 'split'
+-- key. A chain has a gap where an upper is nobody's lower (but the last key), or a lower is nobody's upper. Each bound
+-- is added where a batch begins and taken away where one ends: looked for one by one, 400,000 took 6 s.
+WITH ends AS (
+    SELECT stripe, bound, sum(begins) AS begins FROM (
+        SELECT coalesce(stripe, 0) AS stripe, lower AS bound, 1 AS begins FROM tenantry.batches
+        WHERE job_id = %(job)s AND origin = 'plan' AND state <> 'split'
+        UNION ALL
+        SELECT coalesce(stripe, 0), upper, -1 FROM tenantry.batches
+        WHERE job_id = %(job)s AND origin = 'plan' AND state <> 'split'
+    ) AS edges GROUP BY stripe, bound HAVING sum(begins) <> 0
 ), stripes AS (
     SELECT generate_series(0, %(stripes)s - 1) AS stripe
 )
 SELECT stripe, 'nothing begins at the first key' AS gap FROM stripes
-WHERE NOT EXISTS (SELECT FROM edges WHERE edges.stripe = stripes.stripe AND edges.lower IS NULL)
+WHERE NOT EXISTS (SELECT FROM ends WHERE ends.stripe = stripes.stripe AND bound IS NULL)
 UNION ALL
 SELECT stripe, 'nothing reaches the last key' FROM stripes
-WHERE NOT EXISTS (SELECT FROM edges WHERE edges.stripe = stripes.stripe AND edges.upper = %(last_key)s::text[])
+WHERE NOT EXISTS (SELECT FROM ends WHERE ends.stripe = stripes.stripe AND bound = %(last_key)s::text[] AND begins < 0)
 UNION ALL
-SELECT stripe, 'nothing goes on after ' || upper::text FROM edges e
-WHERE upper <> %(last_key)s::text[]
-  AND NOT EXISTS (SELECT FROM edges n WHERE n.stripe = e.stripe AND n.lower = e.upper)
+SELECT stripe, 'nothing goes on after ' || bound::text FROM ends
+WHERE begins < 0 AND bound <> %(last_key)s::text[]
 UNION ALL
-SELECT stripe, 'nothing leads to ' || lower::text FROM edges e
-WHERE lower IS NOT NULL AND NOT EXISTS (SELECT FROM edges p WHERE p.stripe = e.stripe AND p.upper = e.lower);
+SELECT stripe, 'nothing leads to ' || bound::text FROM ends WHERE begins > 0 AND bound IS NOT NULL;
 
 -- name: progress
--- locks: ACCESS SHARE on the ledger; a read.
-SELECT j.id, j.table_name, j.part, j.why, j.kind, j.state, j.spec, j.rows_total, j.batch_rows, j.planned, j.started_at, j.finished_at,
-       j.reason,
-       coalesce(sum(b.rows), 0)::bigint AS rows_done,
-       count(b.id) FILTER (WHERE b.state = 'pending') AS pending,
-       count(b.id) FILTER (WHERE b.state = 'done') AS done,
-       count(b.id) FILTER (WHERE b.state = 'split') AS split,
-       count(b.id) FILTER (WHERE b.state = 'quarantined') AS quarantined,
-       extract(epoch FROM clock_timestamp() - min(b.created_at) FILTER (WHERE b.state = 'pending'))::float8
-           AS oldest_pending_seconds,
+-- locks: ACCESS SHARE on the ledger; a read. What `count_settled` has counted, and the batches above it.
+SELECT j.id, j.table_name, j.part, j.why, j.kind, j.state, j.spec, j.rows_total, j.batch_rows, j.planned, j.started_at,
+       j.finished_at, j.reason,
+       (j.rows_done + above.rows)::bigint AS rows_done, above.pending, j.done + above.done AS done,
+       j.split + above.split AS split, j.quarantined + above.quarantined AS quarantined,
+       extract(epoch FROM clock_timestamp() - above.oldest)::float8 AS oldest_pending_seconds,
        extract(epoch FROM coalesce(j.finished_at, clock_timestamp()) - j.started_at)::float8 AS running_seconds,
-       coalesce(sum(b.rows) FILTER (WHERE b.finished_at > clock_timestamp() - interval '10 seconds'), 0)::float8
-           AS rows_last_10_seconds,
-       max(b.finished_at) AS last_progress_at
-FROM tenantry.jobs j LEFT JOIN tenantry.batches b ON b.job_id = j.id
-WHERE j.migration_id = %(migration)s GROUP BY j.id ORDER BY j.id;
+       (SELECT coalesce(sum(b.rows), 0)::float8 FROM tenantry.batches AS b
+        WHERE b.job_id = j.id AND b.finished_at > statement_timestamp() - interval '10 seconds') AS rows_last_10_seconds,
+       (SELECT max(b.finished_at) FROM tenantry.batches AS b
+        WHERE b.job_id = j.id AND b.finished_at IS NOT NULL) AS last_progress_at
+FROM tenantry.jobs AS j CROSS JOIN LATERAL (
+    SELECT coalesce(sum(b.rows), 0) AS rows, count(*) FILTER (WHERE b.state = 'pending') AS pending,
+           count(*) FILTER (WHERE b.state = 'done') AS done, count(*) FILTER (WHERE b.state = 'split') AS split,
+           count(*) FILTER (WHERE b.state = 'quarantined') AS quarantined,
+           min(b.created_at) FILTER (WHERE b.state = 'pending') AS oldest
+    FROM tenantry.batches AS b WHERE b.job_id = j.id AND b.id > j.counted_to
+) AS above
+WHERE j.migration_id = %(migration)s ORDER BY j.id;
