@@ -9,6 +9,7 @@ per stripe (design, section 4). It is small, and one message or a few consecutiv
 workers keep to groups of their own, and a page is still in cache at its next visit.
 """
 
+import math
 import re
 from collections.abc import Iterator, Sequence
 
@@ -85,6 +86,8 @@ def uppers(connection: Connection, job: Job, batch_rows: int) -> list[Key]:
 
 def _pages(job: Job, last: Key, width: int) -> list[Key]:
     begin, end = page_of(job.planned_to) if job.planned_to else 0, page_of(last)
+    # The last groups are smaller: a worker that takes a whole one as the others end would be waited for.
+    width = max(math.ceil(width / 4), min(width, (end - begin) // (2 * RANGES)), 1)
     return [place(min(end, page + width)) for page in range(begin, min(end, begin + width * RANGES), width)]
 
 

@@ -24,6 +24,9 @@ from worker.ledger import Batch, Current
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 
+#: Seconds for which a worker takes the settings of its job to be what it last read.
+AS_TOLD_FOR = 0.1
+
 #: A worker that has said nothing yet. Its first answer is written whatever it is: one that was killed while
 #: held has left its reason in the ledger.
 _NOT_SAID = ""
@@ -73,6 +76,9 @@ class Station:
     _fillings: dict[tuple[int, datetime], Filling] = field(default_factory=dict)
     _held: str | None = _NOT_SAID
     _last_batch: float = 0.0
+    _current: Current | None = None
+    _asked_of: int | None = None
+    _ask_at: float = 0.0
 
     def __post_init__(self) -> None:
         self.idle.set()
@@ -83,6 +89,7 @@ class Station:
         Nothing is raised for the queue to try again: what is left is in the ledger, and is rung again.
         """
         metrics.MESSAGES.inc()
+        self._ask_at = 0.0  # between two messages a ledger may be dropped and made anew
         try:
             with self.pool.connection(timeout=5) as connection, _Session(connection) as session:
                 for batch in ledger.slice_of(connection, first, last):
@@ -155,10 +162,14 @@ class Station:
     def _let_go(self, connection: Connection, job_id: int) -> Current | None:
         """Wait until a batch of a job may go; None when none may (paused, stopped), or when told to stop.
 
-        What the operator sets is read before every batch, so that it reaches a worker at the next one.
+        What the operator sets reaches a worker at its next batch, or a tenth of a second later: quick batches
+        don't ask each time. One that may not go (paused, stopped) finds so by itself when it claims its row.
         """
         while not self.stopping.is_set():
-            current = ledger.current(connection, job_id)
+            if time.monotonic() >= self._ask_at or job_id != self._asked_of:
+                self._current, self._asked_of = ledger.current(connection, job_id), job_id
+                self._ask_at = time.monotonic() + AS_TOLD_FOR
+            current = self._current
             if current is None:
                 return None
             answer = self.governor.ask(current.settings, self._last_batch)

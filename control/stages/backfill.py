@@ -38,8 +38,9 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 WINDOW, MOST = 128, 4_096
 #: Batches of ranges visited once that a message points at, at most.
 MESSAGE = 64
-#: Seconds between two looks at the ledger.
-LOOK_EVERY = 0.1
+#: Seconds between two looks at the ledger, to plan the next group; and at what failed, was lost or is to be
+#: rung again, which takes six statements of a server that has batches to do.
+LOOK_EVERY, CARE_EVERY = 0.1, 0.5
 #: On an empty queue, seconds without any outcome after which pending batches are rung again.
 RING_AGAIN = 2.0
 #: Seconds after which a batch is rung again whatever the queue holds: a killed worker keeps its message.
@@ -163,6 +164,7 @@ class _Drive:
     ground: Ground
     job_id: int
     _unanswered: bool = False
+    _care_at: float = 0.0
 
     @property
     def _connection(self) -> Connection:
@@ -178,14 +180,14 @@ class _Drive:
         """Until the job is proved complete, or its table is gone."""
         part = ledger.job(self._connection, self.job_id).part
         try:
-            while ledger.is_there(self._connection, part) and not self._ended():
+            while not self._ended():
                 pass
         except UndefinedTable:
             if ledger.is_there(self._connection, part):
                 raise
 
     def _ended(self) -> bool:
-        """Do what is next; True once the job is proved complete."""
+        """Do what is next; True once the job is proved complete, or its table is gone."""
         job = ledger.job(self._connection, self.job_id)
         if job.state == "stopped":
             raise JobStoppedError(job.part, job.reason or "")
@@ -195,8 +197,12 @@ class _Drive:
             return False
         if job.planned and pending == 0:
             return self._proved(job)
-        self._stop_if_failing(job)
-        self._ring_again(job)
+        if time.monotonic() >= self._care_at:
+            if not ledger.is_there(self._connection, job.part):
+                return True
+            self._stop_if_failing(job)
+            self._ring_again(job)
+            self._care_at = time.monotonic() + CARE_EVERY
         time.sleep(LOOK_EVERY)
         return False
 

@@ -116,17 +116,25 @@ class JobSQL:
             sql.Literal(self.spec.stripes - 1), sql.Placeholder("stripe")
         )
 
-    def _source_of(self, shape: Shape) -> dict[str, sql.Composable]:
-        """The source's fragments for a range: whether a tenant is known is asked of rows of the stripe only.
+    def asked(self, shape: Shape) -> dict[str, sql.Composable]:
+        """The fragments that choose a batch's rows, and those of their source, in the order they are asked.
 
-        The planner takes a JSON field for cheaper than the stripe's test and asks for it first: of every row
-        that is not filled yet, at every visit (19 ms instead of 12 for a batch of 2,500).
+        The stripe's test comes first, for it looks at no column: of sixteen rows of a page fifteen are not
+        this visit's. In a CASE, because the planner takes a column, and even a JSON field, for cheaper and
+        asks for those first: 19 ms instead of 12 for a batch of 2,500 rows.
         """
-        fragments = self._source()
-        if shape.striped and fragments["source"] == _NOTHING:
-            only = sql.SQL("CASE WHEN {} THEN {} ELSE false END")
-            fragments["resolved"] = only.format(self._of_stripe, fragments["resolved"])
-        return fragments
+        fragments = self._source() | {
+            "range": self._between(shape.by, lower=shape.lower),
+            "unfilled": self._unfilled,
+        }
+        if not shape.striped:
+            return fragments
+        wanted: sql.Composable = self._unfilled
+        if fragments["source"] == _NOTHING:
+            wanted = sql.SQL("{} AND {}").format(wanted, fragments["resolved"])
+            fragments["resolved"] = sql.SQL("true")
+        only = sql.SQL("CASE WHEN {} THEN {} ELSE false END")
+        return fragments | {"unfilled": only.format(self._of_stripe, wanted)}
 
     def _source(self) -> dict[str, sql.Composable]:
         source = source_sql(
@@ -151,9 +159,7 @@ class JobSQL:
         return BATCH.fill.compose(
             table=self._table,
             tenant=self._tenant,
-            range=self.in_range(shape),
-            unfilled=self._unfilled,
-            **self._source_of(shape),
+            **self.asked(shape),
         )
 
     def fill_unlocked(self, shape: Shape) -> sql.Composed:
@@ -162,10 +168,8 @@ class JobSQL:
         return BATCH.fill_unlocked.compose(
             table=self._table,
             tenant=self._tenant,
-            range=self.in_range(shape),
-            unfilled=self._unfilled,
             row_lock=sql.SQL(row_lock),
-            **self._source_of(shape),
+            **self.asked(shape),
         )
 
     def middle(self, shape: Shape) -> sql.Composed:

@@ -103,17 +103,13 @@ def bare_loop(url: str, rows: int, cut: Cut, *, connections: int = 2) -> Run:
 
 def fill(job_sql: JobSQL, shape: Shape) -> sql.Composed:
     """The engine's UPDATE of one batch, and nothing beside it."""
-    source = job_sql._source_of(shape)
+    asked = job_sql.asked(shape)
     return sql.SQL(
         "UPDATE {table} AS t SET {tenant} = {value} {source} WHERE {range} AND {unfilled} AND {resolved}"
     ).format(
         table=job_sql._table,
         tenant=job_sql._tenant,
-        value=source["value"],
-        source=source["source"],
-        range=job_sql.in_range(shape),
-        unfilled=job_sql._unfilled,
-        resolved=source["resolved"],
+        **{name: asked[name] for name in ("value", "source", "range", "unfilled", "resolved")},
     )
 
 

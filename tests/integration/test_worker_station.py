@@ -42,13 +42,15 @@ def station(sample: str, valkey: EmbeddedValkey) -> Iterator[Station]:
 
 
 def _planned(plan: Plan, url: str, queue: str) -> tuple[int, int]:
-    """A migration on record, its entities' first group planned: the first and the last batch."""
+    """A migration on record, all of its entities planned: the first and the last batch."""
     with connect(url, "test") as connection:
         ground = prepared(plan, connection, queue)
         assert ground.doorbell is not None
         ground.doorbell.client.close()
         job = job_of(ground, plan.table("graph_entities"), ground.original.table("graph_entities"))
-        ids = paging.plan_group(connection, job, batch_rows=100)
+        ids: list[int] = []
+        while not (job := ledger.job(connection, job.id)).planned:
+            ids += paging.plan_group(connection, job, batch_rows=100)
         return ids[0], ids[-1]
 
 
