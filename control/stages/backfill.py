@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from statistics import median
 
+import psycopg
 import redis
 import structlog
 from psycopg.errors import UndefinedTable
@@ -28,6 +29,7 @@ from sql.postgres.connection import Connection
 from sql.postgres.ledger import send
 from worker import batch as batches
 from worker import ledger, paging
+from worker.batch import Failure
 from worker.broker import Doorbell
 from worker.ledger import Job
 
@@ -295,13 +297,7 @@ class _Drive:
         Raises:
             JobStoppedError: sweep after sweep found some.
         """
-        job_sql = JobSQL(job.spec)
-        self._connection.execute(job_sql.set_aside(), {"job": job.id})
-        found = self._connection.execute(
-            job_sql.sweep(), {"job": job.id, "each": swept_together(left, job.rows_total), "most": SWEPT}
-        )
-        by: By = "key" if job.spec.key else "page"
-        again = [Range(by=by, lower=lower, upper=upper, stripe=None) for lower, upper in found]
+        again = self._unswept(job, left)
         if not again:
             return False
         if job.sweeps >= SWEEPS:
@@ -315,6 +311,22 @@ class _Drive:
                 send(self._connection, "count_sweep", job=job.id)
         self._ring(job, after=RING_LOST)
         return True
+
+    def _unswept(self, job: Job, left: int) -> list[Range]:
+        """The ranges of a sweep, once the rows whose tenant no source tells are set aside."""
+        job_sql = JobSQL(job.spec)
+        asked = {"job": job.id, "each": swept_together(left, job.rows_total), "most": SWEPT}
+        try:
+            self._connection.execute(job_sql.set_aside(), {"job": job.id})
+            found = self._connection.execute(job_sql.sweep(), asked).fetchall()
+        except psycopg.Error as error:
+            if batches.classify(error) is not Failure.DATA:
+                raise
+            # The source fails for a row that came after the bound, and the error doesn't say for which:
+            # batches find it, and set it aside.
+            found = self._connection.execute(job_sql.sweep(ask=False), asked).fetchall()
+        by: By = "key" if job.spec.key else "page"
+        return [Range(by=by, lower=lower, upper=upper, stripe=None) for lower, upper in found]
 
 
 def swept_together(left: int, rows: int) -> int:

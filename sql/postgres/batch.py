@@ -209,21 +209,23 @@ class JobSQL:
         """Put rows whose source gives them no tenant into the quarantine. Parameters: job."""
         return self._left(PAGING.set_aside)
 
-    def sweep(self) -> sql.Composed:
+    def sweep(self, *, ask: bool = True) -> sql.Composed:
         """The bounds of ranges that hold all rows that could have their tenant and don't.
 
+        Without `ask` the source is not asked: those too that it gives no tenant, or fails for.
         Parameters: job, each (rows to a range), most (ranges).
         """
-        return self._left(PAGING.sweep, key=self._in_order(self.spec.identity), below=self._below())
+        key = self._in_order(self.spec.identity)
+        return self._left(PAGING.sweep, ask=ask, key=key, below=self._below())
 
-    def _left(self, statement: Statement, **more: sql.Composable) -> sql.Composed:
+    def _left(self, statement: Statement, *, ask: bool = True, **more: sql.Composable) -> sql.Composed:
         source = self._source()
+        known = sql.SQL("EXISTS (SELECT {from_source} WHERE {resolved})").format(**source)
         return statement.compose(
             table=self._table,
             key_texts=self._texts(self.spec.identity),
             unfilled=self._unfilled,
-            resolved=source["resolved"],
-            from_source=source["from_source"],
+            known=known if ask else sql.SQL("true"),
             **more,
         )
 

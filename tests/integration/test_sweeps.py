@@ -1,0 +1,67 @@
+"""The sweep at the end: it finds what the batches left, sets aside what can't be filled, and ends."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pytest
+
+from control.embedded.valkey import EmbeddedValkey
+from control.plan.model import Plan
+from sql.errors import QuarantineError
+from tests.integration.backfilling import backfilling
+from tests.waiting import until
+
+#: The tenant of a row, for which a zero is an error of the data.
+_DIVIDED = {"name": "shares", "tenant": {"expression": "(100 / n)::text"}}
+
+
+@pytest.fixture
+def operator(database: str) -> Iterator[psycopg.Connection]:
+    """The operator's session on a database with one table to fill, of a thousand rows."""
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute("CREATE TABLE shares (id bigint PRIMARY KEY, n int)")
+        connection.execute("INSERT INTO shares SELECT n, n FROM generate_series(1, 1000) AS n")
+        yield connection
+
+
+def _plan(url: str, table: dict[str, Any]) -> Plan:
+    return Plan.model_validate(
+        {"name": "swept", "database": {"url": url}, "backfill": {"first_batch": 100}, "tables": [table]}
+    )
+
+
+def _unfilled(operator: psycopg.Connection) -> list[int]:
+    return [row[0] for row in operator.execute("SELECT id FROM shares WHERE tenant_id = '' ORDER BY id")]
+
+
+def test_rows_whose_source_fails_are_set_aside_once_and_not_asked_again(
+    database: str, operator: psycopg.Connection, valkey: EmbeddedValkey
+) -> None:
+    operator.execute("UPDATE shares SET n = 0 WHERE id IN (7, 400)")
+    with (
+        pytest.raises(QuarantineError, match=r"2 row\(s\).*division by zero"),
+        backfilling(_plan(database, _DIVIDED), valkey.url) as running,
+    ):
+        running.end()
+    assert _unfilled(operator) == [7, 400]
+
+
+def test_a_row_beyond_the_bound_whose_source_fails_is_set_aside_too(
+    database: str, operator: psycopg.Connection, valkey: EmbeddedValkey
+) -> None:
+    with (
+        pytest.raises(QuarantineError, match=r"1 row\(s\).*5000.*division by zero"),
+        psycopg.connect(database) as holder,
+        backfilling(
+            _plan(database, _DIVIDED),
+            valkey.url,
+            # The row that is held keeps the job from its end until the new row is there.
+            between=lambda: holder.execute("SELECT FROM shares WHERE id = 500 FOR UPDATE"),
+        ) as running,
+    ):
+        until(lambda: running.begun('"public"."shares"'), 30, "the job")
+        operator.execute("INSERT INTO shares VALUES (5000, 0)")
+        holder.rollback()
+        running.end()
+    assert _unfilled(operator) == [5000]
