@@ -307,8 +307,7 @@ class _Drive:
         log.info("rows are left for a sweep", table=job.part, rows=left, ranges=len(again))
         with self._connection.transaction():
             ledger.add_batches(self._connection, job.id, again, "sweep")
-            if len(again) < SWEPT:  # else there are more, which it has not had its turn with
-                send(self._connection, "count_sweep", job=job.id)
+            send(self._connection, "count_sweep", job=job.id, left=left, whole=len(again) < SWEPT)
         self._ring(job, after=RING_LOST)
         return True
 

@@ -40,6 +40,7 @@ CREATE TABLE IF NOT EXISTS tenantry.jobs (
     rows_total   bigint NOT NULL,
     why          text NOT NULL,
     sweeps       integer NOT NULL DEFAULT 0,
+    swept_from   bigint,
     started_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
     finished_at  timestamptz,
     reason       text,
@@ -240,7 +241,10 @@ VALUES (%(job)s, %(origin)s, %(by)s, %(lower)s, %(upper)s, %(stripe)s) RETURNING
 
 -- name: count_sweep
 -- locks: ROW EXCLUSIVE on tenantry.jobs.
-UPDATE tenantry.jobs SET sweeps = sweeps + 1 WHERE id = %(job)s;
+-- One that could not hand over all at once does not count where it is one of several that get on.
+UPDATE tenantry.jobs
+SET sweeps = sweeps + CASE WHEN %(whole)s OR %(left)s >= swept_from THEN 1 ELSE 0 END, swept_from = %(left)s
+WHERE id = %(job)s;
 
 -- name: advance
 -- locks: ROW EXCLUSIVE on tenantry.jobs.
@@ -400,7 +404,7 @@ WITH ours AS (
     RETURNING b.state
 ), restarted AS (
     UPDATE tenantry.jobs SET state = 'running', reason = NULL, finished_at = NULL, sweeps = 0,
-        counted_to = 0, rows_done = 0, done = 0, split = 0, quarantined = 0
+        swept_from = NULL, counted_to = 0, rows_done = 0, done = 0, split = 0, quarantined = 0
     WHERE id IN (SELECT id FROM ours) AND (state = 'stopped' OR id IN (SELECT job_id FROM released))
 )
 SELECT (SELECT count(*) FROM released) AS rows, (SELECT count(*) FROM again WHERE state = 'pending') AS batches;

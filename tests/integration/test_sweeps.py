@@ -8,7 +8,8 @@ import pytest
 
 from control.embedded.valkey import EmbeddedValkey
 from control.plan.model import Plan
-from sql.errors import QuarantineError
+from control.stages import backfill
+from sql.errors import JobStoppedError, QuarantineError
 from tests.integration.backfilling import backfilling
 from tests.waiting import until
 
@@ -65,3 +66,29 @@ def test_a_row_beyond_the_bound_whose_source_fails_is_set_aside_too(
         holder.rollback()
         running.end()
     assert _unfilled(operator) == [5000]
+
+
+@pytest.mark.parametrize("kept_by", ["RETURN NULL", "NEW.tenant_id := ''; RETURN NEW"])
+def test_sweeps_end_where_a_trigger_keeps_rows_as_they_are_however_many(
+    kept_by: str,
+    database: str,
+    operator: psycopg.Connection,
+    valkey: EmbeddedValkey,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """More of them than one sweep hands over."""
+    monkeypatch.setattr(backfill, "SWEPT", 4)
+    monkeypatch.setattr(backfill, "SWEEPS", 3)
+    operator.execute(
+        f"""
+        CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {kept_by}; END $$;
+        CREATE TRIGGER keep BEFORE UPDATE ON shares FOR EACH ROW WHEN (NEW.id % 100 = 0) EXECUTE FUNCTION keep();
+        """.encode()
+    )
+    table = {"name": "shares", "tenant": {"expression": "n::text"}}
+    with (
+        pytest.raises(JobStoppedError, match="3 sweeps"),
+        backfilling(_plan(database, table), valkey.url) as running,
+    ):
+        running.end()
+    assert len(_unfilled(operator)) == 10
