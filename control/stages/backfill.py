@@ -281,6 +281,8 @@ class _Drive:
             raise QuarantineError(
                 STAGE.name, [fact], "Mend the cause, then `tenantry retry` and `tenantry run`"
             )
+        if left:
+            return False  # neither swept nor set aside: they were on their way from the one to the other
         ledger.set_job_state(self._connection, job.id, "complete")
         # No batch is left to say so: a worker that was held and killed left its reason.
         ledger.set_held(self._connection, self.ground.migration, None)
