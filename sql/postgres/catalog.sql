@@ -46,7 +46,11 @@ SELECT
       SELECT jsonb_agg(jsonb_build_object(
         'name', a.attname,
         'type', format_type(a.atttypid, a.atttypmod),
-        'not_null', a.attnotnull,
+        -- PostgreSQL 18 marks a column so while the constraint is NOT VALID too, and old rows may hold NULLs.
+        'not_null', a.attnotnull AND NOT EXISTS (
+          SELECT FROM pg_constraint AS k
+          WHERE k.conrelid = c.oid AND k.contype = 'n' AND k.conkey = ARRAY[a.attnum] AND NOT k.convalidated
+        ),
         'default', CASE WHEN a.attgenerated = '' THEN pg_get_expr(d.adbin, d.adrelid) END,
         'identity', a.attidentity::text,
         'generated', a.attgenerated <> '',

@@ -11,6 +11,7 @@ from psycopg import sql
 from control.embedded.valkey import EmbeddedValkey
 from control.plan.model import Plan
 from control.preflight.checklist import look
+from sql.errors import QuarantineError
 from sql.job import Range
 from sql.postgres.batch import JobSQL, range_parameters
 from sql.postgres.connection import connect
@@ -273,3 +274,25 @@ def test_whatever_its_names_a_table_is_looked_at_and_filled(
             expected = f"CASE WHEN t.t = 999 THEN '{{no}} %s one' ELSE {expected} END"
         assert _wrong(operator, table.name, expected, _TENANT) == 0
     assert len(_jobs(database)) == 5
+
+
+def test_a_key_whose_not_null_is_not_validated_is_none(
+    database: str, operator: psycopg.Connection, valkey: EmbeddedValkey
+) -> None:
+    """PostgreSQL 18 calls the column NOT NULL all the same; no range of it holds the row with NULL."""
+    operator.execute(
+        f"""
+        CREATE TABLE coded (code text);
+        INSERT INTO coded SELECT nullif(n, 7)::text FROM generate_series(1, {_ROWS}) AS n;
+        ALTER TABLE coded ADD CONSTRAINT coded_not_null NOT NULL code NOT VALID;
+        CREATE UNIQUE INDEX by_code ON coded (code);
+        """.encode()
+    )
+    coded = {"name": "coded", "tenant": {"expression": "coalesce(code, 'none')"}}
+    with (
+        pytest.raises(QuarantineError, match=r"1 row\(s\).*violates not-null"),
+        backfilling(_plan(database, coded), valkey.url) as running,
+    ):
+        running.end()
+    assert _jobs(database)['"public"."coded"'].spec.key == ()
+    assert _wrong(operator, "coded", "coalesce(code, '')") == 0
