@@ -68,7 +68,7 @@ class Index(_Fact):
     collations: tuple[str | None, ...] = ()
     btree_columns: bool = True
     """A btree over every row, of columns by their types' own order, in whatever direction and collation: with
-    `collations` a row comparison runs along it."""
+    `collations` a row comparison runs along it, from a session with the reading one's search path."""
     plain: bool = True
     unique: bool
     valid: bool
@@ -273,7 +273,7 @@ def read(connection: Connection, names: Sequence[str]) -> Catalog:
         there = {"oids": [*roots["oids"], *(leaf for _, leaf in leaves)]}
         facts: dict[int, dict[str, Any]] = {
             oid: table | {"foreign_keys": [], "referenced_by": []}
-            for oid, table in connection.execute(STATEMENTS.tables.compose(), there)
+            for oid, table in connection.execute(STATEMENTS.tables.compose(), there | {"path": path})
         }
         for source, target, key in connection.execute(STATEMENTS.foreign_keys.compose(), there):
             if source in facts:

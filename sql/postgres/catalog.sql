@@ -106,9 +106,11 @@ SELECT
           LEFT JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = key.number AND key.number <> 0
           WHERE key.place <= i.indnkeyatts
         ),
+        -- A comparison finds operators in the search path: of a citext that lies elsewhere it would take text's.
         'btree_columns', am.amname = 'btree' AND i.indpred IS NULL AND i.indexprs IS NULL AND NOT EXISTS (
           SELECT FROM unnest(i.indclass::oid[]) AS o (class)
-          JOIN pg_opclass AS oc ON oc.oid = o.class WHERE NOT oc.opcdefault
+          JOIN pg_opclass AS oc ON oc.oid = o.class JOIN pg_namespace AS ocn ON ocn.oid = oc.opcnamespace
+          WHERE NOT oc.opcdefault OR (ocn.nspname <> 'pg_catalog' AND ocn.nspname <> ALL (%(path)s::text[]))
         ),
         'plain', am.amname = 'btree' AND i.indpred IS NULL AND i.indexprs IS NULL
           AND NOT coalesce((to_jsonb(i) ->> 'indnullsnotdistinct')::boolean, false)

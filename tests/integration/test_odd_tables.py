@@ -296,3 +296,23 @@ def test_a_key_whose_not_null_is_not_validated_is_none(
         running.end()
     assert _jobs(database)['"public"."coded"'].spec.key == ()
     assert _wrong(operator, "coded", "coalesce(code, '')") == 0
+
+
+def test_a_key_of_a_type_whose_operators_are_not_in_the_search_path_is_none(
+    database: str, operator: psycopg.Connection, valkey: EmbeddedValkey
+) -> None:
+    """Its index is in one order, and a comparison of such a citext in another, that of text."""
+    operator.execute(
+        f"""
+        CREATE SCHEMA elsewhere;
+        CREATE EXTENSION citext SCHEMA elsewhere;
+        CREATE TABLE coded (code elsewhere.citext PRIMARY KEY);
+        INSERT INTO coded
+          SELECT CASE n % 2 WHEN 0 THEN 'b' ELSE 'C' END || n FROM generate_series(1, {_ROWS}) AS n;
+        """.encode()
+    )
+    coded = {"name": "coded", "tenant": {"expression": "left(code::text, 1)"}}
+    with backfilling(_plan(database, coded), valkey.url) as running:
+        running.end()
+    assert _jobs(database)['"public"."coded"'].spec.key == ()
+    assert _wrong(operator, "coded", "left(code::text, 1)") == 0
