@@ -289,8 +289,10 @@ UPDATE tenantry.batches SET rung_at = NULL, rings = rings - 1 WHERE id = ANY(%(i
 
 -- name: begin
 -- locks: ROW EXCLUSIVE on tenantry.batches. Written before a batch that was rung more than once: a first try costs
--- nothing, and a batch that kills its worker or its backend each time gives itself away.
-UPDATE tenantry.batches SET begun_at = clock_timestamp() WHERE id = %(batch)s AND state = 'pending';
+-- nothing, and a batch that kills its worker or its backend each time gives itself away. One that another worker is
+-- at is passed over, as its own statement will do: waited for, it cost this worker the rest of its message.
+UPDATE tenantry.batches SET begun_at = clock_timestamp() WHERE id = (
+    SELECT id FROM tenantry.batches WHERE id = %(batch)s AND state = 'pending' FOR UPDATE SKIP LOCKED);
 
 -- name: lost
 -- locks: ACCESS SHARE on tenantry.batches; a read. Batches that were lost `times` times.

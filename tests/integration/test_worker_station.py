@@ -108,3 +108,15 @@ def test_a_worker_told_to_stop_ends_in_order(
         until(lambda: connection.execute(alive).fetchone() is not None, 30, "a worker at the database")
         pool.stop()
         assert pool.statuses() == [0]
+
+
+def test_a_batch_that_another_worker_is_at_does_not_cost_a_worker_the_rest_of_its_message(
+    station: Station, sample: str, connection: psycopg.Connection, valkey: EmbeddedValkey
+) -> None:
+    first, last = _planned(plan_of(sample), sample, valkey.url)
+    connection.execute("UPDATE tenantry.batches SET rings = 2")
+    with connection.transaction():
+        connection.execute("SELECT FROM tenantry.batches WHERE id = %s FOR UPDATE", [first])
+        station.work(first, last)
+    pending = connection.execute("SELECT id FROM tenantry.batches WHERE state = 'pending'").fetchall()
+    assert pending == [(first,)]
