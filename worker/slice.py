@@ -44,8 +44,8 @@ class _Session:
         return self
 
     def __exit__(self, *_error: object) -> None:
-        if self._holding and not self.connection.closed:
-            let_triggers_run(self.connection)
+        if self._holding:
+            self._let_triggers_run()
 
     def suit(self, synchronous_commit: str, *, hold: bool) -> None:
         """Let the session commit, and let the application's triggers fire, as the batch wants it.
@@ -60,8 +60,15 @@ class _Session:
             hold_triggers(self.connection)
             self._holding = True
         elif self._holding and not hold:
+            self._let_triggers_run()
+
+    def _let_triggers_run(self) -> None:
+        """Let them fire again; where the right is gone meanwhile, no other batch has this connection."""
+        self._holding = False
+        try:
             let_triggers_run(self.connection)
-            self._holding = False
+        except psycopg.Error:
+            self.connection.close()
 
 
 @dataclass(slots=True)

@@ -21,7 +21,7 @@ from worker import ledger, paging
 from worker.broker import client
 from worker.governor.pace import Governor
 from worker.governor.shared import Shared
-from worker.slice import Station
+from worker.slice import Station, _Session
 
 
 @pytest.fixture
@@ -120,3 +120,12 @@ def test_a_batch_that_another_worker_is_at_does_not_cost_a_worker_the_rest_of_it
         station.work(first, last)
     pending = connection.execute("SELECT id FROM tenantry.batches WHERE state = 'pending'").fetchall()
     assert pending == [(first,)]
+
+
+def test_a_connection_that_may_not_let_triggers_run_again_is_used_no_more(sample: str) -> None:
+    """The right was taken away meanwhile: in the pool it would hold off the triggers of other tables."""
+    with connect(sample, "test") as connection:
+        with _Session(connection) as session:
+            session.suit("on", hold=True)
+            connection.execute("SET ROLE pg_monitor")
+        assert connection.closed
