@@ -18,7 +18,7 @@ import structlog
 from psycopg import errors
 
 from sql.job import JobSpec, Key, Shape
-from sql.postgres.batch import JobSQL, range_parameters
+from sql.postgres.batch import JobSQL, range_parameters, take_time
 from sql.postgres.connection import Connection
 from sql.postgres.ledger import send
 from worker.ledger import Batch
@@ -65,6 +65,9 @@ class Failed:
 
 
 Outcome = Done | NotMine | Failed
+
+#: What a smaller batch may not meet.
+_HALVED = frozenset({Failure.DATA, Failure.TIMEOUT})
 
 
 def classify(error: psycopg.Error) -> Failure:
@@ -129,15 +132,16 @@ def run(connection: Connection, batch: Batch, filling: Filling) -> Outcome:
             error=_message(error),
             seconds=round(time.perf_counter() - begun, 3),
         )
-        if failure in {Failure.DATA, Failure.TIMEOUT}:
-            left = _left(connection, batch, filling.spec)
+        left = _left_if_told(connection, batch, filling.spec) if failure in _HALVED else None
+        if left is not None:
             # A big batch that runs out of time was only cut too big, and its halves may do: fifty of those,
             # the first of a table with a slow trigger, are no reason to stop a job.
             counts = failure is Failure.DATA or left.rows <= SMALLEST
             _record(connection, batch, error.sqlstate, _message(error), counts=counts)
             _split(connection, batch, left, error.sqlstate, _message(error), aside=failure is Failure.DATA)
         else:
-            _record(connection, batch, error.sqlstate, _message(error), counts=False)
+            counts = failure is Failure.DATA
+            _record(connection, batch, error.sqlstate, _message(error), counts=counts)
         return Failed(failure, error.sqlstate or "")
 
 
@@ -173,6 +177,19 @@ class _Left:
 def _left(connection: Connection, batch: Batch, spec: JobSpec) -> _Left:
     row = connection.execute(JobSQL(spec).middle(batch.range.shape), range_parameters(batch.range)).fetchone()
     return _Left(int(row[0]), list(row[1]), list(row[2])) if row is not None else _Left(0, None, [])
+
+
+def _left_if_told(connection: Connection, batch: Batch, spec: JobSpec) -> _Left | None:
+    """The same; None where this fails as the batch did, as when its key's column has another name now."""
+    try:
+        with connection.transaction():
+            take_time(connection)
+            return _left(connection, batch, spec)
+    except psycopg.Error as error:
+        if connection.closed:
+            raise
+        log.warning("what is left of a batch can't be told", batch=batch.id, error=_message(error))
+        return None
 
 
 def _split(

@@ -280,6 +280,11 @@ def let_triggers_run(connection: Connection) -> None:
     connection.execute(BATCH.let_triggers_run.compose())
 
 
+def take_time(connection: Connection) -> None:
+    """Let this transaction's reads take a minute each."""
+    connection.execute(BATCH.take_time.compose())
+
+
 def never_in_the_way(connection: Connection) -> None:
     """Bound every statement of a batch connection, so that the application never pays for a batch."""
     connection.execute(BATCH.session.compose())

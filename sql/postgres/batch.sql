@@ -5,6 +5,11 @@
 SELECT set_config('statement_timeout',
     ceil(0.8 * extract(epoch FROM current_setting('deadlock_timeout')::interval) * 1000)::bigint::text, false);
 
+-- name: take_time
+-- locks: nothing. For a read that keeps nobody waiting: a range that was too long to update in time may be too long to
+-- read in that time.
+SELECT set_config('statement_timeout', '60s', true);
+
 -- name: commit_as
 -- locks: nothing.
 SELECT set_config('synchronous_commit', %(synchronous_commit)s, false);

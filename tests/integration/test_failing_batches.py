@@ -123,6 +123,39 @@ def test_a_batch_out_of_time_is_halved_and_counts_as_failed_only_if_it_is_small(
         assert send(session, "failing", job=job.id)[0]["failed"] == failed
 
 
+def test_a_batch_that_was_too_long_to_read_in_time_is_halved_too(
+    sample: str, connection: psycopg.Connection, valkey: EmbeddedValkey
+) -> None:
+    connection.execute(
+        "INSERT INTO graph_entities (id, entity_type) "
+        "SELECT 'z' || n, 'x' FROM generate_series(1, 200000) AS n"
+    )
+    with _as_a_worker(plan_of(sample, backfill={"paging": "contiguous"}), valkey.url) as (session, _, job):
+        first = paging.plan_group(session, job, batch_rows=1_000_000)[0]
+        (batch,) = ledger.slice_of(session, first, first)
+        session.execute("SET statement_timeout = 40")
+        assert batches.run(session, batch, Filling(job.table, job.spec)) == Failed(Failure.TIMEOUT, "57014")
+        assert session.execute(
+            "SELECT state, count(*) FROM tenantry.batches GROUP BY 1 ORDER BY 1"
+        ).fetchall() == [
+            ("pending", 2),
+            ("split", 1),
+        ]
+
+
+def test_a_batch_whose_key_has_another_name_now_counts_as_failed(
+    sample: str, connection: psycopg.Connection, valkey: EmbeddedValkey
+) -> None:
+    with _as_a_worker(plan_of(sample, backfill=_CONTIGUOUS), valkey.url) as (session, _, job):
+        first = paging.plan_group(session, job, batch_rows=100)[0]
+        (batch,) = ledger.slice_of(session, first, first)
+        connection.execute("ALTER TABLE graph_entities RENAME COLUMN id TO other")
+        outcome = batches.run(session, batch, Filling(job.table, job.spec))
+        assert outcome == Failed(Failure.DATA, "42703")
+        (failing,) = send(session, "failing", job=job.id)
+        assert (failing["failed"], failing["error"]) == (1, "column t.id does not exist")
+
+
 def test_rows_that_cannot_have_their_tenant_are_set_aside_whatever_the_code_and_all_others_are_filled(
     sample: str, connection: psycopg.Connection, valkey: EmbeddedValkey
 ) -> None:
