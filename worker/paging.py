@@ -12,6 +12,7 @@ workers keep to groups of their own, and a page is still in cache at its next vi
 import math
 import re
 from collections.abc import Iterator, Sequence
+from statistics import median
 
 from sql.job import By, JobSpec, Key, Range
 from sql.postgres.batch import JobSQL, bound_parameters
@@ -139,16 +140,25 @@ def first_size(wanted: int, rows: int, spec: JobSpec) -> int:
     return max(SMALLEST, min(most, rows // (spec.stripes * RANGES * 4))) if spec.stripes > 1 else most
 
 
-def resized(batch_rows: int, durations: Sequence[float], target: float, most_rows: int = LARGEST) -> int:
-    """The next batch size from the last durations (same unit as `target`), newest first.
+def resized(
+    batch_rows: int, measured: Sequence[tuple[int, float]], target: float, most_rows: int = LARGEST
+) -> int:
+    """The next batch size from the last batches' rows and durations (unit of `target`), newest first.
 
     The p90 of the last eleven is held against the target: growth at most half again, a tenth where it took
     more than five times the target, 100 to 100,000 rows (lessons: spirit's numbers), and never more than
     `most_rows`, the table's own limit.
+
+    The change is one of the size that was measured, not of `batch_rows`, which is that of batches still to
+    come: several groups are planned on the same measurements, and each grew on top of the one before, to four
+    times the target. A batch that found few rows to fill says nothing, unless it was slow all the same.
     """
-    last = sorted(durations[:11])
-    if len(last) < 5:
+    full = [(rows, took) for rows, took in measured[:11] if rows * 2 >= batch_rows]
+    slow = [(batch_rows, took) for rows, took in measured[:11] if rows * 2 < batch_rows and took > target]
+    sizes = [rows for rows, _ in full + slow]
+    durations = sorted(took for _, took in full + slow)
+    if len(durations) < 5:
         return batch_rows
-    p90 = last[round(0.9 * (len(last) - 1))]
+    p90 = durations[round(0.9 * (len(durations) - 1))]
     change = 0.1 if p90 > 5 * target else min(1.5, target / max(p90, 0.001 * target))
-    return round(min(most_rows, max(SMALLEST, batch_rows * change)))
+    return round(min(most_rows, max(SMALLEST, median(sizes) * change)))

@@ -101,34 +101,33 @@ def _open_jobs(ground: Ground, table: Table) -> list[Job]:
     there = [part.identifier.as_string() for part in now]
     for gone in ledger.forget_parts(ground.connection, ground.migration, table.name, there):
         log.info("a partition is gone, and its job with it", table=gone)
-    return [job for part in now if (job := job_of(ground, table, part)).state != "complete"]
+    return [job for job in jobs_of(ground, table, now) if job.state != "complete"]
 
 
-def job_of(ground: Ground, table: Table, part: CatalogTable) -> Job:
-    """The job of a table's part, made now if it isn't there: this freezes its bound.
+def jobs_of(ground: Ground, table: Table, now: Sequence[CatalogTable]) -> list[Job]:
+    """The jobs of a table's parts, each made now if it isn't there: this freezes its bound.
 
     Raises:
-        JobStoppedError: it stopped itself before.
+        JobStoppedError: one stopped itself before; those after it are not begun.
     """
-    connection, migration = ground.connection, ground.migration
-    name = part.identifier.as_string()
-    known = _job(connection, migration, name)
-    if known is None:
-        _begin(ground, table, part, name)
-        known = _job(connection, migration, name)
-    if known is None:
-        raise CatalogError(f"the job of {name} is not in the ledger; `tenantry run` again")
-    if known.state == "stopped":
-        raise JobStoppedError(name, known.reason or "")
-    return known
+    begun = _by_part(ground)
+    for part in now:
+        known = begun.get(part.identifier.as_string())
+        if known is None:
+            _begin(ground, table, part)
+        elif known.state == "stopped":
+            raise JobStoppedError(known.part, known.reason or "")
+    begun = _by_part(ground)
+    return [begun[part.identifier.as_string()] for part in now]
 
 
-def _job(connection: Connection, migration: int, part: str) -> Job | None:
-    return next((job for job in ledger.jobs(connection, migration) if job.part == part), None)
+def _by_part(ground: Ground) -> dict[str, Job]:
+    """Every job of the migration, read once: a table may have a thousand partitions."""
+    return {job.part: job for job in ledger.jobs(ground.connection, ground.migration)}
 
 
-def _begin(ground: Ground, table: Table, part: CatalogTable, name: str) -> None:
-    connection, plan = ground.connection, ground.plan
+def _begin(ground: Ground, table: Table, part: CatalogTable) -> None:
+    connection, plan, name = ground.connection, ground.plan, part.identifier.as_string()
     heap = heap_of(connection, part)
     spec, why = job_spec(plan, table, part, heap)
     # A partition that came later brought rows that the column's default never answered for.
@@ -217,18 +216,21 @@ class _Drive:
 
     def _plan(self, job: Job) -> None:
         target = self.ground.plan.backfill.target_seconds
-        rows = paging.resized(job.batch_rows, self._durations(job), target, job.spec.most_rows)
+        rows = paging.resized(job.batch_rows, self._measured(job), target, job.spec.most_rows)
         paging.plan_group(self._connection, job, batch_rows=rows)
         send(self._connection, "count_settled", job=job.id)
         self._ring(job, after=RING_LOST)
 
-    def _durations(self, job: Job) -> list[float]:
-        """What the last batches took in seconds, newest first."""
-        return [row["duration_ms"] / 1000 for row in send(self._connection, "recent", job=job.id, most=11)]
+    def _measured(self, job: Job) -> list[tuple[int, float]]:
+        """The last batches' rows, and what they took in seconds, newest first."""
+        recent = send(self._connection, "recent", job=job.id, most=11)
+        return [(row["rows"], row["duration_ms"] / 1000) for row in recent]
 
     def _ring(self, job: Job, after: float) -> None:
         """Ring the batches that are due: never rung, or `after` seconds ago with nothing come of it."""
         due = sorted(row["id"] for row in send(self._connection, "ring", job=job.id, after=after, most=2000))
+        if not due:
+            return
         try:
             for first, last in slices(due, self._seconds(job), paging.group(job.spec)):
                 self._doorbell.ring(first, last)
@@ -241,7 +243,7 @@ class _Drive:
 
     def _seconds(self, job: Job) -> float:
         """What a batch takes, about: the last ones' middle, or the target before there are any."""
-        last = self._durations(job)
+        last = [seconds for _, seconds in self._measured(job)]
         return median(last) if last else self.ground.plan.backfill.target_seconds
 
     def _ring_again(self, job: Job) -> None:

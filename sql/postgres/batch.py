@@ -40,18 +40,24 @@ def _row(parts: Sequence[sql.Composable]) -> sql.Composable:
     return sql.SQL("({})").format(sql.SQL(", ").join(parts))
 
 
-def _cast(texts: Sequence[sql.Composable], columns: Sequence[KeyColumn]) -> sql.Composable:
+def _cast(texts: Sequence[sql.Composable], columns: Sequence[KeyColumn]) -> list[sql.Composable]:
     # The type's name is the catalog's own (format_type), already quoted where it must be.
-    return _row(
-        [
-            sql.SQL("{}::{}").format(text, plain(sql.SQL(column.type)))
-            for text, column in zip(texts, columns, strict=True)
-        ]
-    )
+    return [
+        sql.SQL("{}::{}").format(text, plain(sql.SQL(column.type)))
+        for text, column in zip(texts, columns, strict=True)
+    ]
 
 
-def _bound(columns: Sequence[KeyColumn], prefix: str) -> sql.Composable:
-    return _cast([sql.Placeholder(f"{prefix}_{n}") for n in range(len(columns))], columns)
+def _bound(columns: Sequence[KeyColumn], prefix: str, *, claimed: bool = False) -> sql.Composable:
+    """A bound; that of a `claimed` batch is NULL where the claim got none, and no row is below that.
+
+    Asked so, the claim costs the scan nothing. As a condition of its own it stands above the scan, which then
+    hands up whole rows: 7 % of a batch of 4,000 rows.
+    """
+    first, *others = _cast([sql.Placeholder(f"{prefix}_{n}") for n in range(len(columns))], columns)
+    if claimed:
+        first = sql.SQL("(SELECT {} FROM claimed)").format(first)
+    return _row([first, *others])
 
 
 def bound_parameters(prefix: str, key: Key) -> dict[str, str]:
@@ -90,10 +96,10 @@ class JobSQL:
         texts = [sql.SQL("{}::text").format(_column(column)) for column in columns]
         return sql.SQL("ARRAY[{}]").format(sql.SQL(", ").join(texts))
 
-    def _between(self, by: By, *, lower: bool) -> sql.Composable:
+    def _between(self, by: By, *, lower: bool, claimed: bool = False) -> sql.Composable:
         columns = self.spec.columns(by)
         key = _row([_ordered(column) for column in columns])
-        upto = sql.SQL("{} <= {}").format(key, _bound(columns, "upper"))
+        upto = sql.SQL("{} <= {}").format(key, _bound(columns, "upper", claimed=claimed))
         if not lower:
             return upto
         return sql.SQL("{} > {} AND {}").format(key, _bound(columns, "lower"), upto)
@@ -112,14 +118,14 @@ class JobSQL:
     @property
     def _of_stripe(self) -> sql.Composable:
         # The last byte of a tid as it is sent is the low byte of its line pointer.
-        return sql.SQL("(get_byte(tidsend(t.ctid), 5) & {}) = {}").format(
-            sql.Literal(self.spec.stripes - 1), sql.Placeholder("stripe")
+        return sql.SQL("mod(get_byte(tidsend(t.ctid), 5), {}) = {}").format(
+            sql.Literal(self.spec.stripes), sql.Placeholder("stripe")
         )
 
     def asked(self, shape: Shape) -> dict[str, sql.Composable]:
         """The fragments that choose a batch's rows, and those of their source, in the order they are asked.
 
-        The stripe's test comes first, for it looks at no column: of sixteen rows of a page fifteen are not
+        The stripe's test comes first, for it looks at no column: of twelve rows of a page eleven are not
         this visit's. In a CASE, because the planner takes a column, and even a JSON field, for cheaper and
         asks for those first: 19 ms instead of 12 for a batch of 2,500 rows.
         """
@@ -151,16 +157,12 @@ class JobSQL:
             "source": led_by("FROM"),
             "and_source": led_by(","),
             "cross_source": led_by("CROSS JOIN"),
-            "from_source": led_by("FROM"),
         }
 
     def fill(self, shape: Shape) -> sql.Composed:
         """The batch as one statement: claim, update, mark done. Parameters: batch, the range's."""
-        return BATCH.fill.compose(
-            table=self._table,
-            tenant=self._tenant,
-            **self.asked(shape),
-        )
+        asked = self.asked(shape) | {"range": self._between(shape.by, lower=shape.lower, claimed=True)}
+        return BATCH.fill.compose(table=self._table, tenant=self._tenant, **asked)
 
     def fill_unlocked(self, shape: Shape) -> sql.Composed:
         """The same, passing over rows that somebody holds; what is left becomes a batch of its own."""
@@ -220,7 +222,7 @@ class JobSQL:
 
     def _left(self, statement: Statement, *, ask: bool = True, **more: sql.Composable) -> sql.Composed:
         source = self._source()
-        known = sql.SQL("EXISTS (SELECT {from_source} WHERE {resolved})").format(**source)
+        known = sql.SQL("EXISTS (SELECT {source} WHERE {resolved})").format(**source)
         return statement.compose(
             table=self._table,
             key_texts=self._texts(self.spec.identity),
@@ -242,7 +244,7 @@ class JobSQL:
             texts=self._texts(columns),
             table=self._table,
             key=_row([_ordered(column) for column in columns]),
-            first=_cast(first, columns),
+            first=_row(_cast(first, columns)),
             backwards=self._backwards(columns),
         )
 

@@ -26,7 +26,8 @@ RESET session_replication_role;
 -- name: fill
 -- locks: ROW EXCLUSIVE on {table} and the ledger, ACCESS SHARE on what the tenant is read from; row locks for about
 -- 100 ms. lock_timeout 100 ms and statement_timeout of 0.8 deadlock_timeout: the application never pays.
--- The ledger row's lock is the lease: a second worker skips it, and a batch that is done is not pending.
+-- The ledger row's lock is the lease: a second worker skips it, and a batch that is done is not pending. The range
+-- ends at the bound of the batch that was claimed, and holds no row where none was.
 WITH claimed AS MATERIALIZED (
     SELECT b.id FROM tenantry.batches AS b
     WHERE b.id = %(batch)s AND b.state = 'pending' AND EXISTS (
@@ -35,7 +36,7 @@ WITH claimed AS MATERIALIZED (
     FOR UPDATE SKIP LOCKED
 ), filled AS (
     UPDATE {table} AS t SET {tenant} = {value} {source}
-    WHERE EXISTS (SELECT FROM claimed) AND {range} AND {unfilled} AND {resolved}
+    WHERE {range} AND {unfilled} AND {resolved}
     RETURNING 1
 ), counted AS (
     SELECT count(*) AS rows FROM filled

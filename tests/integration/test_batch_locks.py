@@ -6,7 +6,7 @@ import pytest
 from psycopg import sql
 
 from control.embedded.valkey import EmbeddedValkey
-from control.stages.backfill import job_of
+from control.stages.backfill import jobs_of
 from sql.named import Statement
 from sql.postgres.batch import BATCH, JobSQL, bound_parameters, range_parameters
 from sql.postgres.connection import Connection, connect
@@ -26,7 +26,7 @@ def filled_parent(sample: str, valkey: EmbeddedValkey) -> Iterator[tuple[Connect
         plan = plan_of(sample)
         ground = prepared(plan, connection, valkey.url)
         connection.execute("UPDATE graph_entities SET tenant_id = properties->>'org_id'")
-        job = job_of(ground, plan.table("graph_relations"), ground.original.table("graph_relations"))
+        (job,) = jobs_of(ground, plan.table("graph_relations"), [ground.original.table("graph_relations")])
         ids = paging.plan_group(connection, job, batch_rows=100)
         yield connection, job, ledger.slice_of(connection, ids[-1], ids[-1])[0]
         assert ground.doorbell is not None

@@ -18,13 +18,20 @@ from control.plan.model import Plan
 from control.plan.writing import toml
 from control.stage import Ground
 from control.stages import backfill
-from control.stages.backfill import job_of
+from control.stages.backfill import jobs_of
 from sql.errors import QuarantineError
 from sql.postgres.batch import never_in_the_way
 from sql.postgres.connection import Connection, connect
 from sql.postgres.ledger import send
 from tests.conftest import SAMPLE_ENTITIES
-from tests.integration.backfilling import backfilling, count_updates, plan_of, prepared, updates_per_row
+from tests.integration.backfilling import (
+    Backfilling,
+    backfilling,
+    count_updates,
+    plan_of,
+    prepared,
+    updates_per_row,
+)
 from tests.waiting import until
 from worker import batch as batches
 from worker import ledger, paging
@@ -78,6 +85,18 @@ def _all_waiting(plan: Plan, codes: set[str]) -> list[Waiting]:
     return waiting if {one.sqlstate for one in waiting} == codes else []
 
 
+@contextmanager
+def _passing_failures(
+    sample: str, connection: psycopg.Connection, queue: str
+) -> Iterator[tuple[Backfilling, list[Waiting]]]:
+    """A backfill with a row of each class that passes by itself, once a batch waits for each; and what waits."""
+    codes = dict(zip(_FAR_APART, ("08006", "40001", "40P01", "53100", "55P03", "57P03"), strict=True))
+    _raise_at(connection, codes)
+    plan = plan_of(sample, backfill=_CONTIGUOUS)
+    with backfilling(plan, queue) as running:
+        yield running, until(lambda: _all_waiting(plan, set(codes.values())), 60, "every failure waiting")
+
+
 def _states(connection: psycopg.Connection) -> set[str]:
     return {row[0] for row in connection.execute("SELECT DISTINCT state FROM tenantry.batches")}
 
@@ -99,7 +118,7 @@ def _as_a_worker(plan: Plan, queue: str) -> Iterator[tuple[Connection, Ground, J
     """A connection as workers have it, and the job of the entities."""
     with connect(plan.database.url.get_secret_value(), "test") as connection:
         ground = prepared(plan, connection, queue)
-        job = job_of(ground, plan.table("graph_entities"), ground.original.table("graph_entities"))
+        (job,) = jobs_of(ground, plan.table("graph_entities"), [ground.original.table("graph_entities")])
         never_in_the_way(connection)
         yield connection, ground, job
         assert ground.doorbell is not None
@@ -191,11 +210,7 @@ def test_a_half_that_fails_counts_towards_the_stop_of_a_job_only_if_the_other_ha
 def test_failures_that_pass_by_themselves_wait_are_shown_and_go_on_once_they_have_passed(
     sample: str, connection: psycopg.Connection, valkey: EmbeddedValkey
 ) -> None:
-    codes = dict(zip(_FAR_APART, ("08006", "40001", "40P01", "53100", "55P03", "57P03"), strict=True))
-    _raise_at(connection, codes)
-    plan = plan_of(sample, backfill=_CONTIGUOUS)
-    with backfilling(plan, valkey.url) as running:
-        shown = until(lambda: _all_waiting(plan, set(codes.values())), 60, "every failure among what waits")
+    with _passing_failures(sample, connection, valkey.url) as (running, shown):
         assert {(one.batches, one.error) for one in shown} == {(1, "not this one")}
         assert all(one.next_try_at is not None and one.next_try_at > one.since for one in shown)
         connection.execute("DELETE FROM public.causes")
@@ -207,17 +222,13 @@ def test_failures_that_pass_by_themselves_wait_are_shown_and_go_on_once_they_hav
 def test_a_retry_lets_what_waits_go_at_once_whatever_it_waits_for(
     sample: str, connection: psycopg.Connection, valkey: EmbeddedValkey
 ) -> None:
-    codes = dict(zip(_FAR_APART, ("08006", "40001", "40P01", "53100", "55P03", "57P03"), strict=True))
-    _raise_at(connection, codes)
-    plan = plan_of(sample, backfill=_CONTIGUOUS)
-    with backfilling(plan, valkey.url) as running:
-        until(lambda: _all_waiting(plan, set(codes.values())), 60, "every failure among what waits")
+    with _passing_failures(sample, connection, valkey.url) as (running, _):
         connection.execute("DELETE FROM public.causes")
         connection.execute(
             "UPDATE tenantry.batches SET not_before = 'infinity' WHERE state = 'pending' AND attempts > 0"
         )
         with connect(sample, "retry") as session:
-            ledger.release(session, ledger.read(session, plan.name).id)
+            ledger.release(session, ledger.read(session, "sample").id)
         running.end()
     assert _unfilled(connection) == []
 

@@ -14,7 +14,7 @@ from control.embedded.postgres import EmbeddedPostgres
 from control.embedded.valkey import EmbeddedValkey
 from control.holds import Waiting
 from control.stage import Ground
-from control.stages.backfill import job_of
+from control.stages.backfill import jobs_of
 from sql.postgres.batch import never_in_the_way
 from sql.postgres.connection import Connection, connect, parameters, session_options
 from sql.postgres.ledger import send
@@ -61,7 +61,7 @@ def bench(sample: str, valkey: EmbeddedValkey) -> Iterator[Bench]:
     with connect(sample, "test", lock_timeout_ms=100) as session:
         plan = plan_of(sample, backfill={"paging": "contiguous", "first_batch": 100})
         ground = prepared(plan, session, valkey.url)
-        job = job_of(ground, plan.table("graph_entities"), ground.original.table("graph_entities"))
+        (job,) = jobs_of(ground, plan.table("graph_entities"), [ground.original.table("graph_entities")])
         never_in_the_way(session)
         (first, *_) = paging.plan_group(session, job, batch_rows=100)
         session.execute("DELETE FROM tenantry.batches WHERE id <> %s", [first])

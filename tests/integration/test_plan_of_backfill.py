@@ -1,5 +1,6 @@
 """What `plan` says of a backfill before it begins: how each table is cut and why, or that it is instant."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -37,14 +38,14 @@ _ENTITIES = {"name": "graph_entities", "tenant": {"expression": "properties->>'o
 @pytest.mark.parametrize(
     ("paging", "cut"),
     [
-        ("auto", "ranges of (id), one after the other, because a heap of"),
-        ("striped", "ranges of (id), each visited 16 times, because the plan wants it"),
-        ("pages", "ranges of its pages, each visited 16 times, because the plan wants it"),
+        ("auto", r"ranges of \(id\), one after the other, because a heap of"),
+        ("striped", r"ranges of \(id\), each visited \d\d times, because the plan wants it"),
+        ("pages", r"ranges of its pages, each visited \d\d times, because the plan wants it"),
     ],
 )
 def test_a_plan_says_how_each_table_is_cut_and_why(sample: str, paging: str, cut: str) -> None:
     (told,) = _backfill(sample, _ENTITIES, paging=paging)
-    assert told.why.startswith(cut)
+    assert re.match(cut, told.why)
 
 
 def test_a_table_s_own_way_of_paging_wins_over_the_backfill_s(sample: str) -> None:

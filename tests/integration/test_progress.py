@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from control.embedded.valkey import EmbeddedValkey
-from control.stages.backfill import job_of
+from control.stages.backfill import jobs_of
 from sql.job import Range
 from sql.postgres.connection import Connection, connect
 from sql.postgres.ledger import send
@@ -37,10 +37,9 @@ def job(sample: str, valkey: EmbeddedValkey) -> Iterator[tuple[Connection, Job]]
     with connect(sample, "test") as connection:
         plan = plan_of(sample)
         ground = prepared(plan, connection, valkey.url)
-        yield (
-            connection,
-            job_of(ground, plan.table("graph_entities"), ground.original.table("graph_entities")),
-        )
+        parts = [ground.original.table("graph_entities")]
+        (made,) = jobs_of(ground, plan.table("graph_entities"), parts)
+        yield connection, made
         assert ground.doorbell is not None
         ground.doorbell.client.close()
 

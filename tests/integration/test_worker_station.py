@@ -11,7 +11,7 @@ from control import conductor
 from control.embedded.valkey import EmbeddedValkey
 from control.plan.model import Plan
 from control.queue import namespace_of
-from control.stages.backfill import job_of
+from control.stages.backfill import jobs_of
 from control.worker_pool import workers
 from sql.postgres.batch import never_in_the_way
 from sql.postgres.connection import Connection, connect, parameters, session_options
@@ -47,7 +47,7 @@ def _planned(plan: Plan, url: str, queue: str) -> tuple[int, int]:
         ground = prepared(plan, connection, queue)
         assert ground.doorbell is not None
         ground.doorbell.client.close()
-        job = job_of(ground, plan.table("graph_entities"), ground.original.table("graph_entities"))
+        (job,) = jobs_of(ground, plan.table("graph_entities"), [ground.original.table("graph_entities")])
         ids: list[int] = []
         while not (job := ledger.job(connection, job.id)).planned:
             ids += paging.plan_group(connection, job, batch_rows=100)

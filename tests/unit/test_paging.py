@@ -1,5 +1,6 @@
 """The arithmetic of batches: ranges in visiting order, slices of ids, sizes by duration."""
 
+import math
 from itertools import pairwise
 from typing import Any
 
@@ -7,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from control.jobs import chosen, largest
+from control.jobs import LEAVING, chosen, largest, visits
 from control.stages.backfill import slices, swept_together
 from sql.job import JobSpec, KeyColumn
 from sql.postgres.paging import Heap
@@ -78,14 +79,17 @@ def test_a_group_of_striped_ranges_is_one_message_so_that_one_worker_has_its_pag
     assert list(slices(range(1, 129), seconds, 64)) == [(1, 64), (65, 128)]
 
 
-@given(st.integers(100, 100_000), st.lists(st.floats(0.0001, 100.0), max_size=20))
-def test_a_batch_size_stays_within_its_bounds(batch_rows: int, durations: list[float]) -> None:
-    assert 100 <= resized(batch_rows, durations, 0.1) <= 100_000
+_MEASURED = st.lists(st.tuples(st.integers(0, 200_000), st.floats(0.0001, 100.0)), max_size=20)
 
 
-@given(st.integers(100, 100_000), st.lists(st.floats(0.0001, 0.1), min_size=5, max_size=20))
+@given(st.integers(100, 100_000), _MEASURED)
+def test_a_batch_size_stays_within_its_bounds(batch_rows: int, measured: list[tuple[int, float]]) -> None:
+    assert 100 <= resized(batch_rows, measured, 0.1) <= 100_000
+
+
+@given(st.integers(100, 5_000), st.lists(st.floats(0.0001, 0.1), min_size=5, max_size=20))
 def test_a_batch_grows_no_further_than_its_table_allows(batch_rows: int, durations: list[float]) -> None:
-    assert resized(batch_rows, durations, 0.1, most_rows=5_000) <= 5_000
+    assert resized(batch_rows, [(batch_rows, took) for took in durations], 0.1, most_rows=5_000) <= 5_000
 
 
 def test_a_small_table_is_cut_into_a_few_groups_of_striped_ranges() -> None:
@@ -105,19 +109,34 @@ def test_a_table_of_wide_rows_begins_no_larger_than_its_limit() -> None:
 
 
 def test_batches_grow_by_half_at_most() -> None:
-    assert resized(1000, [0.001] * 11, 0.1) == 1500
+    assert resized(1000, [(1000, 0.001)] * 11, 0.1) == 1500
 
 
-def test_batches_five_times_over_the_target_shrink_to_a_tenth() -> None:
-    assert resized(10_000, [0.51] * 11, 0.1) == 1000
+def test_several_groups_planned_on_the_same_batches_are_of_one_size() -> None:
+    measured = [(1000, 0.06)] * 11
+    once = resized(1000, measured, 0.1)
+    assert resized(once, measured, 0.1) == once == 1500
+
+
+def test_batches_five_times_over_the_target_shrink_to_a_tenth_once() -> None:
+    measured = [(10_000, 0.51)] * 11
+    assert resized(10_000, measured, 0.1) == resized(1000, measured, 0.1) == 1000
 
 
 def test_one_slow_batch_of_eleven_does_not_decide() -> None:
-    assert resized(1000, [9.0] + [0.1] * 10, 0.1) == 1000
+    assert resized(1000, [(1000, 9.0)] + [(1000, 0.1)] * 10, 0.1) == 1000
 
 
 def test_too_few_batches_decide_nothing() -> None:
-    assert resized(1000, [9.0] * 4, 0.1) == 1000
+    assert resized(1000, [(1000, 9.0)] * 4, 0.1) == 1000
+
+
+def test_quick_batches_that_found_few_rows_to_fill_let_none_grow() -> None:
+    assert resized(1000, [(3, 0.001)] * 11, 0.1) == 1000
+
+
+def test_slow_batches_shrink_however_few_rows_they_found() -> None:
+    assert resized(10_000, [(3, 0.51)] * 11, 0.1) == 1000
 
 
 @pytest.mark.parametrize(
@@ -158,3 +177,13 @@ def test_a_table_is_paged_as_the_plan_wants_or_as_its_key_lies_in_its_heap(
     found, why = chosen(wanted, key, Heap(pages, 32_768, pages * 45, correlation))
     assert found == way
     assert why
+
+
+@given(st.floats(1.0, 290.0))
+def test_no_visit_takes_more_rows_of_a_page_than_may_leave_it(rows_per_page: float) -> None:
+    a_visit_takes = math.ceil(rows_per_page / visits(rows_per_page))
+    assert a_visit_takes == 1 or a_visit_takes <= LEAVING * rows_per_page
+
+
+def test_pages_of_46_rows_are_visited_12_times() -> None:
+    assert visits(46.0) == 12
