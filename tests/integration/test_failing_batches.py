@@ -89,7 +89,7 @@ def _all_waiting(plan: Plan, codes: set[str]) -> list[Waiting]:
 def _passing_failures(
     sample: str, connection: psycopg.Connection, queue: str
 ) -> Iterator[tuple[Backfilling, list[Waiting]]]:
-    """A backfill with a row of each class that passes by itself, once a batch waits for each; and what waits."""
+    """A backfill with a row of each class that passes by itself, once each waits; and what waits."""
     codes = dict(zip(_FAR_APART, ("08006", "40001", "40P01", "53100", "55P03", "57P03"), strict=True))
     _raise_at(connection, codes)
     plan = plan_of(sample, backfill=_CONTIGUOUS)
