@@ -10,8 +10,8 @@ import structlog
 
 from control import locks
 from control.plan.begun import begun_with, changes
-from control.plan.model import Limits as PlanLimits
-from control.plan.model import Plan, seconds
+from control.plan.model import Plan
+from control.plan.values import size
 from control.stage import Closed, Ground, OneWay, Stage, Step, Unworks, Works
 from control.stages import application, backfill, backup, columns, indexes, keys, preflight, rls, verify
 from control.status import STAGES
@@ -22,7 +22,7 @@ from sql.postgres.connection import Connection, connect
 from sql.postgres.session import take_migration
 from worker import ledger
 from worker.broker import Doorbell
-from worker.ledger import Limits, Migration, Settings
+from worker.ledger import Migration, Settings
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -58,22 +58,17 @@ def actor() -> str:
 
 def settings_of(plan: Plan, *, throttle: bool) -> Settings:
     """What the workers need of a plan."""
-    limits: PlanLimits = plan.governor
+    governor = plan.governor
     return Settings(
         target=plan.backfill.target_seconds,
         synchronous_commit=plan.backfill.synchronous_commit,
         throttle=throttle,
-        limits=Limits(
-            max_lag=seconds(limits.max_lag),
-            stop_lag=seconds(limits.stop_lag),
-            max_lag_bytes=limits.max_lag_bytes,
-            stop_lag_bytes=limits.stop_lag_bytes,
-            max_waiting=limits.max_waiting,
-            stop_waiting=limits.stop_waiting,
-            max_snapshot=seconds(limits.max_snapshot),
-            stop_snapshot=seconds(limits.stop_snapshot),
-            rows_per_second=limits.rows_per_second,
-        ),
+        limits=governor.limits(),
+        unreadable=governor.unreadable,
+        rows_per_second=governor.rows_per_second,
+        wal_per_second=size(governor.wal_per_second) if governor.wal_per_second is not None else None,
+        query=governor.query,
+        active=plan.backfill.active,
     )
 
 

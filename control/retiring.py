@@ -6,7 +6,8 @@ from dataclasses import replace
 from datetime import datetime
 
 from control import guard
-from control.plan.model import Plan, RowSecurity, seconds
+from control.plan.model import Plan, RowSecurity
+from control.plan.values import seconds
 from control.quiet import Quiet, since
 from control.stage import Ground, Step
 from sql.postgres.catalog import Catalog

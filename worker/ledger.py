@@ -16,36 +16,34 @@ from sql.errors import NoMigrationError
 from sql.job import JobSpec, Key, Range
 from sql.postgres.connection import Connection
 from sql.postgres.ledger import LEDGER, send
+from worker.governor.limits import Limit, SignalName
 
 MigrationState = Literal["running", "paused", "rolling back", "complete"]
 StageState = Literal["open", "running", "waiting", "done", "failed"]
 
 
-class Limits(BaseModel):
-    """The governor's limits; at a `max` it sheds, at a `stop` it holds. Lag and snapshots in seconds."""
-
-    model_config = ConfigDict(frozen=True)
-
-    max_lag: float
-    stop_lag: float
-    max_lag_bytes: int
-    stop_lag_bytes: int
-    max_waiting: int
-    stop_waiting: int
-    max_snapshot: float
-    stop_snapshot: float
-    rows_per_second: int | None
-
-
 class Settings(BaseModel):
-    """What workers need of the plan, kept in the ledger; `target` is a batch's duration in seconds."""
+    """What workers need of the plan, kept in the ledger; `target` is a batch's duration in seconds.
+
+    A signal without a limit is not judged. `unreadable` says what becomes of one that has a limit and can't
+    be read; `query` gives the signal of that name; `active` are the hours in which batches may go.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     target: float
     synchronous_commit: Literal["on", "off"]
     throttle: bool
-    limits: Limits
+    limits: dict[SignalName, Limit]
+    unreadable: Literal["hold", "ignore"] = "ignore"
+    rows_per_second: int | None = None
+    wal_per_second: int | None = None
+    query: str | None = None
+    active: tuple[str, ...] = ()
+    standbys: tuple[str, ...] = ()
+    """Names of the standbys that streamed when the run began: one that is gone is lag."""
+    workers: int | None = None
+    """How many processes a pool shall have; None leaves it as it was started."""
 
 
 @dataclass(frozen=True, slots=True)

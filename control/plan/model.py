@@ -1,6 +1,5 @@
 """What a plan file may say, as types. Reading the file is `control.plan.reading`'s."""
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -8,9 +7,7 @@ from graphlib import CycleError, TopologicalSorter
 from typing import Annotated, Literal, Self
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
-    ConfigDict,
     Discriminator,
     Field,
     PrivateAttr,
@@ -21,6 +18,8 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from control.plan.governor import Governor
+from control.plan.values import Duration, Name, Part, Pattern, Setting, TableName, seconds
 from sql.errors import PlanError
 from sql.tenant_source import Constant, Expression, Lookup, Parent, split_name
 
@@ -30,49 +29,6 @@ Mode = Literal["observe", "permissive", "strict"]
 Paging = Literal["auto", "keys", "contiguous", "striped", "pages"]
 #: Whether the table's own triggers fire for a batch's updates, or are held off for the backfill's session.
 UserTriggers = Literal["run", "hold"]
-
-_DURATION = re.compile(r"(?P<number>\d+(?:\.\d+)?)(?P<unit>ms|s|m|h|d)")
-_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-
-
-def seconds(duration: str) -> float:
-    """Read `100ms`, `10m`, `1.5h` as seconds.
-
-    Raises:
-        ValueError: not a number and one of ms, s, m, h, d.
-    """
-    match = _DURATION.fullmatch(duration)
-    if match is None:
-        raise ValueError(f"{duration!r} is not a duration; write 100ms, 10s, 10m, 1h or 1d")
-    return float(match["number"]) * _SECONDS[match["unit"]]
-
-
-def _is_duration(value: str) -> str:
-    seconds(value)
-    return value
-
-
-def _is_name(value: str) -> str:
-    if not value or "\0" in value:
-        raise ValueError(f"{value!r} is not a name")
-    # PostgreSQL cuts names at 63 bytes without a word: a longer one would be another name than the plan's.
-    if len(value.encode()) > 63:
-        raise ValueError(f"{value!r} has {len(value.encode())} bytes; PostgreSQL's names end at 63")
-    return value
-
-
-def _is_table(value: str) -> str:
-    for part in split_name(value):
-        _is_name(part)
-    return value
-
-
-def _is_pattern(value: str) -> str:
-    try:
-        re.compile(value)
-    except re.error as error:
-        raise ValueError(f"not a regular expression: {error}") from error
-    return value
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
@@ -110,25 +66,15 @@ Source = Annotated[
     ),
 ]
 
-Name = Annotated[str, AfterValidator(_is_name)]
-#: A setting of the operator's own, as `SET` takes it: PostgreSQL asks for at least one dot in it.
-Setting = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)+$")]
-TableName = Annotated[str, AfterValidator(_is_table)]
-Duration = Annotated[str, AfterValidator(_is_duration)]
 
-
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Database(_Part):
+class Database(Part):
     """Where the tables are."""
 
     url: SecretStr
     standbys: tuple[SecretStr, ...] = ()
 
 
-class Tenant(_Part):
+class Tenant(Part):
     """How a tenant is told, everywhere."""
 
     column: Name = "tenant_id"
@@ -136,7 +82,7 @@ class Tenant(_Part):
     setting: Setting = "app.current_tenant_id"
     isolation: Literal["shared_schema"] = "shared_schema"
     legacy: str = "default"
-    pattern: Annotated[str, AfterValidator(_is_pattern)] = "^[A-Za-z0-9_-]{1,255}$"
+    pattern: Pattern = "^[A-Za-z0-9_-]{1,255}$"
     unresolved: Literal["quarantine", "otherwise", "stop"] = "quarantine"
     cross_tenant: Literal["stop", "source", "quarantine"] = "stop"
     default: str = "none"
@@ -147,14 +93,14 @@ class Tenant(_Part):
         return None if self.sentinel == "null" else self.sentinel
 
 
-class Index(_Part):
+class Index(Part):
     """An index that the plan adds."""
 
     name: Name
     columns: Annotated[tuple[Name, ...], Field(min_length=1)]
 
 
-class RowSecurity(_Part):
+class RowSecurity(Part):
     """The policy of a table, and how far the rls stage goes with it."""
 
     policy: Name
@@ -162,7 +108,7 @@ class RowSecurity(_Part):
     quiet: Duration = "10m"
 
 
-class Table(_Part):
+class Table(Part):
     """One table of the plan."""
 
     name: TableName
@@ -186,19 +132,19 @@ class Table(_Part):
         return self.tenant.parent if isinstance(self.tenant, Parent) else None
 
 
-class Redis(_Part):
+class Redis(Part):
     """The doorbell; without it `run` starts its own."""
 
     url: SecretStr
 
 
-class Backup(_Part):
+class Backup(Part):
     """Where `pg_dump` writes before anything is changed."""
 
     path: str
 
 
-class Backfill(_Part):
+class Backfill(Part):
     """How batches are cut and committed."""
 
     paging: Paging = "auto"
@@ -206,6 +152,8 @@ class Backfill(_Part):
     target: Duration = "100ms"
     first_batch: Annotated[int, Field(ge=100, le=100_000)] = 2_500
     synchronous_commit: Literal["on", "off"] = "on"
+    active: tuple[str, ...] = ()
+    """Hours in which batches may go, such as `Mon-Fri 22:00-06:00 Europe/Berlin`; none for all."""
 
     @property
     def target_seconds(self) -> float:
@@ -213,28 +161,14 @@ class Backfill(_Part):
         return seconds(self.target)
 
 
-class Limits(_Part):
-    """The governor's: at a `max` it sheds work, at a `stop` it holds."""
-
-    max_lag: Duration = "1500ms"
-    stop_lag: Duration = "5s"
-    max_lag_bytes: Annotated[int, Field(gt=0)] = 64 * 1024 * 1024
-    stop_lag_bytes: Annotated[int, Field(gt=0)] = 512 * 1024 * 1024
-    max_waiting: Annotated[int, Field(gt=0)] = 2
-    stop_waiting: Annotated[int, Field(gt=0)] = 10
-    max_snapshot: Duration = "5m"
-    stop_snapshot: Duration = "1h"
-    rows_per_second: Annotated[int, Field(gt=0)] | None = None
-
-
-class Query(_Part):
+class Query(Part):
     """A query of the plan's own that `verify` times."""
 
     sql: str
     max_ms: Annotated[float, Field(gt=0)]
 
 
-class Verify(_Part):
+class Verify(Part):
     """What `verify` looks at beside its own checks."""
 
     queries: tuple[Query, ...] = ()
@@ -248,7 +182,7 @@ class Origin:
     lines: Mapping[tuple[str | int, ...], int] = field(default_factory=dict, compare=False)
 
 
-class Plan(_Part):
+class Plan(Part):
     """A whole plan, checked as far as that goes without a database."""
 
     name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")]
@@ -258,7 +192,7 @@ class Plan(_Part):
     redis: Redis | None = None
     backup: Backup | None = None
     backfill: Backfill = Backfill()
-    governor: Limits = Limits()
+    governor: Governor = Governor()
     verify: Verify = Verify()
 
     _origin: Origin = PrivateAttr(default_factory=Origin)

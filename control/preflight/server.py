@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from control import backup
-from control.plan.model import seconds
+from control.plan.values import seconds
 from control.preflight.finding import Finding, none_of
 from control.stage import Ground
 from control.stages.backup import MEMORY

@@ -13,7 +13,8 @@ from datetime import datetime, timedelta
 from psycopg import sql
 
 from control import retiring
-from control.plan.model import Mode, Plan, RowSecurity, seconds
+from control.plan.model import Mode, Plan, RowSecurity
+from control.plan.values import seconds
 from control.quiet import since
 from control.stage import Closed, Ground, How, Step
 from sql.errors import GateClosedError

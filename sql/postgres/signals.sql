@@ -1,16 +1,16 @@
 -- name: sample
 -- locks: ACCESS SHARE on system views; reads.
--- Lag in bytes of the slowest standby; what is written and what it has replayed, for lag in time from our own
--- samples (`replay_lag` freezes when idle); sessions of others that wait behind ours; the oldest snapshot.
+-- What is written and what each standby has replayed, for lag in time from our own samples (`replay_lag` freezes
+-- when idle); sessions of others that wait behind ours; the oldest snapshot.
 WITH waiting AS (
     SELECT a.pid FROM pg_stat_activity AS a
     WHERE a.wait_event_type = 'Lock' AND a.application_name NOT LIKE 'tenantry %%' AND EXISTS (
         SELECT FROM pg_stat_activity AS ours
         WHERE ours.application_name LIKE 'tenantry %%' AND ours.pid = ANY (pg_blocking_pids(a.pid)))
 )
-SELECT (SELECT count(*) FROM pg_stat_replication WHERE replay_lsn IS NOT NULL) AS standbys,
-       pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')::float8 AS written,
-       (SELECT min(pg_wal_lsn_diff(replay_lsn, '0/0')) FROM pg_stat_replication)::float8 AS replayed,
+SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')::float8 AS written,
+       coalesce((SELECT jsonb_object_agg(application_name, pg_wal_lsn_diff(replay_lsn, '0/0')::float8)
+                 FROM pg_stat_replication WHERE replay_lsn IS NOT NULL), '{{}}') AS replayed,
        (SELECT count(*) FROM waiting) AS waiting,
        coalesce((SELECT extract(epoch FROM max(clock_timestamp() - xact_start)) FROM pg_stat_activity
                  WHERE backend_xmin IS NOT NULL AND datname = current_database() AND pid <> pg_backend_pid()

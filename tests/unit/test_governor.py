@@ -8,23 +8,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from worker.governor.history import History
+from worker.governor.limits import Limit, Sample, SignalName
 from worker.governor.shared import Posted, Shared, next_share
-from worker.governor.signals import Sample, Sampler
+from worker.governor.signals import Look
 from worker.governor.zones import Reading, Zone, judge, readings
-from worker.ledger import Limits
 
-LIMITS = Limits(
-    max_lag=1.5,
-    stop_lag=5,
-    max_lag_bytes=64,
-    stop_lag_bytes=512,
-    max_waiting=2,
-    stop_waiting=10,
-    max_snapshot=300,
-    stop_snapshot=3600,
-    rows_per_second=None,
-)
-CALM = Sample(lag_bytes=None, lag_seconds=None, waiting=0, snapshot=0)
+LIMITS: dict[SignalName, Limit] = {
+    "lag": Limit(max=1.5, stop=5),
+    "lag_bytes": Limit(max=64, stop=512),
+    "waiting": Limit(max=2, stop=10),
+    "snapshot": Limit(max=300, stop=3600),
+}
+CALM = Sample(values={"waiting": 0, "snapshot": 0})
 
 
 @pytest.fixture
@@ -45,39 +41,39 @@ def shared() -> Iterator[Shared]:
     ],
 )
 def test_a_signal_moves_through_the_zones_on_its_way_to_the_limit(used: float, zone: Zone) -> None:
-    assert judge([Reading("x", used, 1.0, 10.0)]).zone is zone
+    assert judge([Reading("lag", used, Limit(max=1.0, stop=10.0))]).zone is zone
 
 
 def test_a_signal_at_its_stop_holds_however_calm_the_others_are() -> None:
-    calm, stopped = Reading("calm", 0, 1, 10), Reading("lag", 5.0, 1.5, 5.0)
+    calm, stopped = Reading("waiting", 0, LIMITS["waiting"]), Reading("lag", 5.0, LIMITS["lag"], "replica1")
     verdict = judge([calm, stopped])
     assert verdict.zone is Zone.HOLD
-    assert verdict.reason == "lag: 5, stop at 5"
+    assert verdict.reason == "replica lag in seconds: 5 (replica1), stop at 5"
 
 
 def test_the_worst_signal_decides_and_is_the_reason() -> None:
-    assert "bytes" in judge(readings(replace_sample(lag_bytes=60.0, lag_seconds=0.0), LIMITS)).reason
+    sample = Sample(values={"waiting": 0, "lag": 0.0, "lag_bytes": 60.0})
+    assert judge(readings(sample, LIMITS)).signal == "lag_bytes"
 
 
 def test_a_database_without_standbys_is_not_judged_by_lag() -> None:
-    assert all("lag" not in reading.signal for reading in readings(CALM, LIMITS))
-
-
-def replace_sample(**changes: float) -> Sample:
-    return CALM.model_copy(update=changes)
+    assert {reading.signal for reading in readings(CALM, LIMITS)} == {"waiting", "snapshot"}
 
 
 def test_lag_in_time_counts_while_nothing_is_written() -> None:
-    now = [0.0]
-    sampler = Sampler(lambda: now[0])
-    sampler._written.extend([(100.0, 0.0), (200.0, 1.0), (200.0, 2.0)])
-    assert sampler.behind(100.0, now=4.0) == 3.0
+    history = History(written=((100.0, 0.0), (200.0, 1.0), (200.0, 2.0)))
+    assert history.behind(100.0, now=4.0) == 3.0
 
 
 def test_a_standby_that_has_replayed_everything_is_not_behind() -> None:
-    sampler = Sampler(lambda: 0.0)
-    sampler._written.extend([(100.0, 0.0), (200.0, 1.0)])
-    assert sampler.behind(200.0, now=9.0) == 0.0
+    history = History(written=((100.0, 0.0), (200.0, 1.0)))
+    assert history.behind(200.0, now=9.0) == 0.0
+
+
+def test_the_slowest_standby_counts() -> None:
+    history = History(written=((100.0, 0.0), (200.0, 1.0)))
+    sample = history.sample(Look(CALM, 200.0, {"quick": 200.0, "slow": 50.0}), now=3.0)
+    assert (sample.values["lag"], sample.values["lag_bytes"], sample.details["lag"]) == (3.0, 150.0, "slow")
 
 
 @given(st.lists(st.sampled_from(list(Zone)), max_size=50))

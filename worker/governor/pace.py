@@ -1,13 +1,14 @@
 """The question before each batch, and its answer: go after so many seconds, or hold and why."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import psycopg
 import redis
 
 from sql.postgres.connection import Pool
+from worker.governor.history import History
 from worker.governor.shared import Posted, Shared, next_share
-from worker.governor.signals import Sampler
+from worker.governor.signals import look
 from worker.governor.zones import Verdict, Zone, judge, readings
 from worker.ledger import Settings
 
@@ -39,17 +40,13 @@ class Governor:
     shared: Shared
     pool: Pool
     name: str
-    sampler: Sampler = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.sampler = Sampler(self.shared.now)
 
     def ask(self, settings: Settings, last_batch: float) -> Go | Hold:
         """May a batch go? `last_batch` is the duration of this worker's last one, in seconds."""
         try:
             debt = 0.0
-            if settings.limits.rows_per_second is not None:
-                debt = self.shared.spend(0, settings.limits.rows_per_second)
+            if settings.rows_per_second is not None:
+                debt = self.shared.spend(0, settings.rows_per_second)
             if not settings.throttle:
                 return Go(debt, "rate limit")
             posted = self._newest(settings)
@@ -68,9 +65,9 @@ class Governor:
 
     def paid(self, settings: Settings, rows: int) -> None:
         """Count rows against the rate limit. With the queue server gone there is nothing to count in."""
-        if settings.limits.rows_per_second is not None:
+        if settings.rows_per_second is not None:
             try:
-                self.shared.spend(rows, settings.limits.rows_per_second)
+                self.shared.spend(rows, settings.rows_per_second)
             except redis.RedisError:
                 return  # the next question holds for the same reason, and says so
 
@@ -86,14 +83,18 @@ class Governor:
             return before
         try:
             with self.pool.connection() as connection:
-                sample = self.sampler.take(connection)
+                seen = look(connection, settings)
         except psycopg.Error:
             return before  # it grows old, and then it holds
+        now = self.shared.now()
+        history = (before.history if before else History()).and_now(seen, now)
+        sample = history.sample(seen, now)
         verdict = judge(readings(sample, settings.limits))
         posted = Posted(
             sample=sample,
             share=next_share(before.share if before else 1.0, verdict.zone),
-            at=self.shared.now(),
+            at=now,
+            history=history,
         )
         self.shared.post(posted)
         return posted

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, cast
 
 from pydantic import BaseModel, ConfigDict
 
-from worker.governor.signals import Sample
+from worker.governor.history import History
+from worker.governor.limits import Sample
 from worker.governor.zones import Zone
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class Posted(BaseModel):
     sample: Sample
     share: float
     at: float
+    history: History = History()
 
 
 def next_share(share: float, zone: Zone) -> float:

@@ -1,10 +1,10 @@
 """Judges a sample: how far each signal is towards its limit, and what that means for the pace."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 
-from worker.governor.signals import Sample
-from worker.ledger import Limits
+from worker.governor.limits import LABELS, Limit, Sample, SignalName
 
 #: Below 0.4 of every limit it speeds up, at 0.7 sheds, at 1.0 halves (lessons: spirit's zones).
 GROW_BELOW = 0.4
@@ -24,47 +24,62 @@ class Zone(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One signal against its limits."""
+    """One signal against its limit, and what stands behind its value."""
 
-    signal: str
+    signal: SignalName
     value: float
-    limit: float
-    stop: float
+    limit: Limit
+    detail: str = ""
+
+    @property
+    def used(self) -> float:
+        """The share of its limit; 0 where only a stop is set."""
+        return self.value / self.limit.max if self.limit.max is not None else 0.0
+
+    @property
+    def stopped(self) -> bool:
+        """Whether no batch may go."""
+        return self.limit.stop is not None and self.value >= self.limit.stop
+
+    def __str__(self) -> str:
+        named = f" ({self.detail})" if self.detail else ""
+        at = f"stop at {self.limit.stop:.4g}" if self.stopped else f"limit {self.limit.max:.4g}"
+        return f"{LABELS[self.signal]}: {self.value:.4g}{named}, {at}"
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The zone, and the signal that put it there."""
+    """The zone, and the signal that put it there: none while nothing limits the pace."""
 
     zone: Zone
+    signal: SignalName | None
     reason: str
 
 
-def readings(sample: Sample, limits: Limits) -> list[Reading]:
-    """The signals that can be read, each with its limits."""
-    found = [
-        Reading("sessions waiting behind ours", sample.waiting, limits.max_waiting, limits.stop_waiting),
-        Reading("oldest snapshot in seconds", sample.snapshot, limits.max_snapshot, limits.stop_snapshot),
+def readings(sample: Sample, limits: Mapping[SignalName, Limit]) -> list[Reading]:
+    """The signals that have a limit and could be read."""
+    return [
+        Reading(signal, sample.values[signal], limit, sample.details.get(signal, ""))
+        for signal, limit in limits.items()
+        if signal in sample.values
     ]
-    if sample.lag_seconds is not None:
-        found.append(Reading("replica lag in seconds", sample.lag_seconds, limits.max_lag, limits.stop_lag))
-    if sample.lag_bytes is not None:
-        found.append(
-            Reading("replica lag in bytes", sample.lag_bytes, limits.max_lag_bytes, limits.stop_lag_bytes)
-        )
-    return found
 
 
 def judge(found: list[Reading]) -> Verdict:
     """The worst signal decides."""
     for reading in found:
-        if reading.value >= reading.stop:
-            return Verdict(Zone.HOLD, f"{reading.signal}: {reading.value:.4g}, stop at {reading.stop:.4g}")
-    worst = max(found, key=lambda reading: reading.value / reading.limit)
-    used = worst.value / worst.limit
-    reason = f"{worst.signal}: {worst.value:.4g} of {worst.limit:.4g}"
-    if used >= HALVE_AT:
-        return Verdict(Zone.HALVE, reason)
-    if used >= SHED_AT:
-        return Verdict(Zone.SHED, reason)
-    return Verdict(Zone.GROW if used < GROW_BELOW else Zone.KEEP, reason)
+        if reading.stopped:
+            return Verdict(Zone.HOLD, reading.signal, str(reading))
+    limited = [reading for reading in found if reading.limit.max is not None]
+    if not limited:
+        return Verdict(Zone.GROW, None, "")
+    worst = max(limited, key=lambda reading: reading.used)
+    if worst.used >= HALVE_AT:
+        zone = Zone.HALVE
+    elif worst.used >= SHED_AT:
+        zone = Zone.SHED
+    elif worst.used >= GROW_BELOW:
+        zone = Zone.KEEP
+    else:
+        return Verdict(Zone.GROW, None, "")
+    return Verdict(zone, worst.signal, str(worst))

@@ -1,0 +1,68 @@
+"""What the governor is told and what it finds, signal by signal: names, limits, one look at the database."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+#: The signals. The plan's limits for them are `max_<signal>` and `stop_<signal>`. In base units: seconds,
+#: bytes, counts, shares of 1.
+SignalName = Literal[
+    "lag",
+    "lag_bytes",
+    "slot_bytes",
+    "archive_files",
+    "archive_failing",
+    "waiting",
+    "waited",
+    "transaction",
+    "snapshot",
+    "vacuums",
+    "dead",
+    "wal_rate",
+    "connections",
+    "query",
+    "batch",
+]
+
+#: What each is called where people read it.
+LABELS: dict[SignalName, str] = {
+    "lag": "replica lag in seconds",
+    "lag_bytes": "replica lag in bytes",
+    "slot_bytes": "WAL held by a replication slot, in bytes",
+    "archive_files": "WAL files waiting to be archived",
+    "archive_failing": "seconds since archiving began to fail",
+    "waiting": "sessions waiting behind ours",
+    "waited": "seconds that a session waits behind ours",
+    "transaction": "longest transaction in seconds",
+    "snapshot": "oldest snapshot in seconds",
+    "vacuums": "vacuums at work on the table",
+    "dead": "share of dead rows",
+    "wal_rate": "WAL bytes per second",
+    "connections": "share of connections in use",
+    "query": "the plan's own query",
+    "batch": "seconds of a batch",
+}
+
+
+class Limit(BaseModel):
+    """At `max` the pace is halved, from 0.7 of it shed; at `stop` no batch goes. None sets no such limit."""
+
+    model_config = ConfigDict(frozen=True)
+
+    max: float | None
+    stop: float | None
+
+
+class Sample(BaseModel):
+    """One look at the database, in the signals' units.
+
+    A signal that does not apply, as lag without a standby, is in neither `values` nor `unreadable`, which
+    says why one could not be read: a right that is missing, an error of the plan's query. `details` names
+    what stands behind a value: the standby, the slot, the session.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    values: dict[SignalName, float] = Field(default_factory=dict)
+    unreadable: dict[SignalName, str] = Field(default_factory=dict)
+    details: dict[SignalName, str] = Field(default_factory=dict)
