@@ -205,6 +205,7 @@ class Plan(Part):
         _no_cycle(self.tables)
         _keys_hold_the_tenant(self.tables, self.tenant.column)
         _no_tenant_is_the_sentinel(self.tables, self.tenant.sentinel_value)
+        _stops_are_above_their_limits(self.governor)
         return self
 
     def read_from(self, file: str, lines: Mapping[tuple[str | int, ...], int]) -> Self:
@@ -302,3 +303,12 @@ def _no_tenant_is_the_sentinel(tables: tuple[Table, ...], sentinel: str | None) 
             if getattr(table.tenant, key, None) in {"", sentinel} - {None}:
                 message = f"{key} of {table.name!r} is what a row without a tenant holds; name a tenant"
                 raise _wrong(message, "tables", at, "tenant", key)
+
+
+def _stops_are_above_their_limits(governor: Governor) -> None:
+    for signal, limit in governor.limits().items():
+        if limit.max is not None and limit.stop is not None and limit.stop < limit.max:
+            message = f"stop_{signal} is below max_{signal}: the pace would never be halved before it stops"
+            raise _wrong(message, "governor", f"stop_{signal}")
+    if "query" in governor.limits() and governor.query is None:
+        raise _wrong("a limit for the plan's own query, and no query", "governor", "max_query")

@@ -168,6 +168,26 @@ WRONG: dict[str, tuple[str | bytes, int | None, str]] = {
         12,
         "the primary_key of 'graph_relations' must hold the tenant column 'tenant_id'",
     ),
+    "a limit that is no number": (
+        WHOLE + '[governor]\nmax_waiting = "few"\n',
+        23,
+        "'few' is no limit; write a number above 0, or none",
+    ),
+    "a limit that is no size": (
+        WHOLE + '[governor]\nmax_lag_bytes = "64 MiB"\n',
+        23,
+        "'64 MiB' is not a size; write 512kB, 64MB or 1GB",
+    ),
+    "a stop below its limit": (
+        WHOLE + '[governor]\nstop_lag = "1s"\n',
+        23,
+        "stop_lag is below max_lag: the pace would never be halved before it stops",
+    ),
+    "a limit for no query": (
+        WHOLE + "[governor]\nmax_query = 5\n",
+        23,
+        "a limit for the plan's own query, and no query",
+    ),
     "no TOML": (_with('column = "tenant_id"', "column = tenant_id"), 7, "not TOML: invalid value"),
     "no TOML at the end": (WHOLE + 'x = "', 22, "not TOML: "),
     "a section twice": (WHOLE + "\n[database]\n", 23, "not TOML: cannot declare"),
