@@ -4,39 +4,100 @@ It travels with the posted sample, so that it does not matter who takes the next
 """
 
 from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterator
 
 from pydantic import BaseModel, ConfigDict
 
-from worker.governor.limits import Sample
-from worker.governor.signals import Look
+from worker.governor.limits import Limit, Sample, SignalName
+from worker.governor.signals import Look, Standby
+from worker.ledger import Settings
 
-#: So many positions are kept: ten minutes of them at one a second.
-_KEPT = 600
+#: Positions are kept as far apart as this share of their age: each second's of the last minute, and of hours
+#: few enough to travel with every sample.
+_SPACING = 0.02
+#: Kept for so many seconds: past every sensible stop.
+_KEPT_FOR = 86_400.0
+#: The rate of WAL is the mean of so many seconds; it says nothing before half of them are over.
+_RATE_OVER = 5.0
+
+
+class Known(BaseModel):
+    """A standby as it was last seen: where it stood, in bytes, and when, in the Redis server's seconds."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    pid: int
+    replayed: float
+    seen: float
 
 
 class History(BaseModel):
-    """When which position in the WAL was written: bytes, and the Redis server's seconds; oldest first."""
+    """When which position in the WAL was written: bytes, and the Redis server's seconds; oldest first.
+
+    `standbys` are those of the last look and those that streamed before and don't now.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     written: tuple[tuple[float, float], ...] = ()
+    standbys: tuple[Known, ...] = ()
 
     def and_now(self, look: Look, now: float) -> "History":
         """The history with this look in it."""
-        return History(written=(*self.written, (look.written, now))[-_KEPT:])
-
-    def sample(self, look: Look, now: float) -> Sample:
-        """The look's sample, with lag: of the standby that is furthest behind."""
-        if not look.replayed:
-            return look.sample
-        name, replayed = min(look.replayed.items(), key=lambda standby: standby[1])
-        lag = {"lag": self.behind(replayed, now), "lag_bytes": max(0.0, look.written - replayed)}
-        return look.sample.model_copy(
-            update={
-                "values": look.sample.values | lag,
-                "details": look.sample.details | dict.fromkeys(lag, name),
-            }
+        # A server that was failed over to may be behind the one before: what that wrote is not in its WAL.
+        before = [mark for mark in self.written if mark[0] <= look.written and mark[1] <= now]
+        return History(
+            written=tuple(_thinned([*before, (look.written, now)], now)),
+            standbys=self.standbys
+            if "lag" in look.sample.unreadable
+            else tuple(_known(self.standbys, look.standbys, now)),
         )
+
+    def sample(self, look: Look, now: float, settings: Settings) -> Sample:
+        """The look's sample with lag, of the standby that is furthest behind, and with the rate of WAL.
+
+        `self` is the history with this look in it.
+        """
+        values: dict[SignalName, float] = {}
+        details: dict[SignalName, str] = {}
+        if "lag" not in look.sample.unreadable:
+            values, details = self._lag(look, now, settings)
+        rate = self._rate(now)
+        if rate is not None:
+            values["wal_rate"], details["wal_rate"] = rate[0], f"over {rate[1]:.0f} s"
+        return look.sample.model_copy(
+            update={"values": look.sample.values | values, "details": look.sample.details | details}
+        )
+
+    def _lag(
+        self, look: Look, now: float, settings: Settings
+    ) -> tuple[dict[SignalName, float], dict[SignalName, str]]:
+        behind = [
+            (self.behind(known.replayed, now), max(0.0, look.written - known.replayed), name)
+            for known, name in self._counted(now, settings)
+        ]
+        # One that streamed when the run began and was never seen since: the queue server was flushed, or it
+        # was gone before the first look. Nobody knows how far it is.
+        known = Counter(known.name for known in self.standbys)
+        for name in Counter(settings.standbys) - known:
+            if name not in settings.forget_standbys:
+                limits = settings.limits
+                behind.append((_stop(limits.get("lag")), _stop(limits.get("lag_bytes")), _gone(name)))
+        if not behind:
+            return {}, {}
+        seconds, _, slowest = max(behind)
+        _, size, furthest = max(behind, key=lambda standby: standby[1])
+        return {"lag": seconds, "lag_bytes": size}, {"lag": slowest, "lag_bytes": furthest}
+
+    def _counted(self, now: float, settings: Settings) -> Iterator[tuple[Known, str]]:
+        """The standbys that count, and what to call them: all, but those gone that an operator forgot."""
+        for known in self.standbys:
+            if known.seen == now:
+                yield known, known.name
+            elif known.name not in settings.forget_standbys:
+                yield known, _gone(known.name)
 
     def behind(self, replayed: float, now: float) -> float:
         """Seconds since the position next above `replayed` was written; 0 where nothing is above it.
@@ -45,3 +106,48 @@ class History(BaseModel):
         """
         above = bisect_left(self.written, (replayed, float("inf")))
         return now - self.written[above][1] if above < len(self.written) else 0.0
+
+    def _rate(self, now: float) -> tuple[float, float] | None:
+        """Bytes of WAL a second, and over how many seconds; None while there is too little to tell."""
+        if len(self.written) < 2:
+            return None
+        written, _ = self.written[-1]
+        before, since = next(
+            (mark for mark in reversed(self.written) if now - mark[1] >= _RATE_OVER), self.written[0]
+        )
+        seconds = now - since
+        return ((written - before) / seconds, seconds) if seconds >= _RATE_OVER / 2 else None
+
+
+def _gone(name: str) -> str:
+    return f"{name}, not streaming"
+
+
+def _stop(limit: Limit | None) -> float:
+    """A value that is past all limits of a signal; 0 for one that has none."""
+    return max(limit.max or 0.0, limit.stop or 0.0) if limit is not None else 0.0
+
+
+def _thinned(marks: list[tuple[float, float]], now: float) -> list[tuple[float, float]]:
+    kept = marks[-1:]
+    for mark in reversed(marks[:-1]):
+        age = now - mark[1]
+        if kept[-1][1] - mark[1] >= age * _SPACING and age <= _KEPT_FOR:
+            kept.append(mark)
+    return kept[::-1]
+
+
+def _known(before: tuple[Known, ...], streaming: tuple[Standby, ...], now: float) -> Iterator[Known]:
+    """The standbys streaming now, and those of before that don't.
+
+    A connection is told by its walsender. A new one takes the place of one of its name that is gone, the last
+    seen first: standbys that all bear the default name are as many as ever streamed at once.
+    """
+    gone = {known.pid: known for known in sorted(before, key=lambda known: known.seen)}
+    new = [standby for standby in streaming if gone.pop(standby.pid, None) is None]
+    for standby in new:
+        same = [known.pid for known in gone.values() if known.name == standby.name]
+        if same:
+            del gone[same[-1]]
+    yield from (Known(name=each.name, pid=each.pid, replayed=each.replayed, seen=now) for each in streaming)
+    yield from gone.values()
