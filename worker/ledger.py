@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
+from psycopg.errors import UndefinedTable
 from psycopg.types.json import Jsonb
 from pydantic import BaseModel, ConfigDict
 
@@ -16,9 +17,9 @@ from sql.errors import NoMigrationError
 from sql.job import JobSpec, Key, Range
 from sql.postgres.connection import Connection
 from sql.postgres.ledger import LEDGER, send
-from worker.governor.limits import Limit, SignalName
+from worker.governor.limits import Limit, Sample, SignalName
 
-MigrationState = Literal["running", "paused", "rolling back", "complete"]
+MigrationState = Literal["running", "paused", "cancelled", "rolling back", "complete"]
 StageState = Literal["open", "running", "waiting", "done", "failed"]
 
 
@@ -42,13 +43,18 @@ class Settings(BaseModel):
     active: tuple[str, ...] = ()
     standbys: tuple[str, ...] = ()
     """Names of the standbys that streamed when the run began: one that is gone is lag."""
+    forget_standbys: tuple[str, ...] = ()
+    """Names of those that were taken away for good: gone, they are no lag."""
     workers: int | None = None
     """How many processes a pool shall have; None leaves it as it was started."""
 
 
 @dataclass(frozen=True, slots=True)
 class Migration:
-    """A row of `tenantry.migrations`; `original` is the catalog before the first step, as JSON."""
+    """A row of `tenantry.migrations`; `original` is the catalog before the first step, as JSON.
+
+    `tuned` is what the operator has set in place of the plan's, by the plan's names.
+    """
 
     id: int
     name: str
@@ -56,7 +62,8 @@ class Migration:
     tables: list[str]
     original: dict[str, Any]
     settings: Settings
-    held: dict[str, str] | None
+    tuned: dict[str, Any]
+    held: dict[str, Any] | None
     started_at: datetime
     finished_at: datetime | None
 
@@ -116,6 +123,12 @@ def create(connection: Connection) -> None:
     connection.execute(LEDGER.create.compose())
 
 
+def bring_along(connection: Connection) -> None:
+    """Give the ledger of an older version what it lacks; nothing where there is none."""
+    if exists(connection):
+        connection.execute(LEDGER.bring_along.compose())
+
+
 def begin(
     connection: Connection, *, name: str, tables: list[str], original: dict[str, Any], settings: Settings
 ) -> Migration:
@@ -151,6 +164,34 @@ def read(connection: Connection, name: str) -> Migration:
     return found
 
 
+def hold(connection: Connection, name: str) -> Migration:
+    """Read a migration that nobody else changes before the end of the transaction that this is called in.
+
+    Raises:
+        NoMigrationError: the ledger isn't there, or doesn't know it.
+    """
+    if exists(connection):
+        send(connection, "hold_migration", name=name)
+    return read(connection, name)
+
+
+def tune(connection: Connection, migration: int, tuned: dict[str, Any], settings: Settings) -> None:
+    """Keep what is tuned, and tell workers: they read it at their next batch."""
+    send(
+        connection,
+        "tune",
+        migration=migration,
+        tuned=Jsonb(tuned),
+        settings=Jsonb(settings.model_dump(mode="json")),
+    )
+
+
+def workers(connection: Connection, name: str) -> int | None:
+    """How many processes a pool of this migration shall have; None: as many as it was started with."""
+    rows = send(connection, "workers", name=name) if exists(connection) else []
+    return rows[0]["workers"] if rows else None
+
+
 @dataclass(frozen=True, slots=True)
 class Current:
     """What a worker reads before each batch of a job: the migration, and its settings as they are now.
@@ -172,8 +213,14 @@ def current(connection: Connection, job_id: int) -> Current | None:
 
 
 def set_state(connection: Connection, migration: int, state: MigrationState) -> None:
-    """Set a migration's state; `paused` is read by each worker before each batch."""
+    """Set a migration's state; only while it is `running` a worker begins a batch."""
     send(connection, "set_state", migration=migration, state=state)
+
+
+def state(connection: Connection, migration: int) -> MigrationState:
+    """A migration's state as it is now."""
+    found: MigrationState = send(connection, "state", migration=migration)[0]["state"]
+    return found
 
 
 def forget(connection: Connection, migration: int) -> None:
@@ -202,9 +249,76 @@ class Memory:
         return row[0] if row is not None else None
 
 
-def set_held(connection: Connection, migration: int, reason: str | None) -> None:
-    """Record why nothing may go now, or that it may; writes only what changed."""
-    send(connection, "set_held", migration=migration, reason=reason)
+def set_held(connection: Connection, migration: int, worker: str, reason: str | None) -> None:
+    """Record why a worker lets no batch go now, or that it does."""
+    send(connection, "set_held", migration=migration, worker=worker, reason=reason)
+
+
+def clear_held(connection: Connection, migration: int) -> None:
+    """Record that nobody holds: there is nothing to hold any more."""
+    send(connection, "clear_held", migration=migration)
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """A living worker that lets no batch go, why and since when."""
+
+    worker: str
+    reason: str
+    since: datetime
+
+
+def holding(connection: Connection, migration: int) -> list[Holding]:
+    """The living workers that hold, the one that holds longest first."""
+    return [Holding(**row) for row in send(connection, "holding", migration=migration)]
+
+
+def everybody_holds(connection: Connection, migration: int) -> bool:
+    """Whether there are workers, and none of them lets a batch go."""
+    return bool(send(connection, "everybody_holds", migration=migration)[0]["held"])
+
+
+@dataclass(frozen=True, slots=True)
+class GovernorRecord:
+    """What the governor sampled last: its zone, the share of full speed, and the sample's age in seconds."""
+
+    zone: str
+    share: float
+    reason: str
+    sample: Sample
+    age: float
+
+
+def show_governor(
+    connection: Connection, migration: int, *, zone: str, share: float, reason: str, sample: Sample
+) -> None:
+    """Keep a sample in place of the one before, for the display and the metrics."""
+    send(
+        connection,
+        "show_governor",
+        migration=migration,
+        zone=zone,
+        share=share,
+        reason=reason,
+        sample=Jsonb(sample.model_dump(mode="json")),
+    )
+
+
+def governor(connection: Connection, migration: int) -> GovernorRecord | None:
+    """The last sample; None before the first, and in a ledger of an older version until its next run."""
+    try:
+        rows = send(connection, "governor", migration=migration)
+    except UndefinedTable:
+        return None
+    return GovernorRecord(**rows[0] | {"sample": Sample.model_validate(rows[0]["sample"])}) if rows else None
+
+
+def record_unreadable(connection: Connection, migration: int, actor: str, message: str) -> bool:
+    """Write into the audit that a signal can't be read, once for each; False where it was said before.
+
+    The message begins with the signal's label and a colon.
+    """
+    return bool(send(connection, "record_unreadable", migration=migration, actor=actor, message=message))
 
 
 def stages(connection: Connection, migration: int) -> dict[str, StageRecord]:
@@ -293,6 +407,21 @@ def jobs(connection: Connection, migration: int) -> list[Job]:
 def job(connection: Connection, job_id: int) -> Job:
     """One job."""
     return _job(send(connection, "job", job=job_id)[0])
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A job, and what the operator wants of its migration now."""
+
+    job: Job
+    state: MigrationState
+    settings: Settings
+
+
+def standing(connection: Connection, job_id: int) -> Standing:
+    """A job as it stands; one statement, for the controller asks ten times a second."""
+    (row,) = send(connection, "standing", job=job_id)
+    return Standing(_job(row), row["migration_state"], Settings.model_validate(row["settings"]))
 
 
 def forget_jobs(connection: Connection, migration: int) -> None:

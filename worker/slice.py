@@ -18,7 +18,8 @@ from sql.postgres.ledger import send
 from worker import batch as batches
 from worker import ledger, metrics
 from worker.batch import Filling
-from worker.governor.pace import ASK_AGAIN, Governor, Hold
+from worker.governor.limits import LABELS, SignalName
+from worker.governor.pace import ASK_AGAIN, Go, Governor, Hold, Rest
 from worker.ledger import Batch, Current
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -30,6 +31,9 @@ AS_TOLD_FOR = 0.1
 #: A worker that has said nothing yet. Its first answer is written whatever it is: one that was killed while
 #: held has left its reason in the ledger.
 _NOT_SAID = ""
+
+#: What becomes of a signal that can't be read, by the plan's word for it.
+_UNREADABLE = {"hold": "no batch goes until it can be", "ignore": "it is not judged"}
 
 
 @dataclass(slots=True)
@@ -82,6 +86,8 @@ class Station:
     """Set while no batch is under way."""
     _fillings: dict[tuple[int, datetime], Filling] = field(default_factory=dict)
     _held: str | None = _NOT_SAID
+    _held_of: Current | None = None
+    _unreadable: set[tuple[int, SignalName]] = field(default_factory=set)
     _last_batch: float = 0.0
     _current: Current | None = None
     _asked_of: int | None = None
@@ -99,12 +105,15 @@ class Station:
         self._ask_at = 0.0  # between two messages a ledger may be dropped and made anew
         try:
             with self.pool.connection(timeout=5) as connection, _Session(connection) as session:
-                for batch in ledger.slice_of(connection, first, last):
-                    current = self._let_go(connection, batch.job)
-                    if current is None:
-                        return
-                    with structlog.contextvars.bound_contextvars(migration=current.name, batch=batch.id):
-                        self._do(session, batch, current)
+                try:
+                    for batch in ledger.slice_of(connection, first, last):
+                        current = self._let_go(connection, batch.job)
+                        if current is None:
+                            return
+                        with structlog.contextvars.bound_contextvars(migration=current.name, batch=batch.id):
+                            self._do(session, batch, current)
+                finally:
+                    self._hold_no_more(connection)
         except UndefinedTable:
             log.warning("a message for a table or a ledger that is gone", first=first, last=last)
         except (psycopg.OperationalError, PoolTimeout) as error:
@@ -124,6 +133,7 @@ class Station:
             log.warning("job stopped", table=table, reason=reason)
             return
         self.idle.clear()
+        begun = time.monotonic()
         try:
             if batch.rings > 1:
                 send(connection, "begin", batch=batch.id)
@@ -136,16 +146,24 @@ class Station:
             self.idle.set()
         match outcome:
             case batches.Done(rows=rows, seconds=seconds, rest=rest):
-                self._last_batch = seconds
+                self._ran(seconds)
+                self.governor.paid(current.settings, rows)
                 metrics.ROWS.labels(table).inc(rows)
                 metrics.DURATION.labels(table).observe(seconds)
                 metrics.BATCHES.labels(table, "rest" if rest else "done").inc()
-                self.governor.paid(current.settings, rows)
             case batches.NotMine():
+                self.governor.paid(current.settings, 0)
                 metrics.BATCHES.labels(table, "dropped").inc()
             case batches.Failed(failure=failure, sqlstate=sqlstate):
+                if failure is batches.Failure.TIMEOUT:
+                    self._ran(time.monotonic() - begun)
+                self.governor.paid(current.settings, 0)
                 metrics.BATCHES.labels(table, failure.value).inc()
                 metrics.FAILURES.labels(table, sqlstate[:2]).inc()
+
+    def _ran(self, seconds: float) -> None:
+        self._last_batch = seconds
+        self.governor.ran(seconds)
 
     def _tell_loss(self, batch: Batch, error: psycopg.OperationalError) -> None:
         """Write down why a batch's connection was lost, on another one; not while the server is away."""
@@ -180,21 +198,23 @@ class Station:
             if current is None:
                 return None
             answer = self.governor.ask(current.settings, self._last_batch)
-            if not isinstance(answer, Hold):
-                self._say(connection, current, None)
-                return None if self._rest(answer.wait, answer.reason) else current
-            self._say(connection, current, answer.reason)
-            self._rest(ASK_AGAIN, answer.reason)
+            self._show_sample(connection, current)
+            self._say(connection, current, answer.reason if isinstance(answer, Hold) else None)
+            match answer:
+                case Go():
+                    return None if self.stopping.is_set() else current
+                # Never for long without a look at the ledger: the operator may pause, or tune, meanwhile.
+                case Rest(seconds=seconds, reason=reason):
+                    self._rest(min(seconds, ASK_AGAIN), reason)
+                case Hold(reason=reason):
+                    self._rest(ASK_AGAIN, reason)
         return None
 
-    def _rest(self, seconds: float, reason: str) -> bool:
-        """Rest for a while; True when told to stop meanwhile."""
-        if seconds <= 0:
-            return self.stopping.is_set()
+    def _rest(self, seconds: float, reason: str) -> None:
+        """Rest for a while, or until told to stop."""
         begun = time.monotonic()
-        stopped = self.stopping.wait(seconds)
+        self.stopping.wait(seconds)
         metrics.THROTTLED.labels(reason.partition(":")[0]).inc(time.monotonic() - begun)
-        return stopped
 
     def _say(self, connection: Connection, current: Current, reason: str | None) -> None:
         """Show a change of mind in the ledger and the log: changes, not samples."""
@@ -202,7 +222,38 @@ class Station:
         if signal == self._held:
             return
         news = reason is not None or self._held != _NOT_SAID
-        self._held = signal
-        ledger.set_held(connection, current.id, reason)
+        ledger.set_held(connection, current.id, self.governor.name, reason)
+        self._held, self._held_of = signal, current
         if news:
             log.info("held" if reason else "going on", migration=current.name, reason=reason)
+
+    def _hold_no_more(self, connection: Connection) -> None:
+        """Take the reason back: a worker without a message holds nothing, and may get no other for long."""
+        if self._held and self._held_of is not None:
+            with suppress(psycopg.Error):
+                self._say(connection, self._held_of, None)
+
+    def _show_sample(self, connection: Connection, current: Current) -> None:
+        """Write down what this worker sampled for all; and once, what can't be read."""
+        if (taken := self.governor.taken) is None:
+            return
+        self.governor.taken = None
+        posted, sample = taken.posted, taken.posted.sample
+        if taken.batch is not None:
+            sample = sample.model_copy(update={"values": sample.values | {"batch": taken.batch}})
+        ledger.show_governor(
+            connection,
+            current.id,
+            zone=posted.zone.value,
+            share=posted.share,
+            reason=posted.reason,
+            sample=sample,
+        )
+        limited = current.settings.limits if current.settings.throttle else {}
+        for signal, why in sample.unreadable.items():
+            if signal in limited and (current.id, signal) not in self._unreadable:
+                self._unreadable.add((current.id, signal))
+                then = _UNREADABLE[current.settings.unreadable]
+                message = f"{LABELS[signal]}: can't be read, {why}; {then}"
+                if ledger.record_unreadable(connection, current.id, self.governor.name, message):
+                    log.warning("a signal can't be read", signal=signal, reason=why, so=then)

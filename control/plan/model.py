@@ -19,7 +19,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from control.plan.governor import Governor
-from control.plan.values import Duration, Name, Part, Pattern, Setting, TableName, seconds
+from control.plan.values import Duration, Name, Part, Pattern, Setting, TableName, Windows, seconds
 from sql.errors import PlanError
 from sql.tenant_source import Constant, Expression, Lookup, Parent, split_name
 
@@ -152,13 +152,25 @@ class Backfill(Part):
     target: Duration = "100ms"
     first_batch: Annotated[int, Field(ge=100, le=100_000)] = 2_500
     synchronous_commit: Literal["on", "off"] = "on"
-    active: tuple[str, ...] = ()
+    active: Windows = ()
     """Hours in which batches may go, such as `Mon-Fri 22:00-06:00 Europe/Berlin`; none for all."""
 
     @property
     def target_seconds(self) -> float:
         """How long a batch may hold its row locks."""
         return seconds(self.target)
+
+
+class Locks(Part):
+    """What may be done to get a strong lock."""
+
+    terminate_after: Duration | None = None
+    """End a session in the way whose transaction is older; none is ended without it."""
+
+    @property
+    def terminate_after_seconds(self) -> float | None:
+        """The same in seconds."""
+        return None if self.terminate_after is None else seconds(self.terminate_after)
 
 
 class Query(Part):
@@ -193,6 +205,7 @@ class Plan(Part):
     backup: Backup | None = None
     backfill: Backfill = Backfill()
     governor: Governor = Governor()
+    locks: Locks = Locks()
     verify: Verify = Verify()
 
     _origin: Origin = PrivateAttr(default_factory=Origin)

@@ -3,9 +3,10 @@
 import re
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, StringConstraints
 
 from sql.tenant_source import split_name
+from worker.governor.window import parse
 
 #: What a limit says that sets none.
 NO_LIMIT = "none"
@@ -88,6 +89,15 @@ def _is_number_limit(value: float | str) -> float | str:
     return value
 
 
+def _is_window(value: str) -> str:
+    parse(value)
+    return value
+
+
+def _one_or_several(value: object) -> object:
+    return (value,) if isinstance(value, str) else value
+
+
 Name = Annotated[str, AfterValidator(_is_name)]
 #: A setting of the operator's own, as `SET` takes it: PostgreSQL asks for at least one dot in it.
 Setting = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)+$")]
@@ -99,6 +109,8 @@ DurationLimit = Annotated[str, AfterValidator(_is_duration_limit)]
 SizeLimit = Annotated[str | int, AfterValidator(_is_size_limit)]
 NumberLimit = Annotated[float | str, AfterValidator(_is_number_limit)]
 Pattern = Annotated[str, AfterValidator(_is_pattern)]
+#: Hours, one window of them or several.
+Windows = Annotated[tuple[Annotated[str, AfterValidator(_is_window)], ...], BeforeValidator(_one_or_several)]
 
 
 class Part(BaseModel):

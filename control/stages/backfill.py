@@ -16,6 +16,7 @@ import redis
 import structlog
 from psycopg.errors import UndefinedTable
 
+from control.course import go_on
 from control.jobs import heap_of, is_instant, job_spec, parts
 from control.plan.model import Table
 from control.stage import Ground, WithoutStatements
@@ -47,6 +48,8 @@ LOOK_EVERY, CARE_EVERY = 0.1, 0.5
 RING_AGAIN = 2.0
 #: Seconds after which a batch is rung again whatever the queue holds: a killed worker keeps its message.
 RING_LOST = 60.0
+#: Seconds that are counted at a time while every worker holds.
+COUNT_HELD_EVERY = 5.0
 #: A batch begun again this often with no outcome kills its worker or its backend, and is split.
 LOST = 3
 #: Ranges that the final scan hands over at a time.
@@ -165,7 +168,11 @@ class _Drive:
     ground: Ground
     job_id: int
     _unanswered: bool = False
+    _target: float = 0.0
+    """A batch's duration, as the plan or the operator wants it now; seconds."""
     _care_at: float = 0.0
+    _held_at: float | None = None
+    """Since when every worker holds, as far as it is not in the ledger yet."""
 
     @property
     def _connection(self) -> Connection:
@@ -178,7 +185,11 @@ class _Drive:
         return self.ground.doorbell
 
     def to_the_end(self) -> None:
-        """Until the job is proved complete, or its table is gone."""
+        """Until the job is proved complete, or its table is gone.
+
+        Raises:
+            CancelledError: the operator cancelled the migration.
+        """
         part = ledger.job(self._connection, self.job_id).part
         try:
             while not self._ended():
@@ -189,7 +200,12 @@ class _Drive:
 
     def _ended(self) -> bool:
         """Do what is next; True once the job is proved complete, or its table is gone."""
-        job = ledger.job(self._connection, self.job_id)
+        standing = ledger.standing(self._connection, self.job_id)
+        if standing.state in {"paused", "cancelled"}:
+            # No batch may begin: there is nothing to plan, to ring or to complain of.
+            go_on(self.ground, STAGE.name)
+            return False
+        job, self._target = standing.job, standing.settings.target
         if job.state == "stopped":
             raise JobStoppedError(job.part, job.reason or "")
         pending = int(send(self._connection, "pending", job=job.id)[0]["count"])
@@ -202,10 +218,25 @@ class _Drive:
             if not ledger.is_there(self._connection, job.part):
                 return True
             self._stop_if_failing(job)
-            self._ring_again(job)
+            if not self._held(job):
+                self._ring_again(job)
             self._care_at = time.monotonic() + CARE_EVERY
         time.sleep(LOOK_EVERY)
         return False
+
+    def _held(self, job: Job) -> bool:
+        """Whether every living worker holds: what they were rung for is theirs, and is not lost.
+
+        Rung again for a night outside the plan's hours, a window of batches would be in the queue 500 times.
+        The time counts as held, not as work.
+        """
+        now, holds = time.monotonic(), ledger.everybody_holds(self._connection, self.ground.migration)
+        if self._held_at is not None and (not holds or now - self._held_at > COUNT_HELD_EVERY):
+            send(self._connection, "count_held", job=job.id, seconds=now - self._held_at)
+            self._held_at = None
+        if holds and self._held_at is None:
+            self._held_at = now
+        return holds
 
     def _waiting(self) -> int | None:
         """Messages that no worker has taken; None where the queue server doesn't say."""
@@ -215,8 +246,7 @@ class _Drive:
             return None
 
     def _plan(self, job: Job) -> None:
-        target = self.ground.plan.backfill.target_seconds
-        rows = paging.resized(job.batch_rows, self._measured(job), target, job.spec.most_rows)
+        rows = paging.resized(job.batch_rows, self._measured(job), self._target, job.spec.most_rows)
         paging.plan_group(self._connection, job, batch_rows=rows)
         send(self._connection, "count_settled", job=job.id)
         self._ring(job, after=RING_LOST)
@@ -244,7 +274,7 @@ class _Drive:
     def _seconds(self, job: Job) -> float:
         """What a batch takes, about: the last ones' middle, or the target before there are any."""
         last = [seconds for _, seconds in self._measured(job)]
-        return median(last) if last else self.ground.plan.backfill.target_seconds
+        return median(last) if last else self._target
 
     def _ring_again(self, job: Job) -> None:
         empty = self._waiting() == 0
@@ -287,7 +317,7 @@ class _Drive:
             return False  # neither swept nor set aside: they were on their way from the one to the other
         ledger.set_job_state(self._connection, job.id, "complete")
         # No batch is left to say so: a worker that was held and killed left its reason.
-        ledger.set_held(self._connection, self.ground.migration, None)
+        ledger.clear_held(self._connection, self.ground.migration)
         log.info("job complete", table=job.table)
         return True
 

@@ -5,10 +5,12 @@ CREATE SCHEMA IF NOT EXISTS tenantry;
 CREATE TABLE IF NOT EXISTS tenantry.migrations (
     id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     name        text NOT NULL UNIQUE,
-    state       text NOT NULL DEFAULT 'running' CHECK (state IN ('running', 'paused', 'rolling back', 'complete')),
+    state       text NOT NULL DEFAULT 'running'
+                CHECK (state IN ('running', 'paused', 'cancelled', 'rolling back', 'complete')),
     tables      jsonb NOT NULL,
     original    jsonb NOT NULL,
     settings    jsonb NOT NULL,
+    tuned       jsonb NOT NULL DEFAULT '{{}}',
     memory      jsonb NOT NULL DEFAULT '{{}}',
     held        jsonb,
     started_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
@@ -49,6 +51,7 @@ CREATE TABLE IF NOT EXISTS tenantry.jobs (
     done         bigint NOT NULL DEFAULT 0,
     split        bigint NOT NULL DEFAULT 0,
     quarantined  bigint NOT NULL DEFAULT 0,
+    held_seconds double precision NOT NULL DEFAULT 0,
     UNIQUE (migration_id, table_name, part, kind)
 );
 -- Half of each page is left free: a batch's row is updated two or three times, and stays in its page.
@@ -101,6 +104,45 @@ CREATE TABLE IF NOT EXISTS tenantry.events (
     kind         text NOT NULL,
     message      text NOT NULL
 );
+-- A signal that can't be read is said once, whichever worker sees it first.
+CREATE UNIQUE INDEX IF NOT EXISTS events_unreadable ON tenantry.events (migration_id, split_part(message, ':', 1))
+    WHERE kind = 'unreadable';
+-- What the governor sampled last: one row for each migration, written once a second, in its page.
+CREATE TABLE IF NOT EXISTS tenantry.governor (
+    migration_id bigint PRIMARY KEY REFERENCES tenantry.migrations ON DELETE CASCADE,
+    at           timestamptz NOT NULL,
+    zone         text NOT NULL,
+    share        double precision NOT NULL,
+    reason       text NOT NULL,
+    sample       jsonb NOT NULL
+) WITH (fillfactor = 50);
+
+-- name: bring_along
+-- locks: none on a ledger of this version; an older one's tenantry.migrations for a moment, ACCESS EXCLUSIVE. It looks
+-- first: a pg_dump that reads the ledger would else hold up every run, and every reader behind it.
+DO $$ BEGIN
+    IF NOT EXISTS (SELECT FROM pg_attribute
+                   WHERE attrelid = 'tenantry.migrations'::regclass AND attname = 'tuned' AND NOT attisdropped) THEN
+        ALTER TABLE tenantry.migrations
+            ADD COLUMN tuned jsonb NOT NULL DEFAULT '{{}}',
+            DROP CONSTRAINT IF EXISTS migrations_state_check,
+            ADD CONSTRAINT migrations_state_check
+                CHECK (state IN ('running', 'paused', 'cancelled', 'rolling back', 'complete'));
+    END IF;
+    IF to_regclass('tenantry.governor') IS NULL THEN
+        ALTER TABLE tenantry.jobs ADD COLUMN held_seconds double precision NOT NULL DEFAULT 0;
+        CREATE UNIQUE INDEX events_unreadable ON tenantry.events (migration_id, split_part(message, ':', 1))
+            WHERE kind = 'unreadable';
+        CREATE TABLE tenantry.governor (
+            migration_id bigint PRIMARY KEY REFERENCES tenantry.migrations ON DELETE CASCADE,
+            at           timestamptz NOT NULL,
+            zone         text NOT NULL,
+            share        double precision NOT NULL,
+            reason       text NOT NULL,
+            sample       jsonb NOT NULL
+        ) WITH (fillfactor = 50);
+    END IF;
+END $$;
 
 -- name: exists
 -- locks: ACCESS SHARE on the catalog; a read.
@@ -115,13 +157,32 @@ DROP SCHEMA IF EXISTS tenantry CASCADE;
 INSERT INTO tenantry.migrations (name, tables, original, settings)
 VALUES (%(name)s, %(tables)s, %(original)s, %(settings)s)
 ON CONFLICT (name) DO UPDATE SET settings = excluded.settings,
-    state = CASE migrations.state WHEN 'complete' THEN 'complete' WHEN 'paused' THEN 'paused' ELSE 'running' END
+    state = CASE WHEN migrations.state IN ('complete', 'paused', 'cancelled') THEN migrations.state ELSE 'running' END
 RETURNING id, original, tables, state;
 
 -- name: migration
+-- locks: ACCESS SHARE on tenantry.migrations; a read. `tuned` by way of the row: an older ledger has no such column
+-- until its next run.
+SELECT id, name, state, tables, original, settings, coalesce(to_jsonb(m) -> 'tuned', '{{}}') AS tuned, held, started_at,
+       finished_at
+FROM tenantry.migrations AS m WHERE name = %(name)s;
+
+-- name: hold_migration
+-- locks: ROW SHARE on tenantry.migrations, and the migration's row until the transaction's end: two who tune at the same
+-- time would else forget what the other said. Workers and displays only read it.
+SELECT FROM tenantry.migrations WHERE name = %(name)s FOR UPDATE;
+
+-- name: tune
+-- locks: ROW EXCLUSIVE on tenantry.migrations.
+UPDATE tenantry.migrations SET tuned = %(tuned)s, settings = %(settings)s WHERE id = %(migration)s;
+
+-- name: state
 -- locks: ACCESS SHARE on tenantry.migrations; a read.
-SELECT id, name, state, tables, original, settings, held, started_at, finished_at
-FROM tenantry.migrations WHERE name = %(name)s;
+SELECT state FROM tenantry.migrations WHERE id = %(migration)s;
+
+-- name: workers
+-- locks: ACCESS SHARE on tenantry.migrations; a read. How many processes a pool shall have; NULL: as it was started.
+SELECT (settings ->> 'workers')::integer AS workers FROM tenantry.migrations WHERE name = %(name)s;
 
 -- name: set_state
 -- locks: ROW EXCLUSIVE on tenantry.migrations.
@@ -153,11 +214,61 @@ WHERE id = %(migration)s;
 SELECT memory -> %(key)s::text FROM tenantry.migrations WHERE id = %(migration)s;
 
 -- name: set_held
--- locks: ROW EXCLUSIVE on tenantry.migrations; written when the reason changes, not per sample.
-UPDATE tenantry.migrations
-SET held = CASE WHEN %(reason)s::text IS NULL THEN NULL
-                ELSE jsonb_build_object('reason', %(reason)s::text, 'since', clock_timestamp()) END
-WHERE id = %(migration)s AND held ->> 'reason' IS DISTINCT FROM %(reason)s::text;
+-- locks: ROW EXCLUSIVE on tenantry.migrations; written when a worker's reason changes, not per sample. Each worker has
+-- its own reason: one that goes on takes nobody else's back. Those of workers that are gone go with the next change.
+UPDATE tenantry.migrations AS m
+SET held = nullif(coalesce((
+        SELECT jsonb_object_agg(h.key, h.value) FROM jsonb_each(m.held) AS h
+        WHERE h.key <> %(worker)s AND EXISTS (
+            SELECT FROM pg_stat_activity AS a WHERE a.application_name = left('tenantry worker ' || h.key, 63))
+    ), '{{}}') || CASE WHEN %(reason)s::text IS NULL THEN '{{}}'
+        ELSE jsonb_build_object(%(worker)s::text,
+                                jsonb_build_object('reason', %(reason)s::text, 'since', clock_timestamp())) END, '{{}}')
+WHERE id = %(migration)s AND (%(reason)s::text IS NOT NULL OR held IS NOT NULL);
+
+-- name: clear_held
+-- locks: ROW EXCLUSIVE on tenantry.migrations.
+UPDATE tenantry.migrations SET held = NULL WHERE id = %(migration)s AND held IS NOT NULL;
+
+-- name: holding
+-- locks: ACCESS SHARE on tenantry.migrations; a read. Living workers that hold, the first first: a connection bears the
+-- name of its worker, cut off at 63 bytes.
+SELECT h.key AS worker, h.value ->> 'reason' AS reason, (h.value ->> 'since')::timestamptz AS since
+FROM tenantry.migrations AS m CROSS JOIN LATERAL jsonb_each(m.held) AS h
+WHERE m.id = %(migration)s AND h.value ->> 'reason' IS NOT NULL AND EXISTS (
+    SELECT FROM pg_stat_activity AS a WHERE a.application_name = left('tenantry worker ' || h.key, 63))
+ORDER BY since, worker;
+
+-- name: everybody_holds
+-- locks: ACCESS SHARE on tenantry.migrations; a read. Whether there are workers, and each of them holds.
+SELECT count(*) > 0 AND bool_and(EXISTS (
+    SELECT FROM tenantry.migrations AS m CROSS JOIN LATERAL jsonb_object_keys(m.held) AS worker
+    WHERE m.id = %(migration)s AND left('tenantry worker ' || worker, 63) = living.application_name)) AS held
+FROM (SELECT DISTINCT application_name FROM pg_stat_activity
+      WHERE application_name LIKE 'tenantry worker %%' AND datname = current_database()) AS living;
+
+-- name: count_held
+-- locks: ROW EXCLUSIVE on tenantry.jobs; by the controller alone.
+UPDATE tenantry.jobs SET held_seconds = held_seconds + %(seconds)s WHERE id = %(job)s;
+
+-- name: show_governor
+-- locks: ROW EXCLUSIVE on tenantry.governor; by the worker that sampled, once a second for all of them.
+INSERT INTO tenantry.governor AS g (migration_id, at, zone, share, reason, sample)
+VALUES (%(migration)s, clock_timestamp(), %(zone)s, %(share)s, %(reason)s, %(sample)s)
+ON CONFLICT (migration_id) DO UPDATE SET at = excluded.at, zone = excluded.zone, share = excluded.share,
+    reason = excluded.reason, sample = excluded.sample;
+
+-- name: governor
+-- locks: ACCESS SHARE on tenantry.governor; a read.
+SELECT zone, share, reason, sample, extract(epoch FROM clock_timestamp() - at)::float8 AS age
+FROM tenantry.governor WHERE migration_id = %(migration)s;
+
+-- name: record_unreadable
+-- locks: ROW EXCLUSIVE on tenantry.events. A row where nobody has said so before.
+INSERT INTO tenantry.events (migration_id, actor, kind, message)
+VALUES (%(migration)s, %(actor)s, 'unreadable', %(message)s)
+ON CONFLICT (migration_id, split_part(message, ':', 1)) WHERE kind = 'unreadable' DO NOTHING
+RETURNING id;
 
 -- name: stages
 -- locks: ACCESS SHARE on tenantry.stages; a read.
@@ -213,6 +324,12 @@ FROM tenantry.jobs WHERE migration_id = %(migration)s ORDER BY id;
 SELECT id, table_name, part, kind, state, spec, last_key, planned_to, planned, batch_rows, rows_total, sweeps,
        started_at, finished_at, reason
 FROM tenantry.jobs WHERE id = %(job)s;
+
+-- name: standing
+-- locks: ACCESS SHARE on tenantry.jobs and tenantry.migrations; a read. A job, and what the operator wants of it now.
+SELECT j.id, j.table_name, j.part, j.kind, j.state, j.spec, j.last_key, j.planned_to, j.planned, j.batch_rows,
+       j.rows_total, j.sweeps, j.reason, m.state AS migration_state, m.settings
+FROM tenantry.jobs AS j JOIN tenantry.migrations AS m ON m.id = j.migration_id WHERE j.id = %(job)s;
 
 -- name: forget_jobs
 -- locks: ROW EXCLUSIVE on tenantry.jobs, tenantry.batches and tenantry.quarantine.
@@ -446,6 +563,7 @@ SELECT j.id, j.table_name, j.part, j.why, j.kind, j.state, j.spec, j.rows_total,
        j.split + above.split AS split, j.quarantined + above.quarantined AS quarantined,
        extract(epoch FROM clock_timestamp() - above.oldest)::float8 AS oldest_pending_seconds,
        extract(epoch FROM coalesce(j.finished_at, clock_timestamp()) - j.started_at)::float8 AS running_seconds,
+       coalesce((to_jsonb(j) ->> 'held_seconds')::float8, 0) AS held_seconds,
        (SELECT coalesce(sum(b.rows), 0)::float8 FROM tenantry.batches AS b
         WHERE b.job_id = j.id AND b.finished_at > statement_timestamp() - interval '10 seconds') AS rows_last_10_seconds,
        (SELECT max(b.finished_at) FROM tenantry.batches AS b

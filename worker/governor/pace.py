@@ -1,28 +1,45 @@
-"""The question before each batch, and its answer: go after so many seconds, or hold and why."""
+"""The question before each batch, and its answer: go, rest for so many seconds, or hold; and why."""
 
-from dataclasses import dataclass
+import math
+import time
+from collections import deque
+from dataclasses import dataclass, field
 
 import psycopg
 import redis
+import structlog
 
 from sql.postgres.connection import Pool
+from worker.governor.cost import Cost
 from worker.governor.history import History
-from worker.governor.shared import Posted, Shared, next_share
+from worker.governor.shared import Answer, Posted, Shared, judged, next_posted
 from worker.governor.signals import look
-from worker.governor.zones import Verdict, Zone, judge, readings
+from worker.governor.window import closed
+from worker.governor.zones import Reading, Verdict, Zone, judge_sample
 from worker.ledger import Settings
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 #: A signal that cannot be read is not healthy: a sample older than this holds (lessons: gh-ost#361).
 STALE_AFTER = 15.0
 #: How long a worker waits before it asks again while held, in seconds.
 ASK_AGAIN = 0.5
+#: A worker's own batches count for so many seconds: a hold by them ends by itself, for no new one comes.
+_RECENT = 10.0
+#: A worker's own slow batches slow it down beside what the posted sample asks of all.
+_OWN_SHARE = {Zone.SHED: 0.85, Zone.HALVE: 0.5}
 
 
 @dataclass(frozen=True, slots=True)
 class Go:
-    """A batch may go after `wait` seconds of rest; `reason` says what the rest is for."""
+    """A batch may go now."""
 
-    wait: float
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """No batch may go for so many seconds; then ask again. The pace wants it, nothing is wrong."""
+
+    seconds: float
     reason: str
 
 
@@ -33,6 +50,17 @@ class Hold:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A sample that this worker took and posted, for the ledger.
+
+    `batch` is the worker's own p90 in seconds, None where it had no batch lately: no part of what is posted.
+    """
+
+    posted: Posted
+    batch: float | None
+
+
 @dataclass(slots=True)
 class Governor:
     """One worker's view of what all share. `name` tells workers apart."""
@@ -40,61 +68,143 @@ class Governor:
     shared: Shared
     pool: Pool
     name: str
+    taken: Taken | None = None
+    """The last sample that this worker took and nobody has shown yet."""
+    _posted: Posted | None = None
+    _before: Posted | None = None
+    """What was posted last, kept through a flush of the queue server: the pace goes on from it."""
+    _history: History = field(default_factory=History)
+    _ran: deque[tuple[float, float]] = field(default_factory=deque)
 
-    def ask(self, settings: Settings, last_batch: float) -> Go | Hold:
-        """May a batch go? `last_batch` is the duration of this worker's last one, in seconds."""
+    def ask(self, settings: Settings, last_batch: float = 0.0) -> Go | Rest | Hold:
+        """May a batch go? `last_batch` is the duration of this worker's last one, in seconds.
+
+        One trip to the queue server, and one more once a second for one of all workers, that then samples.
+        With nothing to throttle, no rate and no hours there is nothing to ask.
+        """
+        if not (settings.throttle or settings.active or _wants_rate(settings)):
+            return Go()
         try:
-            debt = 0.0
-            if settings.rows_per_second is not None:
-                debt = self.shared.spend(0, settings.rows_per_second)
-            if not settings.throttle:
-                return Go(debt, "rate limit")
-            posted = self._newest(settings)
-            if posted is None:
-                return Hold("no sample of the database's health yet")
-            age = self.shared.now() - posted.at
-            if age > STALE_AFTER:
-                return Hold(f"the last sample of the database's health is old: {age:.0f} s")
+            return self._ask(settings, last_batch)
         except redis.RedisError as error:
             return Hold(f"the queue server does not answer: {type(error).__name__}")
-        verdict = self.verdict(posted, settings)
+
+    def _ask(self, settings: Settings, last_batch: float) -> Go | Rest | Hold:
+        while True:
+            verdict, rate = self._verdict(settings), self._rate(settings)
+            rest = self._rest(settings, last_batch)
+            pays = rate if verdict.zone is not Zone.HOLD and rest <= 0 else None
+            answer = self.shared.ask(self.name, self._posted, sampling=_samples(settings), rate=pays)
+            if answer.news:
+                self._before, self._posted = self._posted or self._before, answer.posted
+            if answer.turn:
+                self._sample(settings, answer)
+            if not (answer.news or answer.turn):
+                break
+        held = closed(settings.active, answer.now) or self._blind(settings, answer.now)
+        if held is not None:
+            return Hold(held)
         if verdict.zone is Zone.HOLD:
             return Hold(verdict.reason)
-        rest = last_batch * (1 / posted.share - 1)
-        return Go(rest, verdict.reason) if rest > debt else Go(debt, "rate limit")
+        if rest > 0:
+            return Rest(rest, verdict.reason or "speeding up again")
+        if answer.wait > 0:
+            return Rest(answer.wait, f"rate limit: {rate:,.0f} rows/s")
+        return Go()
+
+    def _blind(self, settings: Settings, now: float) -> str | None:
+        """Why nothing is known of the database's health, where something has to be."""
+        if not _samples(settings):
+            return None
+        if self._posted is None:
+            return "no sample of the database's health yet"
+        if now - self._posted.at > STALE_AFTER:
+            return f"the last sample of the database's health is old: over {STALE_AFTER:.0f} s"
+        return None
+
+    def ran(self, seconds: float) -> None:
+        """Remember how long a batch of this worker took, one that ran out of time too."""
+        self._ran.append((time.monotonic(), seconds))
 
     def paid(self, settings: Settings, rows: int) -> None:
-        """Count rows against the rate limit. With the queue server gone there is nothing to count in."""
-        if settings.rows_per_second is not None:
+        """Settle what a batch took, 0 rows where nothing came of it.
+
+        With the queue server gone there is nothing to count in: what was paid in advance goes with it.
+        """
+        if _wants_rate(settings):
             try:
-                self.shared.spend(rows, settings.rows_per_second)
+                self.shared.settle(self.name, rows)
             except redis.RedisError:
                 return  # the next question holds for the same reason, and says so
 
-    @staticmethod
-    def verdict(posted: Posted, settings: Settings) -> Verdict:
-        """What the posted sample means under the limits of now."""
-        return judge(readings(posted.sample, settings.limits))
+    def _verdict(self, settings: Settings) -> Verdict:
+        """What is posted and this worker's own batches mean under the limits of now; the worse of both."""
+        if not settings.throttle:
+            return Verdict(Zone.GROW, None, "")
+        posted = (
+            judge_sample(self._posted.sample, judged(settings), self._posted.trends, settings.unreadable)
+            if self._posted is not None
+            else Verdict(Zone.GROW, None, "")
+        )
+        own = self._own(settings)
+        return own if own is not None and own.zone.severity > posted.zone.severity else posted
 
-    def _newest(self, settings: Settings) -> Posted | None:
-        """The posted sample, after taking a new one if it is this worker's turn."""
-        before = self.shared.posted()
-        if not self.shared.my_turn(self.name):
-            return before
+    def _own(self, settings: Settings) -> Verdict | None:
+        limit, slow = settings.limits.get("batch"), self._slow_batch()
+        if limit is None or slow is None:
+            return None
+        reading = Reading("batch", slow, limit, "this worker's own")
+        return Verdict(reading.zone, "batch", str(reading)) if reading.zone is not Zone.GROW else None
+
+    def _slow_batch(self) -> float | None:
+        """The duration that nine of ten batches of the last seconds kept to; None where there was none."""
+        now = time.monotonic()
+        while self._ran and now - self._ran[0][0] > _RECENT:
+            self._ran.popleft()
+        durations = sorted(seconds for _, seconds in self._ran)
+        return durations[math.ceil(0.9 * len(durations)) - 1] if durations else None
+
+    def _rest(self, settings: Settings, last_batch: float) -> float:
+        """Seconds of rest that are still due after the last batch, for the share of full speed."""
+        if not settings.throttle or self._posted is None:
+            return 0.0
+        own = self._own(settings)
+        share = self._posted.share * (_OWN_SHARE.get(own.zone, 1.0) if own is not None else 1.0)
+        rested = time.monotonic() - self._ran[-1][0] if self._ran else 0.0
+        return last_batch * (1 / share - 1) - rested
+
+    def _rate(self, settings: Settings) -> float | None:
+        """Rows a second that all workers may do together: the limit in rows, or that in WAL as rows."""
+        rates = [float(settings.rows_per_second)] if settings.rows_per_second is not None else []
+        if settings.wal_per_second is not None and self._posted is not None:
+            rates.append(settings.wal_per_second / self._posted.cost.bytes_per_row)
+        return min(rates, default=None)
+
+    def _sample(self, settings: Settings, answer: Answer) -> None:
+        """Look at the database and post what is seen, for it is this worker's turn."""
         try:
-            with self.pool.connection() as connection:
+            with self.pool.connection(timeout=2) as connection:
                 seen = look(connection, settings)
         except psycopg.Error:
-            return before  # it grows old, and then it holds
-        now = self.shared.now()
-        history = (before.history if before else History()).and_now(seen, now)
-        sample = history.sample(seen, now)
-        verdict = judge(readings(sample, settings.limits))
-        posted = Posted(
-            sample=sample,
-            share=next_share(before.share if before else 1.0, verdict.zone),
-            at=now,
-            history=history,
-        )
-        self.shared.post(posted)
-        return posted
+            return  # what is posted grows old, and then it holds
+        before = answer.posted or self._before
+        history, paid = self.shared.past()
+        self._history = (history or self._history).and_now(seen, answer.now)
+        cost = (before.cost if before is not None else Cost()).and_now(seen.written, paid)
+        sample = self._history.sample(seen, answer.now, settings)
+        posted = next_posted(before, sample, answer.now, settings, cost)
+        self.shared.post(posted, self._history)
+        self._posted = posted
+        # A change, and by the one worker of all that saw it: not a line for each sample.
+        if (posted.zone, posted.signal) != ((before.zone, before.signal) if before else (Zone.GROW, None)):
+            log.info("pace", zone=posted.zone.value, share=round(posted.share, 2), reason=posted.reason)
+        self.taken = Taken(posted, self._slow_batch())
+
+
+def _wants_rate(settings: Settings) -> bool:
+    return settings.rows_per_second is not None or settings.wal_per_second is not None
+
+
+def _samples(settings: Settings) -> bool:
+    """Whether the database is looked at: to judge it, or for what a row costs in WAL."""
+    return settings.throttle or settings.wal_per_second is not None

@@ -4,53 +4,151 @@ Times are the Redis server's own: the hosts' clocks are not compared. Everything
 next worker that asks makes it again.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
+from worker.governor.cost import Cost
 from worker.governor.history import History
-from worker.governor.limits import Sample
-from worker.governor.zones import Zone
+from worker.governor.limits import Limit, Sample, SignalName
+from worker.governor.zones import Trend, Zone, judge_sample, trends
+from worker.ledger import Settings
 
 if TYPE_CHECKING:
     import redis
 
-#: Who samples is decided anew this often, by whoever comes first.
+#: Who samples is decided anew this often, by whoever comes first; seconds.
 SAMPLE_EVERY = 1.0
+#: A batch is bounded by its statement's time-out, in less than two of these seconds with its second try: an
+#: advance that was not settled by then is a killed worker's, and goes back into the budget.
+ADVANCE_LASTS = 5.0
+#: Nothing of a run that is over is kept for longer, in seconds.
+_FORGET_AFTER = 600
 
-#: A bucket that may go into debt: rows are paid for after the batch, when they are known, and the next
-#: batch waits until the debt is gone. A worker that dies owes nothing.
-_SPEND = """
+#: One question before a batch, one trip: what is the time, is there news, is it my turn to sample; and, where
+#: nothing of that has to be looked at first, an advance out of the budget.
+#:
+#: The budget may go into debt, and while it is no batch begins. A batch pays what the last ones took before
+#: it begins, and settles afterwards: eight workers that see the debt gone at the same instant would else all
+#: begin. What no batch has told yet costs a second's worth.
+_ASK = """
 local time = redis.call('TIME')
 local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
-local rate = tonumber(ARGV[1])
-local kept = redis.call('HMGET', KEYS[1], 'rows', 'at')
-local rows = tonumber(kept[1]) or 0
-local at = tonumber(kept[2]) or now
-rows = math.min(rate / 4, rows + (now - at) * rate) - tonumber(ARGV[2])
-redis.call('HSET', KEYS[1], 'rows', tostring(rows), 'at', tostring(now))
-redis.call('EXPIRE', KEYS[1], 600)
-return tostring(rows)
+local who, known = ARGV[1], ARGV[2]
+local every, rate, lasts = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+local at = redis.call('HGET', KEYS[1], 'at') or ''
+local news, turn, wait = false, 0, 0
+if every > 0 then
+    if at ~= known then news = redis.call('HGET', KEYS[1], 'posted') end
+    if redis.call('SET', KEYS[2], who, 'NX', 'PX', every) then turn = 1 end
+end
+if rate > 0 and (every == 0 or (turn == 0 and at == known)) then
+    local kept = redis.call('HMGET', KEYS[3], 'rows', 'at', 'batch')
+    local rows = (tonumber(kept[1]) or 0) + math.max(0, now - (tonumber(kept[2]) or now)) * rate
+    local advances = redis.call('HGETALL', KEYS[4])
+    for i = 1, #advances, 2 do
+        local advance, since = string.match(advances[i + 1], '(%S+) (%S+)')
+        if advances[i] == who or now - tonumber(since) > lasts then
+            rows = rows + tonumber(advance)
+            redis.call('HDEL', KEYS[4], advances[i])
+        end
+    end
+    rows = math.min(rate / 4, rows)
+    if rows >= 0 then
+        local advance = tonumber(kept[3]) or rate
+        rows = rows - advance
+        redis.call('HSET', KEYS[4], who, string.format('%.3f %.6f', advance, now))
+        redis.call('EXPIRE', KEYS[4], ARGV[6])
+    else
+        wait = -rows / rate
+    end
+    redis.call('HSET', KEYS[3], 'rows', string.format('%.3f', rows), 'at', string.format('%.6f', now))
+    redis.call('EXPIRE', KEYS[3], ARGV[6])
+end
+return {string.format('%.6f', now), at, news, turn, string.format('%.6f', wait)}
+"""
+
+#: What a batch took in truth, in place of its advance. What the next is likely to take rises at once and
+#: falls slowly: too big an advance comes back with the batch, too small a one lets too many begin.
+_SETTLE = """
+local rows = tonumber(ARGV[2])
+local advance = redis.call('HGET', KEYS[2], ARGV[1])
+local paid = 0
+if advance then
+    paid = tonumber(string.match(advance, '%S+'))
+    redis.call('HDEL', KEYS[2], ARGV[1])
+end
+redis.call('HINCRBYFLOAT', KEYS[1], 'rows', string.format('%.3f', paid - rows))
+redis.call('HINCRBY', KEYS[1], 'paid', ARGV[2])
+if rows > 0 then
+    local batch = math.max(rows, 0.8 * (tonumber(redis.call('HGET', KEYS[1], 'batch')) or 0))
+    redis.call('HSET', KEYS[1], 'batch', string.format('%.3f', batch))
+end
+redis.call('EXPIRE', KEYS[1], ARGV[3])
 """
 
 _FACTOR = {Zone.GROW: 1.2, Zone.KEEP: 1.0, Zone.SHED: 0.85, Zone.HALVE: 0.5, Zone.HOLD: 0.5}
 
 
 class Posted(BaseModel):
-    """What was read, the share of full speed that it allows, and when (the Redis server's clock)."""
+    """What was read, what it means for all, and when (the Redis server's clock, in microseconds exact).
+
+    `share` is that of full speed, 0.05 to 1; `trends` is each signal so far; `cost` what a row costs in WAL.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     sample: Sample
     share: float
     at: float
-    history: History = History()
+    zone: Zone = Zone.GROW
+    signal: SignalName | None = None
+    reason: str = ""
+    trends: dict[SignalName, Trend] = Field(default_factory=dict)
+    cost: Cost = Cost()
 
 
 def next_share(share: float, zone: Zone) -> float:
     """The share of full speed after one more sample; never under a twentieth, so that it can come back."""
     return min(1.0, max(0.05, share * _FACTOR[zone]))
+
+
+def next_posted(before: Posted | None, sample: Sample, at: float, settings: Settings, cost: Cost) -> Posted:
+    """What to post of a sample, after what was posted before; whoever took that one."""
+    limits = judged(settings)
+    trend = trends(before.trends if before else {}, sample, limits)
+    verdict = judge_sample(sample, limits, trend, settings.unreadable)
+    return Posted(
+        sample=sample,
+        share=next_share(before.share if before else 1.0, verdict.zone),
+        at=at,
+        zone=verdict.zone,
+        signal=verdict.signal,
+        reason=verdict.reason,
+        trends=trend,
+        cost=cost,
+    )
+
+
+def judged(settings: Settings) -> Mapping[SignalName, Limit]:
+    """The limits that the sample is held against: none where nothing is to be throttled."""
+    return settings.limits if settings.throttle else {}
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The server's time, what is posted, whether this worker is to sample, and how long to wait for rows.
+
+    `news` says that what is posted is not what the worker knew; then, and at its turn, it paid nothing.
+    """
+
+    now: float
+    posted: Posted | None
+    news: bool
+    turn: bool
+    wait: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,27 +161,50 @@ class Shared:
     def _key(self, name: str) -> str:
         return f"{self.namespace}:governor:{name}"
 
-    def now(self) -> float:
-        """The server's clock, in seconds."""
-        seconds, microseconds = self.client.time()
-        return seconds + microseconds / 1_000_000
+    def ask(self, who: str, known: Posted | None, *, sampling: bool, rate: float | None) -> Answer:
+        """Ask everything in one trip; pay in advance for a batch at `rate` rows a second, None for nothing.
 
-    def my_turn(self, who: str) -> bool:
-        """Whether this worker takes the next sample."""
-        return bool(self.client.set(self._key("sampler"), who, nx=True, px=int(SAMPLE_EVERY * 1000)))
-
-    def post(self, posted: Posted) -> None:
-        """Show a sample to everybody."""
-        self.client.set(self._key("sample"), posted.model_dump_json(), ex=600)
-
-    def posted(self) -> Posted | None:
-        """The last sample that anybody posted."""
-        kept = self.client.get(self._key("sample"))
-        return Posted.model_validate_json(kept) if kept is not None else None
-
-    def spend(self, rows: int, rate: int) -> float:
-        """Pay for rows at `rate` rows a second; seconds until the budget is free again, 0 at once."""
-        left = float(
-            cast("bytes | str", self.client.eval(_SPEND, 1, self._key("budget"), str(rate), str(rows)))
+        Raises:
+            redis.RedisError: the server does not answer.
+        """
+        keys = [self._key(name) for name in ("sample", "sampler", "budget", "advances")]
+        mark = f"{known.at:.6f}" if known is not None else ""
+        every = int(SAMPLE_EVERY * 1000) if sampling else 0
+        now, at, news, turn, wait = cast(
+            "tuple[bytes, bytes, bytes | None, int, bytes]",
+            self.client.register_script(_ASK)(
+                keys, [who, mark, every, rate or 0, ADVANCE_LASTS, _FORGET_AFTER], self.client
+            ),
         )
-        return max(0.0, -left / rate)
+        changed = sampling and at.decode() != mark
+        posted = (Posted.model_validate_json(news) if news else None) if changed else known
+        return Answer(now=float(now), posted=posted, news=changed, turn=bool(turn), wait=float(wait))
+
+    def settle(self, who: str, rows: int) -> None:
+        """Tell how many rows a batch took, in place of its advance.
+
+        Raises:
+            redis.RedisError: the server does not answer.
+        """
+        keys = [self._key("budget"), self._key("advances")]
+        self.client.register_script(_SETTLE)(keys, [who, rows, _FORGET_AFTER], self.client)
+
+    def post(self, posted: Posted, history: History) -> None:
+        """Show a sample to everybody, and keep what the next one needs of the past."""
+        kept: dict[Any, str] = {
+            "at": f"{posted.at:.6f}",
+            "posted": posted.model_dump_json(),
+            "history": history.model_dump_json(),
+        }
+        with self.client.pipeline() as pipeline:
+            pipeline.hset(self._key("sample"), mapping=kept)
+            pipeline.expire(self._key("sample"), _FORGET_AFTER)
+            pipeline.execute()
+
+    def past(self) -> tuple[History | None, int]:
+        """What the last sample kept for the next, and how many rows were paid for so far."""
+        with self.client.pipeline() as pipeline:
+            pipeline.hget(self._key("sample"), "history")
+            pipeline.hget(self._key("budget"), "paid")
+            history, paid = pipeline.execute()
+        return History.model_validate_json(history) if history else None, int(paid or 0)
