@@ -1,27 +1,29 @@
 """Takes a migration through its stages in order, each behind its gate; and back again."""
 
-import getpass
-import socket
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import structlog
 
-from control import locks
+from control import locks, tuning
+from control.course import actor, go_on
 from control.plan.begun import begun_with, changes
 from control.plan.model import Plan
 from control.plan.values import size
 from control.stage import Closed, Ground, OneWay, Stage, Step, Unworks, Works
 from control.stages import application, backfill, backup, columns, indexes, keys, preflight, rls, verify
 from control.status import STAGES
+from control.tuning import Tuned
 from sql.errors import AnotherRunError, CatalogError, GateClosedError, GivenWrongError, TenantryError
 from sql.postgres import catalog
 from sql.postgres.catalog import Catalog
-from sql.postgres.connection import Connection, connect
+from sql.postgres.connection import Connection, connect, describe, resolve
 from sql.postgres.session import take_migration
 from worker import ledger
 from worker.broker import Doorbell
+from worker.governor.signals import standbys
 from worker.ledger import Migration, Settings
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -51,13 +53,13 @@ IN_ORDER: dict[str, Stage] = {
 }
 
 
-def actor() -> str:
-    """Who is at the keyboard, for the audit."""
-    return f"{getpass.getuser()}@{socket.gethostname()}"
+def settings_of(plan: Plan, *, throttle: bool, tuned: Tuned = tuning.NOTHING) -> Settings:
+    """What the workers need of a plan, and of what is tuned in its place.
 
-
-def settings_of(plan: Plan, *, throttle: bool) -> Settings:
-    """What the workers need of a plan."""
+    Raises:
+        GivenWrongError: they don't fit together.
+    """
+    plan = tuning.applied(plan, tuned)
     governor = plan.governor
     return Settings(
         target=plan.backfill.target_seconds,
@@ -69,7 +71,19 @@ def settings_of(plan: Plan, *, throttle: bool) -> Settings:
         wal_per_second=size(governor.wal_per_second) if governor.wal_per_second is not None else None,
         query=governor.query,
         active=plan.backfill.active,
+        forget_standbys=governor.forget_standbys,
+        workers=tuned.get(tuning.WORKERS),
     )
+
+
+def watching(connection: Connection, settings: Settings, before: Sequence[str] = ()) -> Settings:
+    """The settings with the standbys to miss once they are gone: what streams now, and what did `before`.
+
+    Names may stand twice; of each there are as many as ever streamed at once.
+    """
+    now = Counter(standby.name for standby in standbys(connection) or ())
+    kept = Counter(name for name in before if name not in settings.forget_standbys)
+    return settings.model_copy(update={"standbys": tuple(sorted((now | kept).elements()))})
 
 
 def look(connection: Connection, plan: Plan) -> Catalog:
@@ -198,8 +212,10 @@ def _as_begun(plan: Plan, connection: Connection, known: Migration) -> None:
 
 def _begin(plan: Plan, connection: Connection, *, throttle: bool) -> Migration:
     """Record the migration, or take it up again; preflight comes before the first thing is written."""
-    settings = settings_of(plan, throttle=throttle)
     names = [table.name for table in plan.tables]
+    for standby in plan.database.standbys:
+        describe(resolve(standby.get_secret_value()))  # said now, not before the first strong lock
+    ledger.bring_along(connection)
     known = ledger.find(connection, plan.name)
     if known is None:
         # Its warnings are said by the stage itself, once they can be kept.
@@ -209,10 +225,20 @@ def _begin(plan: Plan, connection: Connection, *, throttle: bool) -> Migration:
         original = ground.original.model_dump(mode="json")
     else:
         _as_begun(plan, connection, known)
-        if known.state == "paused":
-            raise GateClosedError("run", ["the migration is paused"], "`tenantry resume` lets it go on")
+        if known.state in {"paused", "cancelled"}:
+            back = "; `tenantry rollback` walks back" if known.state == "cancelled" else ""
+            raise GateClosedError(
+                "run", [f"the migration is {known.state}"], f"`tenantry resume` lets it go on{back}"
+            )
         original = known.original
     with connection.transaction():
+        # Held: what is tuned in this very moment would else be overwritten.
+        tuned = ledger.hold(connection, plan.name).tuned if known is not None else {}
+        settings = watching(
+            connection,
+            settings_of(plan, throttle=throttle, tuned=tuned),
+            known.settings.standbys if known is not None else (),
+        )
         begun = ledger.begin(connection, name=plan.name, tables=names, original=original, settings=settings)
         ledger.Memory(connection, begun.id).remember(MEMORY, begun_with(plan))
     return begun
@@ -225,7 +251,8 @@ def _go_through(stage: Stage, ground: Ground) -> None:
         ledger.set_stage(connection, migration, stage.name, "running")
         log.info("stage begun")
         for step in stage.steps(ground.plan, ground.original):
-            _take(step, ground)
+            _take(step, ground, stage.name)
+        go_on(ground, stage.name)
         if isinstance(stage, Works):
             stage.work(ground)
     except GateClosedError as closed_gate:
@@ -246,23 +273,36 @@ def _open(stage: Stage, closed: Closed | None) -> None:
         raise GateClosedError(stage.name, list(closed.facts), closed.opens)
 
 
-def _take(step: Step, ground: Ground) -> None:
+def _take(step: Step, ground: Ground, stage: str) -> None:
     """Take a step unless the catalog says that it is done, and see afterwards that it says so.
 
     Raises:
         CatalogError: the statement went through, and the catalog doesn't show it (lessons: pgroll#1014).
+        CancelledError: the migration is cancelled.
     """
+    go_on(ground, stage)
     if step.done(look(ground.connection, ground.plan)):
         return
     if step.gate is not None and not step.gate(ground):
         return
     ground.notify(step.what)
-    locks.take(ground.connection, step, notify=ground.notify)
+    locks.take(ground.connection, step, notify=ground.notify, rules=_rules(ground, stage))
     ledger.record(ground.connection, ground.migration, actor(), "statement", step.what)
     if not step.done(look(ground.connection, ground.plan)):
         raise CatalogError(
             f"{step.what}: done, and yet the catalog doesn't show it; look at the server's log"
         )
+
+
+def _rules(ground: Ground, stage: str) -> locks.Rules:
+    """How the plan wants locks to be taken; what is done to other sessions goes into the audit."""
+    plan = ground.plan
+    return locks.Rules(
+        standbys=tuple(standby.get_secret_value() for standby in plan.database.standbys),
+        terminate_after=plan.locks.terminate_after_seconds,
+        record=lambda line: ledger.record(ground.connection, ground.migration, actor(), "terminate", line),
+        go_on=lambda: go_on(ground, stage),
+    )
 
 
 def rollback(plan: Plan, connection: Connection, *, to: str | None = None, notify: Notify) -> None:
@@ -298,7 +338,7 @@ def rollback(plan: Plan, connection: Connection, *, to: str | None = None, notif
             if isinstance(stage, Unworks):
                 stage.unwork(ground)
             for step in stage.undo(plan, ground.original):
-                _take(step, ground)
+                _take(step, ground, name)
             ledger.withdraw_confirmation(connection, migration.id, name)
             ledger.set_stage(connection, migration.id, name, "open")
             log.info("stage undone")
@@ -320,31 +360,3 @@ def confirm(plan: Plan, connection: Connection, stage: str) -> None:
     migration = ledger.read(connection, plan.name)
     ledger.confirm(connection, migration.id, stage, actor())
     ledger.record(connection, migration.id, actor(), "confirm", stage)
-
-
-def pause(plan: Plan, connection: Connection) -> None:
-    """Let no further batch begin, from the next one on.
-
-    Raises:
-        NoMigrationError: there is no such migration.
-        GivenWrongError: it is over, or on its way back.
-    """
-    _switch(plan, connection, "running", "paused")
-
-
-def resume(plan: Plan, connection: Connection) -> None:
-    """Let batches go again.
-
-    Raises:
-        NoMigrationError: there is no such migration.
-        GivenWrongError: it is over, or on its way back.
-    """
-    _switch(plan, connection, "paused", "running")
-
-
-def _switch(plan: Plan, connection: Connection, expected: str, state: ledger.MigrationState) -> None:
-    migration = ledger.read(connection, plan.name)
-    if migration.state not in {expected, state}:
-        raise GivenWrongError(f"{plan.name} is {migration.state}; there is nothing to pause or resume")
-    ledger.set_state(connection, migration.id, state)
-    ledger.record(connection, migration.id, actor(), "pause" if state == "paused" else "resume", "")

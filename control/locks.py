@@ -10,6 +10,11 @@ A strong lock that waits makes everybody behind it wait too, so it is tried brie
   `lock_timeout` ends it, and that is the application's stall.
 * `statement_timeout` bounds the attempt as a whole, for `lock_timeout` counts for each lock (one ADD COLUMN
   on 6 partitions stalled writers for 2.4 s).
+* ACCESS EXCLUSIVE alone travels to the standbys, by the WAL, where no `lock_timeout` holds: a 2 ms ALTER
+  stalled a reader there for 29.5 s behind a long one, and killed the long one. So the plan's standbys are
+  looked at before (`control.standbys`): who reads the table there for long is in the way like anybody else.
+* Nobody's session is ended, unless the plan says after how long (`[locks] terminate_after`). Then one that
+  was named at an attempt before, and is still in the way, is ended before the next; never one on a standby.
 
 Who blocks is looked up differently for the two kinds of waiting. A brief attempt asks *after* it failed, on
 its own connection, who holds a conflicting lock: whoever was in the way for longer than the attempt is still
@@ -18,8 +23,10 @@ wait without limit, so a second connection watches them and tells while they wai
 """
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import psycopg
 from psycopg import conninfo, errors, sql
@@ -31,6 +38,7 @@ from tenacity import (
     wait_exponential_jitter,
 )
 
+from control import standbys
 from control.stage import How, Step
 from sql.errors import CatalogError, LockNotGotError
 from sql.postgres.connection import Connection
@@ -67,6 +75,12 @@ _CONFLICTS = {
     ),
 }
 
+#: The mode that is announced, and the one that standbys take too.
+_GENTLE, STRONGEST = "SHARE UPDATE EXCLUSIVE", "ACCESS EXCLUSIVE"
+
+#: Seconds between attempts: 1, 2, 4 … 60, each with up to a second of jitter.
+BACK_OFF = wait_exponential_jitter(initial=1, max=60)
+
 _ANNOUNCE_MS = 3_000
 _FIRST_MS = 50
 _LONGEST_MS = 500
@@ -79,17 +93,46 @@ _ONLINE_ATTEMPTS = 5
 #: How often, in seconds, the watcher of an online step asks whom it waits for.
 _WATCH_EVERY = 0.5
 
+#: Seconds between two looks whether the run may go on, while it waits for its next attempt.
+_ASK_EVERY = 0.5
+
 _NO_LOCK = (errors.LockNotAvailable, errors.DeadlockDetected, errors.QueryCanceled)
 
 
+def _say_nothing(_line: str) -> None:
+    """Nobody keeps an audit."""
+
+
+def _no_objection() -> None:
+    """Nobody pauses or cancels."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """How an operator wants locks to be taken.
+
+    `standbys` are their addresses, `env:NAME` too; a session in the way whose transaction is older than
+    `terminate_after` seconds is ended, none where it is None, and `record` keeps that. `go_on` is asked
+    before each attempt and in between: it waits, or raises, and what it raises ends the taking.
+    """
+
+    standbys: tuple[str, ...] = ()
+    terminate_after: float | None = None
+    record: Notify = _say_nothing
+    go_on: Callable[[], None] = _no_objection
+
+
 class _NoLockError(Exception):
-    """One attempt that ended without its lock."""
+    """One attempt that ended without its lock; `pids` are the server's own sessions among the blockers."""
 
-    def __init__(self, blockers: Sequence[Blocker]) -> None:
+    def __init__(self, blockers: Sequence[Blocker | str]) -> None:
         self.blockers = "; ".join(map(str, blockers))
+        self.pids = {one.pid for one in blockers if isinstance(one, Blocker) and one.pid is not None}
 
 
-def take(connection: Connection, step: Step, *, notify: Notify, attempts: int = 30) -> None:
+def take(
+    connection: Connection, step: Step, *, notify: Notify, attempts: int = 30, rules: Rules | None = None
+) -> None:
     """Run a step's statement in the way its lock asks for.
 
     `connection` is in autocommit mode. `notify` is told, in one line, who blocks: before each further attempt
@@ -100,12 +143,17 @@ def take(connection: Connection, step: Step, *, notify: Notify, attempts: int = 
         LockNotGotError: not in so many attempts (an online step: 5 at most).
         CatalogError: the server refuses the statement for another reason.
     """
+    rules = rules or Rules()
     if step.how is How.ONLINE:
         attempts = min(attempts, _ONLINE_ATTEMPTS)
+    named: set[int] = set()
 
     def tell(state: RetryCallState) -> None:
         failed = state.outcome.exception() if state.outcome else None
-        blockers = failed.blockers if isinstance(failed, _NoLockError) else ""
+        blockers = ""
+        if isinstance(failed, _NoLockError):
+            blockers = failed.blockers
+            named.update(failed.pids)
         notify(
             f"{step.what}: no lock at attempt {state.attempt_number} of {attempts}, "
             f"held by {blockers or 'nobody any more'}; again in {state.upcoming_sleep:.0f} s"
@@ -113,7 +161,8 @@ def take(connection: Connection, step: Step, *, notify: Notify, attempts: int = 
 
     retrying = Retrying(
         stop=stop_after_attempt(attempts),
-        wait=wait_exponential_jitter(initial=1, max=60),
+        wait=BACK_OFF,
+        sleep=lambda seconds: _rest(seconds, rules),
         retry=retry_if_exception_type(_NoLockError),
         before_sleep=tell,
         reraise=True,
@@ -121,7 +170,9 @@ def take(connection: Connection, step: Step, *, notify: Notify, attempts: int = 
     try:
         for attempt in retrying:
             with attempt:
-                _attempt(connection, step, attempt.retry_state.attempt_number, notify)
+                rules.go_on()
+                _end_named(connection, step, named, notify, rules)
+                _attempt(connection, step, attempt.retry_state.attempt_number, notify, rules)
     except _NoLockError as last:
         raise LockNotGotError(step.what, attempts, last.blockers) from last.__cause__
     except (
@@ -136,10 +187,17 @@ def take(connection: Connection, step: Step, *, notify: Notify, attempts: int = 
         ) from error
 
 
-def _attempt(connection: Connection, step: Step, number: int, notify: Notify) -> None:
+def _rest(seconds: float, rules: Rules) -> None:
+    until = time.monotonic() + seconds
+    while (left := until - time.monotonic()) > 0:
+        time.sleep(min(left, _ASK_EVERY))
+        rules.go_on()
+
+
+def _attempt(connection: Connection, step: Step, number: int, notify: Notify, rules: Rules) -> None:
     match step.how:
         case How.BRIEF:
-            _brief(connection, step, min(_LONGEST_MS, _FIRST_MS * 2 ** (number - 1)))
+            _brief(connection, step, min(_LONGEST_MS, _FIRST_MS * 2 ** (number - 1)), rules.standbys)
         case How.ONLINE:
             _online(connection, step, notify)
         case How.PLAIN:
@@ -147,17 +205,53 @@ def _attempt(connection: Connection, step: Step, number: int, notify: Notify) ->
                 connection.execute(step.statement)
 
 
-def _brief(connection: Connection, step: Step, lock_timeout_ms: int) -> None:
-    wanted = "SHARE UPDATE EXCLUSIVE"
+def _brief(connection: Connection, step: Step, lock_timeout_ms: int, addresses: Sequence[str]) -> None:
+    strong = step.lock == STRONGEST
+    wanted = _GENTLE
     try:
-        with connection.transaction():
-            _limit(connection, _ANNOUNCE_MS, 2 * _ANNOUNCE_MS)
-            connection.execute(STATEMENTS.announce.compose(tables=sql.SQL(", ").join(step.tables)))
-            wanted = step.lock
-            _limit(connection, lock_timeout_ms, 2 * lock_timeout_ms + _WORK_MS)
-            connection.execute(step.statement)
+        with standbys.opened(addresses if strong else ()) as there:
+            # Before the gentle lock, which would cancel an autovacuum for nothing; and after it, which may
+            # have taken seconds.
+            _none_reads(there, step)
+            with connection.transaction():
+                _limit(connection, _ANNOUNCE_MS, 2 * _ANNOUNCE_MS)
+                connection.execute(STATEMENTS.announce.compose(tables=sql.SQL(", ").join(step.tables)))
+                _none_reads(there, step)
+                wanted = step.lock
+                _limit(connection, lock_timeout_ms, 2 * lock_timeout_ms + _WORK_MS)
+                connection.execute(step.statement)
+    except standbys.StandbyError as error:
+        raise _NoLockError([str(error)]) from error
     except _NO_LOCK as error:
         raise _NoLockError(_holders(connection, step, wanted)) from error
+
+
+def _none_reads(there: Sequence[standbys.Standby], step: Step) -> None:
+    readers = [line for standby in there for line in standby.readers(step.tables, _modes(step.lock))]
+    if readers:
+        raise _NoLockError(readers)
+
+
+def _end_named(connection: Connection, step: Step, named: set[int], notify: Notify, rules: Rules) -> None:
+    """End the sessions that were named before and are still in the way, where the plan says so."""
+    if not named or rules.terminate_after is None:
+        return
+    for blocker in _holders(connection, step, step.lock):
+        if blocker.pid not in named:
+            continue
+        try:
+            asked = {"pids": [blocker.pid], "age": rules.terminate_after}
+            ended = connection.execute(STATEMENTS.terminate.compose(), asked).fetchall()
+        except errors.InsufficientPrivilege:
+            notify(
+                f"{step.what}: this role may not end {blocker}; "
+                "GRANT pg_signal_backend to it, or end it yourself"
+            )
+            continue
+        if ended:
+            line = f"ended {blocker}, which stood in the way of {step.what}"
+            notify(line)
+            rules.record(line)
 
 
 def _limit(connection: Connection, lock_timeout_ms: int, statement_timeout_ms: int) -> None:
@@ -165,10 +259,14 @@ def _limit(connection: Connection, lock_timeout_ms: int, statement_timeout_ms: i
     connection.execute(STATEMENTS.limit_transaction.compose(), limits)
 
 
+def _modes(wanted: str) -> list[str]:
+    """The modes that stand in the way of a mode, as pg_locks writes them."""
+    return ["".join(word.capitalize() for word in mode.split()) + "Lock" for mode in _CONFLICTS[wanted]]
+
+
 def _holders(connection: Connection, step: Step, wanted: str) -> list[Blocker]:
-    modes = ["".join(word.capitalize() for word in mode.split()) + "Lock" for mode in _CONFLICTS[wanted]]
-    tables = [table.as_string() for table in step.tables]
-    rows = connection.execute(STATEMENTS.holders.compose(), {"tables": tables, "modes": modes})
+    asked = {"tables": [table.as_string() for table in step.tables], "modes": _modes(wanted)}
+    rows = connection.execute(STATEMENTS.holders.compose(), asked)
     return [Blocker(*row) for row in rows]
 
 

@@ -1,4 +1,4 @@
-"""Starts worker processes, starts them again with back-off, stops them, and serves what they count.
+"""Starts worker processes, as many as are wanted now, again with back-off, and serves what they count.
 
 Each worker is dramatiq's own command line with one process of one thread: one dead process ends dramatiq's
 whole pool, so each has a pool of its own.
@@ -12,7 +12,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -39,6 +39,8 @@ class _Member:
     started: float
     back_off: float = _BACK_OFF[0]
     due: float | None = None
+    leave_by: float = 0.0
+    """When one that was told to stop is killed."""
 
 
 @dataclass(slots=True)
@@ -48,15 +50,22 @@ class WorkerPool:
     environment: dict[str, str]
     log_to: IO[bytes] | None
     _members: list[_Member] = field(default_factory=list)
+    _leaving: list[_Member] = field(default_factory=list)
+    _wanted: int = 0
     _stopping: threading.Event = field(default_factory=threading.Event)
     _watcher: threading.Thread | None = None
 
     def start(self, count: int) -> None:
         """Start so many workers, and a thread that watches over them; `stop` ends what was started so far."""
+        self._wanted = count
         for _ in range(count):
             self._members.append(_Member(self._spawn(), time.monotonic()))
         self._watcher = threading.Thread(target=self._watch, name="worker-pool", daemon=True)
         self._watcher.start()
+
+    def resize(self, count: int) -> None:
+        """Have so many workers from now on; those that are too many go after the batch at hand."""
+        self._wanted = count
 
     def statuses(self) -> list[int | None]:
         """How dramatiq's parents ended, one per worker; None for one that runs."""
@@ -71,18 +80,20 @@ class WorkerPool:
         self._stopping.set()
         if self._watcher is not None:
             self._watcher.join()  # it may be starting one again just now
-        for member in self._members:
-            # To dramatiq's parent alone, which hands it on once its child listens. A second signal, as the
-            # whole group would give it, ends a child inside its batch; one that still starts hangs on it.
-            member.process.terminate()
-        deadline = time.monotonic() + _STOP_WITHIN
-        for member in self._members:
-            try:
-                member.process.wait(max(0.1, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                log.warning("a worker did not stop in time and is killed", pid=member.process.pid)
-            _signal(member.process, signal.SIGKILL)
-            member.process.wait()
+        while self._members:
+            self._tell_to_stop(self._members[-1])
+        for member in self._leaving:
+            with suppress(subprocess.TimeoutExpired):
+                member.process.wait(max(0.1, member.leave_by - time.monotonic()))
+            _clear(member)
+
+    def _tell_to_stop(self, member: _Member) -> None:
+        # To dramatiq's parent alone, which hands it on once its child listens. A second signal, as the
+        # whole group would give it, ends a child inside its batch; one that still starts hangs on it.
+        member.process.terminate()
+        member.leave_by = time.monotonic() + _STOP_WITHIN
+        self._members.remove(member)
+        self._leaving.append(member)
 
     def _spawn(self) -> subprocess.Popen[bytes]:
         ours = Path(worker.__file__).parent.parent
@@ -104,8 +115,24 @@ class WorkerPool:
 
     def _watch(self) -> None:
         while not self._stopping.wait(0.2):
+            self._fit(self._wanted)
             for member in self._members:
                 self._revive(member)
+
+    def _fit(self, wanted: int) -> None:
+        """Start and stop as many as are too few or too many, without waiting for any."""
+        if len(self._members) != wanted:
+            log.info("the pool is resized", workers=len(self._members), to=wanted)
+        while len(self._members) < wanted:
+            self._members.append(_Member(self._spawn(), time.monotonic()))
+        while len(self._members) > wanted:
+            dead = (member for member in self._members if member.due is not None)
+            self._tell_to_stop(next(dead, self._members[-1]))
+        now = time.monotonic()
+        gone = [one for one in self._leaving if one.process.poll() is not None or now > one.leave_by]
+        for member in gone:
+            _clear(member)
+            self._leaving.remove(member)
 
     def _revive(self, member: _Member) -> None:
         status = member.process.poll()
@@ -123,6 +150,14 @@ class WorkerPool:
             member.process = self._spawn()
             member.started, member.due = now, None
             member.back_off = min(_BACK_OFF[1], member.back_off * 2)
+
+
+def _clear(member: _Member) -> None:
+    """Kill what is left of a worker that was told to stop."""
+    if member.process.poll() is None:
+        log.warning("a worker did not stop in time and is killed", pid=member.process.pid)
+    _signal(member.process, signal.SIGKILL)
+    member.process.wait()
 
 
 def _signal(process: subprocess.Popen[bytes], number: signal.Signals) -> None:

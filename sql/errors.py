@@ -108,6 +108,18 @@ class GateClosedError(TenantryError):
         super().__init__(f"{stage} waits: {'; '.join(facts)}. {opens}")
 
 
+class CancelledError(GateClosedError):
+    """A run that the operator has ended from elsewhere; `stage` is the one that it was in."""
+
+    def __init__(self, migration: str, stage: str) -> None:
+        self.migration = migration
+        super().__init__(
+            stage,
+            [f"{migration} is cancelled"],
+            "`tenantry resume`, then `tenantry run` take it up again; `tenantry rollback` walks back",
+        )
+
+
 class QuarantineError(GateClosedError):
     """The backfill ended with rows set aside."""
 

@@ -1,4 +1,4 @@
-"""`run`, `rollback`, `confirm`, `pause`, `resume`: the migration itself."""
+"""`run`, `rollback`, `confirm`, `retry`: the migration itself."""
 
 import sys
 from collections.abc import Iterator
@@ -21,10 +21,12 @@ from control.cli.options import (
     say,
     say_json,
 )
+from control.course import actor
 from control.plan.model import Plan
 from control.plan.reading import read_plan
 from control.queue import namespace_of, queue_of
 from control.render import counted
+from control.resizing import resized
 from control.status import STAGES
 from control.worker_pool import workers as worker_processes
 from sql.errors import GateClosedError, GivenWrongError
@@ -51,7 +53,9 @@ def run(
     """Go through every open stage, and stop at the first gate that is closed."""
     plan = read_plan(file)
     end = a_stage(to) if to is not None else None
-    count = workers if workers is not None else (0 if plan.redis else WORKERS)
+    # With a Redis of the operator's, workers are services elsewhere: tuning them starts none here.
+    own_pool = workers is not None or plan.redis is None
+    count = workers if workers is not None else WORKERS if own_pool else 0
     shown = console(as_json=as_json)
     with ExitStack() as house:
         connection = house.enter_context(conductor.controller(plan))
@@ -59,9 +63,18 @@ def run(
         queue = house.enter_context(queue_of(plan))
         url = resolve(plan.database.url.get_secret_value())
         namespace = namespace_of(plan)
-        house.enter_context(
-            worker_processes(count, database_url=url, redis_url=queue, namespace=namespace, log_to=log_to)
+        tuned = ledger.workers(connection, plan.name) if own_pool else None
+        pool = house.enter_context(
+            worker_processes(
+                count if tuned is None else tuned,
+                database_url=url,
+                redis_url=queue,
+                namespace=namespace,
+                log_to=log_to,
+            )
         )
+        if own_pool:
+            house.enter_context(resized(pool, url, plan.name, otherwise=count))
         try:
             with watch.shown(url, plan.name, shown) as notify:
                 conductor.run(
@@ -153,21 +166,5 @@ def retry(file: File = DEFAULT_FILE) -> None:
         released = ledger.release(connection, migration.id)
         batches = counted(released.batches, "batch", "batches")
         told = f"{counted(released.rows, 'row')} out of quarantine, {batches} to be tried again"
-        ledger.record(connection, migration.id, conductor.actor(), "retry", told)
+        ledger.record(connection, migration.id, actor(), "retry", told)
     say(f"{told}: at once where a run is active, else by `tenantry run`")
-
-
-def pause(file: File = DEFAULT_FILE) -> None:
-    """Let no further batch begin."""
-    plan = read_plan(file)
-    with connect_to(plan, "pause") as connection:
-        conductor.pause(plan, connection)
-    say(f"{plan.name} is paused; `tenantry resume` lets it go on")
-
-
-def resume(file: File = DEFAULT_FILE) -> None:
-    """Let batches go again."""
-    plan = read_plan(file)
-    with connect_to(plan, "resume") as connection:
-        conductor.resume(plan, connection)
-    say(f"{plan.name} goes on")

@@ -10,6 +10,7 @@ from control import exporter as exporting
 from control.cli.options import DEFAULT_FILE, File
 from control.plan.reading import read_plan
 from control.queue import namespace_of, queue_of
+from control.resizing import resized
 from control.worker_pool import workers as worker_processes
 from sql.errors import GivenWrongError
 from sql.postgres.connection import describe, resolve
@@ -18,7 +19,7 @@ from sql.postgres.connection import describe, resolve
 def worker(
     file: File = DEFAULT_FILE,
     *,
-    workers: Annotated[int, typer.Option(min=1, max=64, help="Worker processes.")] = 1,
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Worker processes, until they are tuned.")] = 1,
     metrics_port: Annotated[
         int | None,
         typer.Option(
@@ -42,6 +43,7 @@ def worker(
             namespace=namespace_of(plan),
             metrics_port=metrics_port,
         ) as pool,
+        resized(pool, url, plan.name, otherwise=workers),
     ):
         pool.wait()
 

@@ -59,6 +59,8 @@ class Governor(Part):
     """SQL of one number, for the signal of that name."""
     unreadable: Literal["hold", "ignore"] = "ignore"
     """What becomes of a signal that has a limit and can't be read."""
+    forget_standbys: tuple[str, ...] = ()
+    """Standbys taken away for good, as `status` names them; any other that is gone is lag."""
     rows_per_second: Annotated[int, Field(gt=0)] | None = None
     wal_per_second: Size | None = None
 

@@ -43,6 +43,14 @@ WHERE l.locktype = 'relation'
   AND l.pid IS DISTINCT FROM pg_backend_pid()
 ORDER BY age DESC NULLS FIRST, l.pid
 
+-- name: terminate
+-- locks: none on tables. Ends the sessions among `pids` that are still in a transaction of at least `age` seconds: only
+-- an application's, never replication, a vacuum of the server's own, or one of ours.
+SELECT a.pid, pg_terminate_backend(a.pid)
+FROM pg_stat_activity AS a
+WHERE a.pid = ANY (%(pids)s) AND a.backend_type = 'client backend' AND a.application_name NOT LIKE 'tenantry %%'
+  AND clock_timestamp() - a.xact_start >= make_interval(secs => %(age)s)
+
 -- name: blockers
 -- locks: none on tables; pg_blocking_pids stops the lock manager for a moment, so it is asked twice a second
 -- at most. Whom the session of %(pid)s waits for, the oldest transaction first; 0 is a prepared transaction.

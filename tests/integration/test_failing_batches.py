@@ -11,7 +11,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from control import conductor, status
+from control import status
 from control.embedded.valkey import EmbeddedValkey
 from control.holds import Waiting
 from control.plan.model import Plan
@@ -308,23 +308,20 @@ def test_a_row_that_ends_its_backend_each_time_is_set_aside_and_all_others_are_f
     assert _unfilled(connection) == [_BAD]
 
 
-def test_batches_that_may_not_go_are_rung_again_and_never_split(
+def test_batches_that_nobody_begins_are_rung_again_and_never_split(
     sample: str, connection: psycopg.Connection, valkey: EmbeddedValkey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(backfill, "RING_AGAIN", 0.1)
-    plan = plan_of(sample)
-    _at_update(connection, "PERFORM pg_sleep(0.002)")
-    with backfilling(plan, valkey.url) as running:
-        running.reach("graph_entities", 0.2)
-        conductor.pause(plan, connection)
+    monkeypatch.setattr(backfill, "RING_LOST", 0.1)
+    with backfilling(plan_of(sample), valkey.url, count=0) as running:
         most_rings = "SELECT max(rings) FROM tenantry.batches WHERE state = 'pending'"
 
         def rung_often() -> bool:
             row = connection.execute(most_rings).fetchone()
             return row is not None and (row[0] or 0) > 2 * backfill.LOST
 
-        until(rung_often, 30, "many rings while paused")
-        conductor.resume(plan, connection)
+        until(rung_often, 30, "many rings that no worker hears")
+        monkeypatch.undo()
+        running.pool.resize(1)
         running.end()
     states = connection.execute("SELECT DISTINCT state FROM tenantry.batches").fetchall()
     assert states == [("done",)]

@@ -1,0 +1,31 @@
+"""Whether a run may go on: what an operator has said meanwhile, read from the ledger between two steps."""
+
+import getpass
+import socket
+import time
+
+from control.stage import Ground
+from sql.errors import CancelledError
+from worker import ledger
+
+#: Seconds between two looks while paused.
+LOOK_EVERY = 0.5
+
+
+def actor() -> str:
+    """Who is at the keyboard, for the audit."""
+    return f"{getpass.getuser()}@{socket.gethostname()}"
+
+
+def go_on(ground: Ground, stage: str) -> None:
+    """Return once the next step may be taken: at once as a rule, after the pause where there is one.
+
+    Call it outside a transaction: a pause may last for hours.
+
+    Raises:
+        CancelledError: the migration is cancelled.
+    """
+    while (state := ledger.state(ground.connection, ground.migration)) == "paused":
+        time.sleep(LOOK_EVERY)
+    if state == "cancelled":
+        raise CancelledError(ground.plan.name, stage)

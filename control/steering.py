@@ -1,0 +1,91 @@
+"""What an operator says to a migration under way: pause, resume, cancel, tune. Each is in the audit.
+
+A word reaches workers at their next batch and the controller before its next step; both read the ledger.
+"""
+
+from collections.abc import Mapping
+
+from control import tuning
+from control.conductor import settings_of
+from control.course import actor
+from control.plan.model import Plan
+from sql.errors import GivenWrongError
+from sql.postgres.connection import Connection
+from worker import ledger
+from worker.ledger import Migration, MigrationState
+
+
+def pause(plan: Plan, connection: Connection) -> None:
+    """Let no further batch and no further step begin.
+
+    Raises:
+        NoMigrationError: there is no such migration.
+        GivenWrongError: it is over, cancelled, or on its way back.
+    """
+    _switch(plan, connection, "pause", {"running"}, "paused")
+
+
+def resume(plan: Plan, connection: Connection) -> None:
+    """Let a migration go on that is paused or cancelled; a run that has ended by then is for `run` to begin.
+
+    Raises:
+        NoMigrationError: there is no such migration.
+        GivenWrongError: it is over, or on its way back.
+    """
+    _switch(plan, connection, "resume", {"paused", "cancelled"}, "running")
+
+
+def cancel(plan: Plan, connection: Connection) -> None:
+    """End the run from elsewhere: its controller ends before its next step, workers stop at their next batch.
+
+    Raises:
+        NoMigrationError: there is no such migration.
+        GivenWrongError: it is over, or on its way back.
+    """
+    _switch(plan, connection, "cancel", {"running", "paused"}, "cancelled")
+
+
+def _switch(
+    plan: Plan, connection: Connection, word: str, from_: set[MigrationState], to: MigrationState
+) -> None:
+    ledger.bring_along(connection)
+    with connection.transaction():
+        migration = ledger.hold(connection, plan.name)
+        if migration.state == to:
+            return
+        if migration.state not in from_:
+            raise GivenWrongError(f"{plan.name} is {migration.state}; there is nothing to {word}")
+        ledger.set_state(connection, migration.id, to)
+        ledger.record(connection, migration.id, actor(), word, "")
+
+
+def tune(plan: Plan, connection: Connection, given: Mapping[str, str]) -> Migration:
+    """Set keys of the plan for the migration under way; an empty value gives the plan's own back.
+
+    All of them or none; what else the plan's file says by now comes into force with them.
+
+    Raises:
+        NoMigrationError: there is no such migration.
+        GivenWrongError: a value that a key can't have, values that don't fit together, or it is over.
+    """
+    ledger.bring_along(connection)
+    with connection.transaction():
+        before = ledger.hold(connection, plan.name)
+        if before.state == "complete":
+            raise GivenWrongError(f"{plan.name} is complete; there is nothing to tune")
+        tuned = tuning.changed(before.tuned, given)
+        settings = settings_of(plan, throttle=before.settings.throttle, tuned=tuned)
+        # Who streamed when the run began is the run's to say.
+        settings = settings.model_copy(update={"standbys": before.settings.standbys})
+        ledger.tune(connection, before.id, tuned, settings)
+        for key in given:
+            was, now = _in_force(plan, before.tuned, key), _in_force(plan, tuned, key)
+            if was != now:
+                ledger.record(connection, before.id, actor(), "tune", f"{key} from {was} to {now}")
+    return ledger.read(connection, plan.name)
+
+
+def _in_force(plan: Plan, tuned: tuning.Tuned, key: str) -> str:
+    if key in tuned:
+        return tuning.told(key, tuned[key])
+    return f"{tuning.told(key, tuning.own(plan, key))} (the plan's)"

@@ -1,0 +1,143 @@
+"""What of a plan may be changed while it runs: which keys, what a value means, and the plan with them.
+
+Nothing here knows a database. What is tuned is kept in the ledger by the plan's own names, and wins over
+the plan's file until it is given back.
+"""
+
+import math
+import tomllib
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Annotated, Any, get_origin
+
+from pydantic import Field, TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import to_jsonable_python
+
+from control.plan.governor import Governor
+from control.plan.model import Backfill, Plan, nearest
+from control.plan.values import NO_LIMIT, Part
+from sql.errors import GivenWrongError
+
+#: What is tuned: values as JSON has them, by the plan's names.
+Tuned = Mapping[str, Any]
+NOTHING: Tuned = MappingProxyType({})
+
+#: The one key that is no plan's: processes of each pool of workers.
+WORKERS = "workers"
+_POOL = TypeAdapter[int](Annotated[int, Field(ge=0, le=64)])
+
+_PARTS: dict[str, type[Part]] = {"governor": Governor, "backfill": Backfill}
+_OF_BACKFILL = ("target", "active", "synchronous_commit")
+#: Where each key stands in a plan.
+KEYS: dict[str, str | None] = {
+    **dict.fromkeys(Governor.model_fields, "governor"),
+    **dict.fromkeys(_OF_BACKFILL, "backfill"),
+    WORKERS: None,
+}
+
+
+def read(arguments: Sequence[str]) -> dict[str, str]:
+    """Read `key=value` arguments; an empty value gives the plan's own back.
+
+    Raises:
+        GivenWrongError: no such key, no value, or one key twice.
+    """
+    found: dict[str, str] = {}
+    for argument in arguments:
+        key, equals, text = (part.strip() for part in argument.partition("="))
+        if key not in KEYS:
+            hint = nearest(key, KEYS) or f"; they are {', '.join(KEYS)}"
+            raise GivenWrongError(f"no key {key!r} to tune{hint}")
+        if not equals:
+            raise GivenWrongError(f"{key}: write {key}=VALUE, or {key}= for the plan's own")
+        if key in found:
+            raise GivenWrongError(f"{key} is given twice")
+        found[key] = text
+    return found
+
+
+def changed(tuned: Tuned, given: Mapping[str, str]) -> dict[str, Any]:
+    """What is tuned after `given`, whose values are texts; the empty one gives the plan's own back.
+
+    Raises:
+        GivenWrongError: a value that the key can't have.
+    """
+    kept = {key: value for key, value in tuned.items() if key not in given}
+    return kept | {key: _value(key, text) for key, text in given.items() if text}
+
+
+def _value(key: str, text: str) -> Any:
+    part = KEYS[key]
+    if part is None:
+        try:
+            return _POOL.validate_python(text)
+        except ValidationError as error:
+            raise _wrong(key, error) from None
+    model = _PARTS[part]
+    field = model.model_fields[key]
+    if text == NO_LIMIT and field.default is None:
+        return None
+    failed: ValidationError | None = None
+    for meant in _meanings(field, text):
+        try:
+            return to_jsonable_python(getattr(model.model_validate({key: meant}), key))
+        except ValidationError as error:
+            failed = failed or error  # of the text itself: what the operator wrote
+    raise _wrong(key, failed)
+
+
+def _meanings(field: FieldInfo, text: str) -> list[Any]:
+    """What a text may stand for: itself, a number, or the list that some keys take."""
+    try:
+        told = tomllib.loads(f"told = {text}")["told"]
+    except (tomllib.TOMLDecodeError, RecursionError):
+        told = None
+    if get_origin(field.annotation) is tuple:
+        return [told if isinstance(told, list) else [text]]
+    number = isinstance(told, (int, float)) and not isinstance(told, bool) and math.isfinite(told)
+    return [text, told] if number else [text]
+
+
+def applied(plan: Plan, tuned: Tuned) -> Plan:
+    """The plan as it is with what is tuned in place of its own, checked as a whole.
+
+    Raises:
+        GivenWrongError: they don't fit together, such as a stop below its limit.
+    """
+    parts: dict[str, Any] = {name: getattr(plan, name) for name in Plan.model_fields}
+    for name in _PARTS:
+        ours = {key: value for key, value in tuned.items() if KEYS.get(key) == name}
+        parts[name] = dict(parts[name]) | ours
+    try:
+        return Plan.model_validate(parts)
+    except ValidationError as error:
+        # from None: pydantic's own message quotes values, addresses among them.
+        raise GivenWrongError(
+            f"what is tuned and the plan don't fit together: {_said(error)}; "
+            "`tenantry tune` shows both, and `tenantry tune KEY=` gives the plan's own back"
+        ) from None
+
+
+def own(plan: Plan, key: str) -> Any:
+    """What the plan itself says for a key; None where it says nothing."""
+    part = KEYS[key]
+    return None if part is None else to_jsonable_python(getattr(getattr(plan, part), key))
+
+
+def told(key: str, value: Any) -> str:
+    """A value as an operator writes it."""
+    if value is None:
+        return "as it was started" if key == WORKERS else NO_LIMIT
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(str, value)) or "all hours"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _wrong(key: str, error: ValidationError | None) -> GivenWrongError:
+    return GivenWrongError(f"{key}: {_said(error)}")
+
+
+def _said(error: ValidationError | None) -> str:
+    message = error.errors(include_url=False)[0]["msg"].removeprefix("Value error, ") if error else ""
+    return f"{message[:1].lower()}{message[1:]}"
