@@ -15,9 +15,11 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from control import status
+from control.governed import GovernorStatus
 from control.status import Status
 from sql.errors import NoMigrationError, UnreachableError
 from sql.postgres.connection import Connection, connect
+from worker.governor.zones import Zone
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -92,12 +94,15 @@ def metrics(found: Status) -> Iterable[Metric]:
 
     held = _gauge(
         "tenantry_held",
-        "1 while the governor holds, by the signal that does.",
+        "1 while a worker is held, by the signal that does.",
         labels=("migration", "reason"),
     )
     if found.held is not None:
         held.add_metric([who, found.held.partition(":")[0]], 1)
     yield held
+
+    if found.governor is not None:
+        yield from _governor(who, found.governor)
 
     plain = (
         ("tenantry_quarantine_rows", "Rows set aside.", found.quarantine),
@@ -124,6 +129,35 @@ def metrics(found: Status) -> Iterable[Metric]:
         if value is not None:
             gauge.add_metric([who], value)
         yield gauge
+
+
+def _governor(who: str, found: GovernorStatus) -> Iterable[Metric]:
+    """The pace and every signal in base units: seconds, bytes, counts, shares of 1."""
+    share = _gauge("tenantry_governor_share", "Share of full speed that is allowed.", labels=("migration",))
+    share.add_metric([who], found.share)
+    age = _gauge(
+        "tenantry_governor_sample_age_seconds", "Age of the last sample of signals.", labels=("migration",)
+    )
+    age.add_metric([who], found.sample_age_seconds)
+    zone = _gauge(
+        "tenantry_governor_zone", "1 for the zone that the governor is in.", labels=("migration", "zone")
+    )
+    for each in Zone:
+        zone.add_metric([who, each.value], each is found.zone)
+    labels = ("migration", "signal")
+    value = _gauge("tenantry_governor_signal", "What each signal reads, in its base unit.", labels=labels)
+    limit = _gauge("tenantry_governor_limit", "Where a signal halves the pace.", labels=labels)
+    stop = _gauge("tenantry_governor_stop", "Where a signal lets no batch go.", labels=labels)
+    unreadable = _gauge(
+        "tenantry_governor_unreadable", "1 for a signal with a limit that can't be read.", labels=labels
+    )
+    for signal in found.signals:
+        for gauge, reads in ((value, signal.value), (limit, signal.limit), (stop, signal.stop)):
+            if reads is not None:
+                gauge.add_metric([who, signal.signal], reads)
+    for signal in found.unreadable:
+        unreadable.add_metric([who, signal.signal], 1)
+    yield from (share, age, zone, value, limit, stop, unreadable)
 
 
 def _tables(found: Status) -> Iterable[Metric]:

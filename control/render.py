@@ -10,8 +10,10 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from control.governed import GovernorStatus
 from control.holds import Holds, SetAside, Waiting
 from control.status import StageStatus, Status, TableStatus
+from control.tuning import told
 
 #: How many of the last notices a live display keeps in sight.
 _IN_SIGHT = 4
@@ -54,7 +56,7 @@ def render(view: View) -> RenderableType:
     if any(table.rows_total is not None for table in view.status.tables):
         parts.append(Padding(_tables(view.status.tables), (1, 0, 0, 0)))
     parts += [Text(line, style="dim") for table in view.status.tables if (line := details(table))]
-    return Group(*parts, *_warnings(view.status, view.now), *_said(view))
+    return Group(*parts, *_tuned(view.status), *_warnings(view.status, view.now), *_said(view))
 
 
 def _title(shown: Status, now: datetime) -> Text:
@@ -102,9 +104,17 @@ def _tables(tables: Sequence[TableStatus]) -> Table:
     return grid
 
 
+def _tuned(shown: Status) -> Iterator[Text]:
+    if shown.tuned:
+        yield Text(
+            "tuned: " + ", ".join(f"{key} {told(key, value)}" for key, value in shown.tuned.items()), "cyan"
+        )
+
+
 def _warnings(shown: Status, now: datetime) -> Iterator[Text]:
     if shown.held is not None:
-        yield Text(f"held: {shown.held}", style="bold yellow")
+        yield Text(held_back(shown, shown.held), style="bold yellow")
+    yield from _paced(shown)
     for waiting in shown.waiting:
         first, *more = waits(waiting, now)
         yield Text(first, style="yellow")
@@ -114,6 +124,31 @@ def _warnings(shown: Status, now: datetime) -> Iterator[Text]:
     if shown.quarantine:
         told = f"{counted(shown.quarantine, 'row')} in quarantine; `tenantry quarantine` lists them"
         yield Text(told, style="bold red")
+
+
+def held_back(shown: Status, reason: str) -> str:
+    """Say why no batch goes; or, where others' do, at how many workers."""
+    if 0 < shown.workers_holding < shown.workers_alive:
+        return f"{shown.workers_holding} of {counted(shown.workers_alive, 'worker')} held: {reason}"
+    return f"held: {reason}"
+
+
+def _paced(shown: Status) -> Iterator[Text]:
+    governor = shown.governor
+    if governor is None or not any(table.state == "running" for table in shown.tables):
+        return
+    if shown.held is None:
+        yield Text(pace(governor), style="yellow" if governor.slowed_by else "dim")
+    if governor.unreadable:
+        told = "; ".join(f"{signal.label} ({signal.unreadable})" for signal in governor.unreadable)
+        yield Text(f"can't be read: {told}", style="dim yellow")
+
+
+def pace(governor: GovernorStatus) -> str:
+    """Say how fast batches go, what the governor does about it, and why."""
+    age = duration(governor.sample_age_seconds)
+    told = f"pace {governor.share:.0%} of full speed, {governor.zone.value}, sampled {age} ago"
+    return f"{told}: {governor.reason}" if governor.reason else told
 
 
 def _stops(table: TableStatus) -> Iterator[str]:
@@ -294,7 +329,10 @@ def progress(before: View | None, after: View) -> list[str]:
         if table.state == "running" and table.rows_done != done.get(table.name, 0)
     ]
     if new.held != (old.held if old is not None else None):
-        lines.append(f"held: {new.held}" if new.held is not None else "no longer held")
+        lines.append(held_back(new, new.held) if new.held is not None else "no longer held")
+    slowed, was = _slowed_by(new), _slowed_by(old)
+    if slowed != was and new.held is None:
+        lines.append(pace(new.governor) if new.governor and slowed else f"no longer slowed: {was}")
     known = {(one.part, one.sqlstate) for one in _lasting(before)}
     for waiting in _lasting(after):
         if (waiting.part, waiting.sqlstate) not in known:
@@ -303,6 +341,10 @@ def progress(before: View | None, after: View) -> list[str]:
     if new.quarantine != (old.quarantine if old is not None else 0):
         lines.append(f"{counted(new.quarantine, 'row')} in quarantine")
     return lines
+
+
+def _slowed_by(shown: Status | None) -> str | None:
+    return shown.governor.slowed_by if shown is not None and shown.governor is not None else None
 
 
 def _lasting(view: View | None) -> list[Waiting]:

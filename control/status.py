@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 from psycopg.rows import dict_row
 from pydantic import Field
 
-from control import holds
+from control import governed, holds
+from control.governed import GovernorStatus
 from control.holds import Fact, Waiting
 from sql.job import JobSpec
 from sql.postgres.connection import Connection
@@ -86,6 +87,11 @@ class Status(Fact):
     stages: list[StageStatus]
     tables: list[TableStatus]
     held: str | None
+    """Why a worker lets no batch go, the one that holds longest; `workers_holding` do."""
+    workers_holding: int = 0
+    governor: GovernorStatus | None = None
+    tuned: dict[str, Any] = Field(default_factory=dict)
+    """What is in force in place of the plan's own, by the plan's names."""
     quarantine: int
     """Rows set aside; `control.holds` lists them."""
     waiting: tuple[Waiting, ...] = ()
@@ -106,6 +112,7 @@ def read(connection: Connection, migration: str) -> Status:
     found = ledger.read(connection, migration)
     recorded = ledger.stages(connection, found.id)
     jobs = _jobs(connection, found.id)
+    holding = ledger.holding(connection, found.id)
     with connection.cursor(row_factory=dict_row) as cursor:
         replication = cursor.execute(SIGNALS.replication.compose()).fetchone() or {}
     alive = connection.execute(SIGNALS.workers.compose()).fetchone()
@@ -117,7 +124,10 @@ def read(connection: Connection, migration: str) -> Status:
         finished_at=found.finished_at,
         stages=[_stage(name, recorded.get(name)) for name in STAGES],
         tables=[_table(name, jobs.get(name, [])) for name in found.tables],
-        held=found.held["reason"] if found.held else None,
+        held=holding[0].reason if holding else None,
+        workers_holding=len(holding),
+        governor=governed.read(connection, found.id, found.settings),
+        tuned=found.tuned,
         quarantine=send(connection, "count_quarantined", migration=found.id)[0]["count"],
         waiting=holds.waiting(connection, found.id),
         oldest_pending_seconds=max(_known(job.oldest_pending_seconds for job in every), default=None),
@@ -147,6 +157,8 @@ class _Job:
     status: PartStatus
     begun: float
     """When, as a Unix time by the server's clock."""
+    held: float
+    """Seconds since then in which every worker was held."""
     updated: int | None
     heap_only: int
     oldest_pending_seconds: float | None
@@ -163,6 +175,7 @@ def _jobs(connection: Connection, migration: int) -> dict[str, list[_Job]]:
             _Job(
                 _part(row, _ratio(heap_only, updated)),
                 row["started_at"].timestamp(),
+                row["held_seconds"],
                 updated,
                 heap_only,
                 row["oldest_pending_seconds"],
@@ -175,7 +188,8 @@ def _jobs(connection: Connection, migration: int) -> dict[str, list[_Job]]:
 def _part(row: dict[str, Any], heap_only_share: float | None) -> PartStatus:
     complete = row["state"] == "complete"
     running = max(row["running_seconds"], 0.001)
-    rate = row["rows_done"] / running if complete else row["rows_last_10_seconds"] / min(10.0, running)
+    at_work = max(row["running_seconds"] - row["held_seconds"], 0.001)
+    rate = row["rows_done"] / at_work if complete else row["rows_last_10_seconds"] / min(10.0, running)
     spec = JobSpec.model_validate(row["spec"])
     return PartStatus(
         name=row["part"],
@@ -183,7 +197,7 @@ def _part(row: dict[str, Any], heap_only_share: float | None) -> PartStatus:
         rows_total=row["rows_total"],
         rows_done=row["rows_done"],
         rows_per_second=rate,
-        eta_seconds=None if complete else eta(row["rows_total"], row["rows_done"], running),
+        eta_seconds=None if complete else eta(row["rows_total"], row["rows_done"], at_work),
         seconds=running,
         batches={state: row[state] for state in _BATCH_STATES},
         batch_rows=row["batch_rows"],
@@ -207,8 +221,9 @@ def _table(name: str, jobs: Sequence[_Job]) -> TableStatus:
     at_work = next(iter(stopped or open_), parts[-1])
     began = min(job.begun for job in jobs)
     seconds = max(job.begun + job.status.seconds for job in jobs) - began
+    at_work_for = max(seconds - sum(job.held for job in jobs), 0.001)
     total, done = sum(part.rows_total or 0 for part in parts), sum(part.rows_done for part in parts)
-    rate = sum(part.rows_per_second for part in open_) if open_ else done / seconds
+    rate = sum(part.rows_per_second for part in open_) if open_ else done / at_work_for
     counted = [job for job in jobs if job.updated is not None]
     return TableStatus(
         name=name,
@@ -216,7 +231,7 @@ def _table(name: str, jobs: Sequence[_Job]) -> TableStatus:
         rows_total=total,
         rows_done=done,
         rows_per_second=rate,
-        eta_seconds=eta(total, done, seconds) if open_ else None,
+        eta_seconds=eta(total, done, at_work_for) if open_ else None,
         seconds=seconds,
         batches={state: sum(part.batches[state] for part in parts) for state in _BATCH_STATES},
         batch_rows=at_work.batch_rows,
@@ -241,7 +256,7 @@ def _known(values: Iterable[Known | None]) -> Iterator[Known]:
 
 
 def eta(total: int, done: int, running: float) -> float | None:
-    """Seconds to the end at the rate so far; None until that rate means something.
+    """Seconds to the end at the rate so far, while not held; None until that rate means something.
 
     That is after a minute (lessons: spirit), or after a tenth of the rows: a table that is done within the
     minute would else never show one.
