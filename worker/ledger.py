@@ -99,6 +99,7 @@ class Job:
     batch_rows: int
     rows_total: int
     sweeps: int
+    started_at: datetime
     reason: str | None
 
 
@@ -387,7 +388,7 @@ def add_job(
 
 
 def _job(row: dict[str, Any]) -> Job:
-    same = ("id", "part", "kind", "state", "last_key", "planned_to", "planned", "sweeps")
+    same = ("id", "part", "kind", "state", "last_key", "planned_to", "planned", "sweeps", "started_at")
     fields = {name: row[name] for name in same}
     return Job(
         **fields,

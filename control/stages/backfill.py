@@ -14,6 +14,7 @@ from statistics import median
 import psycopg
 import redis
 import structlog
+from psycopg import sql
 from psycopg.errors import UndefinedTable
 
 from control.course import go_on
@@ -24,6 +25,7 @@ from control.status import remember_updates
 from sql.errors import CatalogError, JobStoppedError, QuarantineError
 from sql.job import By, Range
 from sql.postgres import catalog
+from sql.postgres.analyze import put_off
 from sql.postgres.batch import JobSQL
 from sql.postgres.catalog import Table as CatalogTable
 from sql.postgres.connection import Connection
@@ -220,6 +222,7 @@ class _Drive:
             self._stop_if_failing(job)
             if not self._held(job):
                 self._ring_again(job)
+                self._put_analyze_off(job)
             self._care_at = time.monotonic() + CARE_EVERY
         time.sleep(LOOK_EVERY)
         return False
@@ -237,6 +240,11 @@ class _Drive:
         if holds and self._held_at is None:
             self._held_at = now
         return holds
+
+    def _put_analyze_off(self, job: Job) -> None:
+        table = sql.Identifier(job.spec.schema_, job.spec.table)
+        if put_off(self._connection, table, job.started_at):
+            log.info("an ANALYZE by autovacuum was put off: its snapshot stops pruning", table=job.part)
 
     def _waiting(self) -> int | None:
         """Messages that no worker has taken; None where the queue server doesn't say."""

@@ -3,7 +3,7 @@
 import string
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import Any
 
 import psycopg
@@ -115,7 +115,8 @@ def _visits(connection: psycopg.Connection, spec: JobSpec, batch_rows: int) -> l
     last = paging.last_key(connection, spec, pages[0] if pages else 0)
     if last is None:
         return []
-    job = Job(1, "paged", "paged", "fill", "running", spec, last, None, False, 100, 0, 0, None)
+    now = datetime.now(UTC)
+    job = Job(1, "paged", "paged", "fill", "running", spec, last, None, False, 100, 0, 0, now, None)
     by: By = "page" if spec.paging == "pages" else "key"
     visits: list[Range] = []
     while True:
