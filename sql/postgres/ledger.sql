@@ -328,7 +328,7 @@ FROM tenantry.jobs WHERE id = %(job)s;
 -- name: standing
 -- locks: ACCESS SHARE on tenantry.jobs and tenantry.migrations; a read. A job, and what the operator wants of it now.
 SELECT j.id, j.table_name, j.part, j.kind, j.state, j.spec, j.last_key, j.planned_to, j.planned, j.batch_rows,
-       j.rows_total, j.sweeps, j.reason, m.state AS migration_state, m.settings
+       j.rows_total, j.sweeps, j.started_at, j.reason, m.state AS migration_state, m.settings
 FROM tenantry.jobs AS j JOIN tenantry.migrations AS m ON m.id = j.migration_id WHERE j.id = %(job)s;
 
 -- name: forget_jobs
