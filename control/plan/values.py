@@ -107,7 +107,7 @@ Size = Annotated[str | int, AfterValidator(_is_size)]
 #: Limits, each of its own kind; `none` sets none.
 DurationLimit = Annotated[str, AfterValidator(_is_duration_limit)]
 SizeLimit = Annotated[str | int, AfterValidator(_is_size_limit)]
-NumberLimit = Annotated[float | str, AfterValidator(_is_number_limit)]
+NumberLimit = Annotated[int | float | str, AfterValidator(_is_number_limit)]
 Pattern = Annotated[str, AfterValidator(_is_pattern)]
 #: Hours, one window of them or several.
 Windows = Annotated[tuple[Annotated[str, AfterValidator(_is_window)], ...], BeforeValidator(_one_or_several)]

@@ -74,6 +74,8 @@ class Governor:
     _before: Posted | None = None
     """What was posted last, kept through a flush of the queue server: the pace goes on from it."""
     _history: History = field(default_factory=History)
+    _unseen: str = ""
+    """Why this worker's own last look saw nothing."""
     _ran: deque[tuple[float, float]] = field(default_factory=deque)
 
     def ask(self, settings: Settings, last_batch: float = 0.0) -> Go | Rest | Hold:
@@ -117,9 +119,10 @@ class Governor:
         if not _samples(settings):
             return None
         if self._posted is None:
-            return "no sample of the database's health yet"
+            return f"no sample of the database's health yet: {self._unseen or 'somebody takes it'}"
         if now - self._posted.at > STALE_AFTER:
-            return f"the last sample of the database's health is old: over {STALE_AFTER:.0f} s"
+            because = f", {self._unseen}" if self._unseen else ""
+            return f"the last sample of the database's health is old: over {STALE_AFTER:.0f} s{because}"
         return None
 
     def ran(self, seconds: float) -> None:
@@ -185,8 +188,11 @@ class Governor:
         try:
             with self.pool.connection(timeout=2) as connection:
                 seen = look(connection, settings)
-        except psycopg.Error:
-            return  # what is posted grows old, and then it holds
+        except psycopg.Error as error:
+            # What is posted grows old, and then it holds.
+            self._unseen = (error.diag.message_primary or str(error)).strip().partition("\n")[0]
+            return
+        self._unseen = ""
         before = answer.posted or self._before
         history, paid = self.shared.past()
         self._history = (history or self._history).and_now(seen, answer.now)
