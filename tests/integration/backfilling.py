@@ -77,7 +77,7 @@ def prepared(plan: Plan, connection: Connection, queue: str) -> Ground:
         name=plan.name,
         tables=[table.name for table in plan.tables],
         original=original.model_dump(mode="json"),
-        settings=conductor.settings_of(plan, throttle=True),
+        settings=conductor.watching(connection, conductor.settings_of(plan, throttle=True)),
     )
     for step in columns.STAGE.steps(plan, original):
         locks.take(connection, step, notify=lambda _line: None)

@@ -175,9 +175,7 @@ def _archive(connection: Connection, row: dict[str, Any]) -> Sample:
 
 def _connections(row: dict[str, Any]) -> Sample:
     used, most = row["connections_used"], row["connections_most"]
-    return Sample(
-        values={"connections": used / max(1, most)}, details={"connections": f"{used} of {most}"}
-    )
+    return Sample(values={"connections": used / max(1, most)}, details={"connections": f"{used} of {most}"})
 
 
 def _query(connection: Connection, query: str | None) -> Sample:
