@@ -1,128 +1,14 @@
 """What an operator does where the way is not straight: pauses, goes back, edits the plan, lacks rights."""
 
 import json
-import os
 import subprocess
-import sys
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 
 import psycopg
 import pytest
 
-from control import conductor
-from control.embedded.postgres import EmbeddedPostgres
-from control.embedded.valkey import EmbeddedValkey
-from control.plan.proposal import propose
-from control.plan.reading import read_plan
-from control.queue import namespace_of
-from control.worker_pool import workers
-from sql.postgres.connection import connect
+from tests.integration.operating import TENANTRY, Operator, complaint, nobody
 from tests.waiting import until
-from worker.broker import doorbell
-
-TENANTRY = Path(sys.executable).parent / "tenantry"
-
-
-@dataclass(frozen=True)
-class Operator:
-    """An operator in a folder with a plan of the sample."""
-
-    folder: Path
-    url: str
-    server: EmbeddedPostgres
-    queue: str
-
-    @property
-    def plan(self) -> Path:
-        """The plan."""
-        return self.folder / "migration.toml"
-
-    def edit(self, was: str, now: str) -> None:
-        """Edit the plan."""
-        text = self.plan.read_text()
-        assert was in text
-        self.plan.write_text(text.replace(was, now))
-
-    def tenantry(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Type a command."""
-        return subprocess.run(
-            [TENANTRY, *arguments],
-            cwd=self.folder,
-            env=self.environment,
-            stdin=subprocess.DEVNULL,
-            check=False,
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
-
-    def done(self, *arguments: str) -> str:
-        """Type a command that must end well; its output."""
-        ended = self.tenantry(*arguments)
-        assert ended.returncode == 0, ended.stderr
-        return ended.stdout
-
-    def run_to(self, stage: str, *, count: int = 0) -> None:
-        """Run as far as a stage, with so many workers of its own: what tests begin from."""
-        plan = read_plan(self.plan)
-        space = namespace_of(plan)
-        with (
-            conductor.controller(plan) as connection,
-            workers(count, database_url=self.url, redis_url=self.queue, namespace=space),
-        ):
-            if stage in {"keys", "rls"}:
-                conductor.confirm(plan, connection, "application")
-            conductor.run(plan, connection, doorbell(self.queue, space), to=stage, notify=_nobody)
-
-    def back_to(self, stage: str | None, notify: Callable[[str], None]) -> None:
-        """Walk back to a stage, or to the start."""
-        plan = read_plan(self.plan)
-        with conductor.controller(plan) as connection:
-            conductor.rollback(plan, connection, to=stage, notify=notify)
-
-    @property
-    def environment(self) -> dict[str, str]:
-        """Where the database's address is."""
-        return os.environ | {"DATABASE_URL": self.url}
-
-    def schema(self, *options: str) -> str:
-        """The schema as it is."""
-        return self.server.run("pg_dump", "--schema-only", "--restrict-key=x", *options, self.url).stdout
-
-    def count(self, query: str) -> int:
-        """Ask for one number."""
-        with psycopg.connect(self.url) as connection:
-            row = connection.execute(query.encode()).fetchone()
-        assert row is not None
-        return int(row[0])
-
-
-def _nobody(_line: str) -> None:
-    """Nobody listens."""
-
-
-@pytest.fixture
-def operator(
-    tmp_path: Path,
-    sample: str,
-    postgres: EmbeddedPostgres,
-    valkey: EmbeddedValkey,
-    monkeypatch: pytest.MonkeyPatch,
-) -> Operator:
-    """An operator who has just written a plan."""
-    monkeypatch.setenv("DATABASE_URL", sample)
-    with connect(sample, "init") as connection:
-        proposed = propose(connection, url="env:DATABASE_URL")
-    (tmp_path / "migration.toml").write_text(proposed.replace('quiet = "10m"', 'quiet = "1s"'))
-    return Operator(tmp_path, sample, postgres, valkey.url)
-
-
-def _complaint(ended: subprocess.CompletedProcess[str]) -> str:
-    """The one line that is no log."""
-    (line,) = [line for line in ended.stderr.splitlines() if not line.startswith("{")]
-    return line
 
 
 def test_each_stage_is_walked_back_to_the_schema_that_it_left(operator: Operator) -> None:
@@ -134,9 +20,9 @@ def test_each_stage_is_walked_back_to_the_schema_that_it_left(operator: Operator
         left[stage] = operator.schema(ledger)
     # Not to `indexes`: the unique index of the new key goes with the key, to close the window of two keys.
     for stage in ("keys", "backfill", "columns"):
-        operator.back_to(stage, _nobody)
+        operator.back_to(stage, nobody)
         assert operator.schema(ledger) == left[stage], stage
-    operator.back_to(None, _nobody)
+    operator.back_to(None, nobody)
     assert operator.schema() == before
 
 
@@ -153,7 +39,7 @@ def test_there_is_no_way_back_to_a_stage_that_is_not_done(operator: Operator) ->
     before = operator.done("status", "--json")
     ended = operator.tenantry("rollback", "--to", "rls", "--yes")
     assert ended.returncode == 2
-    assert _complaint(ended).startswith("tenantry: rls is not done")
+    assert complaint(ended.stderr).startswith("tenantry: rls is not done")
     assert operator.done("status", "--json") == before
 
 
@@ -192,7 +78,7 @@ def test_a_plan_that_no_longer_says_what_was_done_is_refused_by_its_line(operato
     for command in (["run"], ["check"], ["verify"], ["rollback", "--yes"]):
         ended = operator.tenantry(*command)
         assert ended.returncode == 2
-        assert _complaint(ended).startswith(
+        assert complaint(ended.stderr).startswith(
             f"tenantry: migration.toml:{line}: tenant.column was 'tenant_id' when 'multi-tenancy' began"
         )
     assert operator.schema() == before
@@ -213,7 +99,7 @@ def test_a_table_that_is_not_there_is_named_with_its_line(operator: Operator) ->
     for command in ("check", "plan", "run"):
         ended = operator.tenantry(command)
         assert ended.returncode == 2
-        assert _complaint(ended) == (
+        assert complaint(ended.stderr) == (
             f"tenantry: migration.toml:{line}: table graph_relatives is not in this database; "
             "check its name and schema"
         )
@@ -229,9 +115,9 @@ def test_a_backup_that_could_not_be_written_stops_a_run_before_anything_is_chang
         plan.write('[backup]\npath = "there"\n')
     ended = operator.tenantry("run")
     assert ended.returncode == 3
-    assert "backup: there is there already" in _complaint(ended)
+    assert "backup: there is there already" in complaint(ended.stderr)
     operator.edit('path = "there"', 'path = "nowhere/there"')
-    assert "backup: there is no folder nowhere" in _complaint(operator.tenantry("check"))
+    assert "backup: there is no folder nowhere" in complaint(operator.tenantry("check").stderr)
     assert operator.schema() == before
 
 
@@ -265,7 +151,9 @@ def test_an_owner_who_may_not_make_indexes_is_stopped_before_anything_is_changed
                 operator.folder, operator.server.url(database, "owner"), operator.server, operator.queue
             ).tenantry("run")
             assert ended.returncode == 3
-            assert "right to make indexes: public (GRANT CREATE ON SCHEMA … TO owner" in _complaint(ended)
+            assert "right to make indexes: public (GRANT CREATE ON SCHEMA … TO owner" in complaint(
+                ended.stderr
+            )
             assert operator.schema() == before
         finally:
             superuser.execute("REASSIGN OWNED BY owner TO postgres")
@@ -309,7 +197,7 @@ def test_a_paused_migration_is_not_run(operator: Operator) -> None:
     operator.run_to("columns")
     operator.done("pause")
     ended = operator.tenantry("run")
-    assert (ended.returncode, _complaint(ended)) == (
+    assert (ended.returncode, complaint(ended.stderr)) == (
         3,
         "tenantry: run waits: the migration is paused. `tenantry resume` lets it go on",
     )
