@@ -50,6 +50,9 @@ LOOK_EVERY, CARE_EVERY = 0.1, 0.5
 RING_AGAIN = 2.0
 #: Seconds after which a batch is rung again whatever the queue holds: a killed worker keeps its message.
 RING_LOST = 60.0
+#: Messages that wait for workers; with more nothing is rung again. At a slow pace a batch's turn comes long
+#: after it is rung, and it would else be in the queue once more each minute.
+PLENTY = 64
 #: Seconds that are counted at a time while every worker holds.
 COUNT_HELD_EVERY = 5.0
 #: A batch begun again this often with no outcome kills its worker or its backend, and is split.
@@ -285,9 +288,11 @@ class _Drive:
         return median(last) if last else self._target
 
     def _ring_again(self, job: Job) -> None:
-        empty = self._waiting() == 0
+        waiting = self._waiting()
         idle = send(self._connection, "idle_seconds", job=job.id)[0]["idle"]
-        self._ring(job, after=RING_AGAIN if empty and (idle or 0) > RING_AGAIN else RING_LOST)
+        if waiting is None or waiting < PLENTY:
+            unanswered = waiting == 0 and (idle or 0) > RING_AGAIN
+            self._ring(job, after=RING_AGAIN if unanswered else RING_LOST)
         for batch in ledger.lost(self._connection, job.id, LOST):
             batches.give_up(self._connection, batch, job.spec)
 

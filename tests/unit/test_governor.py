@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from itertools import pairwise
+from typing import TYPE_CHECKING, cast
 
 import fakeredis
 import pytest
@@ -11,9 +12,13 @@ from hypothesis import strategies as st
 from worker.governor.cost import Cost
 from worker.governor.history import History
 from worker.governor.limits import Limit, Sample, SignalName
+from worker.governor.pace import STALE_AFTER, Go, Governor, Hold, Rest
 from worker.governor.shared import ADVANCE_LASTS, Posted, Shared, next_posted, next_share
 from worker.governor.zones import EASE, LEAVE_STOP, Reading, Zone, judge, readings
 from worker.ledger import Settings
+
+if TYPE_CHECKING:
+    from sql.postgres.connection import Pool
 
 LIMITS: dict[SignalName, Limit] = {
     "lag": Limit(max=1.5, stop=5),
@@ -301,3 +306,112 @@ def test_no_more_is_done_than_the_rate_allows_and_one_batch(
         elapsed = shared.ask("z", None, sampling=False, rate=None).now - begun
         client.flushall()
     assert done <= rate * (elapsed + 0.25) + max(rows for _, rows in batches) + 1
+
+
+# -- what a worker is answered
+
+
+class _NoPool:
+    """The connections of a worker that has nothing to sample."""
+
+
+def _governor(shared: Shared) -> Governor:
+    return Governor(shared, cast("Pool", _NoPool()), "a")
+
+
+@pytest.fixture
+def server() -> fakeredis.FakeServer:
+    return fakeredis.FakeServer()
+
+
+def test_with_nothing_to_throttle_no_rate_and_no_hours_the_queue_server_is_not_even_asked(
+    server: fakeredis.FakeServer,
+) -> None:
+    server.connected = False
+    with fakeredis.FakeRedis(server=server) as client:
+        governor, settings = _governor(Shared(client, "test")), _settings(throttle=False)
+        governor.paid(settings, 100)
+        assert isinstance(governor.ask(settings), Go)
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        {"throttle": True},
+        {"rows_per_second": 1_000},
+        {"wal_per_second": 1_000},
+        {"active": ["00:00-24:00 UTC"]},
+    ],
+)
+def test_a_queue_server_that_is_gone_holds_whatever_is_wanted_of_it(
+    server: fakeredis.FakeServer, wanted: dict[str, object]
+) -> None:
+    server.connected = False
+    with fakeredis.FakeRedis(server=server) as client:
+        answer = _governor(Shared(client, "test")).ask(_settings(**{"throttle": False} | wanted))
+    assert isinstance(answer, Hold)
+    assert answer.reason == "the queue server does not answer: ConnectionError"
+
+
+def test_a_queue_server_that_is_back_lets_batches_go_on(server: fakeredis.FakeServer) -> None:
+    with fakeredis.FakeRedis(server=server) as client:
+        governor = _governor(Shared(client, "test"))
+        settings = _settings(throttle=False, rows_per_second=1_000)
+        assert isinstance(governor.ask(settings), Go)
+        server.connected = False
+        governor.paid(settings, 100)
+        assert isinstance(governor.ask(settings), Hold)
+        server.connected = True
+        assert isinstance(governor.ask(settings), Go)
+
+
+def test_a_sample_that_grew_old_holds_until_there_is_another(shared: Shared) -> None:
+    now = shared.ask("b", None, sampling=True, rate=None).now
+    governor = _governor(shared)
+    shared.post(Posted(sample=CALM, share=1.0, at=now - STALE_AFTER - 1), History())
+    answer = governor.ask(_settings())
+    assert isinstance(answer, Hold)
+    assert answer.reason == "the last sample of the database's health is old: over 15 s"
+    shared.post(Posted(sample=CALM, share=1.0, at=now), History())
+    assert isinstance(governor.ask(_settings()), Go)
+
+
+def test_limits_that_are_told_anew_are_judged_with_the_sample_that_is_there(shared: Shared) -> None:
+    now = shared.ask("b", None, sampling=True, rate=None).now
+    governor = _governor(shared)
+    shared.post(Posted(sample=Sample(values={"lag": 4.0}), share=1.0, at=now), History())
+    assert isinstance(governor.ask(_settings()), Go)
+    assert isinstance(governor.ask(_settings(limits={"lag": Limit(max=1.0, stop=4.0)})), Hold)
+
+
+def test_below_full_speed_a_worker_rests_between_its_batches_and_says_what_for(shared: Shared) -> None:
+    now = shared.ask("b", None, sampling=True, rate=None).now
+    governor = _governor(shared)
+    shared.post(Posted(sample=Sample(values={"lag": 1.2}), share=0.25, at=now), History())
+    assert isinstance(governor.ask(_settings(), last_batch=0.0), Go)
+    answer = governor.ask(_settings(), last_batch=100.0)
+    assert isinstance(answer, Rest)
+    assert 290 < answer.seconds <= 300
+    assert answer.reason == "replica lag in seconds: 1.2, limit 1.5"
+
+
+def test_a_worker_that_rests_or_holds_keeps_nobody_s_rows(shared: Shared) -> None:
+    now = shared.ask("b", None, sampling=True, rate=None).now
+    governor = _governor(shared)
+    shared.post(Posted(sample=Sample(values={"lag": 9.0}), share=0.25, at=now), History())
+    for limits in (LIMITS, {"lag": Limit(max=100, stop=None)}):
+        governor.ask(_settings(limits=limits, rows_per_second=1_000), last_batch=100.0)
+    assert shared.client.exists("test:governor:advances") == 0
+
+
+def test_a_limit_in_wal_bounds_the_rows_where_it_is_the_lower_one(shared: Shared) -> None:
+    now = shared.ask("b", None, sampling=True, rate=None).now
+    governor = _governor(shared)
+    shared.post(Posted(sample=CALM, share=1.0, at=now, cost=Cost(bytes_per_row=500)), History())
+    both = _settings(rows_per_second=10_000, wal_per_second=1_000_000)
+    governor.ask(both)
+    governor.paid(both, 4_000)
+    answer = governor.ask(both)
+    assert isinstance(answer, Rest)
+    assert answer.reason == "rate limit: 2,000 rows/s"
+    assert 1.5 < answer.seconds <= 2.0
