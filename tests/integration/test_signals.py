@@ -78,9 +78,12 @@ def test_wal_that_a_slot_holds_stops_batches_until_the_slot_is_gone(watch: Watch
     watch.goes(settings)
     watch.shop.execute("SELECT pg_create_physical_replication_slot('left_behind', true)")
     _write(watch.shop, 2_000)
+    watch.shop.execute("CHECKPOINT")  # a slot begins at the last one
+    watch.shop.execute("SELECT pg_create_physical_replication_slot('at_its_end', true)")
     assert "(left_behind, not in use)" in watch.holds("slot_bytes", settings)
     watch.shop.execute("SELECT pg_drop_replication_slot('left_behind')")
     watch.goes(settings)
+    watch.shop.execute("SELECT pg_drop_replication_slot('at_its_end')")
 
 
 @pytest.mark.parametrize(("signal", "stop"), [("archive_files", 2), ("archive_failing", 0.2)])

@@ -1,6 +1,8 @@
 """What a signal lacks to be read takes no other signal with it, and is never read as health."""
 
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -19,13 +21,14 @@ SETTINGS = settings_of("waiting", 1)
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[EmbeddedPostgres]:
-    """A server that fails to archive, and keeps little WAL for slots; with a ledger that `plain` may read."""
+    """A server that fails to archive, and gives slots up soon; with a ledger that `plain` may read."""
     settings = {
         "fsync": "off",
         "shared_buffers": "32MB",
         "archive_mode": "on",
         "archive_command": "false",
-        "max_slot_wal_keep_size": "1MB",
+        "idle_replication_slot_timeout": "1s",
+        "wal_level": "logical",
         "checkpoint_timeout": "1h",
     }
     with start_postgres(settings=settings) as started:
@@ -116,9 +119,15 @@ def test_a_lost_slot_holds_nothing(server: EmbeddedPostgres, operator: psycopg.C
         for _ in range(3):
             operator.execute("SELECT pg_logical_emit_message(false, 'test', 'x'), pg_switch_wal()")
         assert _sample(server).values["slot_bytes"] > 16_000_000
-        operator.execute("CHECKPOINT")
-        lost = "SELECT FROM pg_replication_slots WHERE wal_status = 'lost'"
-        until(lambda: operator.execute(lost.encode()).rowcount, 20, "the slot to be lost")
+
+        def lost() -> int:
+            operator.execute("CHECKPOINT")
+            # It goes on telling where it stood.
+            return operator.execute(
+                "SELECT FROM pg_replication_slots WHERE wal_status = 'lost' AND restart_lsn IS NOT NULL"
+            ).rowcount
+
+        until(lost, 20, "the slot to be lost")
         assert "slot_bytes" not in _sample(server).values
     finally:
         operator.execute("SELECT pg_drop_replication_slot('lost')")
@@ -186,3 +195,47 @@ def test_a_session_is_as_it_was_after_the_query(server: EmbeddedPostgres) -> Non
             "SELECT current_setting('statement_timeout'), current_setting('transaction_read_only')"
         ).fetchone()
     assert row == ("800ms", "off")
+
+
+@pytest.fixture
+def subscriber(server: EmbeddedPostgres, operator: psycopg.Connection) -> Iterator[str]:
+    """The slot of a logical subscriber that streams."""
+    operator.execute("CREATE PUBLICATION nothing")
+    operator.execute("SELECT pg_create_logical_replication_slot('subscriber', 'pgoutput')")
+    operator.execute("CREATE DATABASE subscriber")
+    with psycopg.connect(server.url("subscriber"), autocommit=True) as session:
+        session.execute(
+            f"CREATE SUBSCRIPTION subscriber CONNECTION 'host={server.folder} dbname=postgres user=postgres' "
+            "PUBLICATION nothing WITH (create_slot = false, copy_data = false)".encode()
+        )
+        yield "subscriber"
+        session.execute("DROP SUBSCRIPTION subscriber")  # and its slot
+    operator.execute("DROP PUBLICATION nothing")
+    operator.execute("DROP DATABASE subscriber WITH (FORCE)")
+
+
+def test_a_logical_subscriber_is_no_standby_and_its_slot_counts(
+    server: EmbeddedPostgres, operator: psycopg.Connection, subscriber: str
+) -> None:
+    streams = "SELECT FROM pg_stat_replication WHERE replay_lsn IS NOT NULL"
+    until(lambda: operator.execute(streams.encode()).rowcount, 20, "the subscriber to stream")
+    with connect(server.url(), "worker test") as session:
+        seen = look(session, SETTINGS)
+    assert seen.standbys == ()
+    assert seen.sample.details["slot_bytes"] == subscriber
+
+
+def test_a_program_that_only_receives_wal_is_no_standby(
+    server: EmbeddedPostgres, operator: psycopg.Connection, tmp_path: Path
+) -> None:
+    # -s: it tells where it stands every second.
+    login = f"host={server.folder} user=postgres"
+    command = [server.bin / "pg_receivewal", "-d", login, "-D", tmp_path, "-s", "1", "--no-loop"]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as receiving:
+        try:
+            streams = "SELECT FROM pg_stat_replication WHERE write_lsn IS NOT NULL"
+            until(lambda: operator.execute(streams.encode()).rowcount, 20, "it to stream")
+            with connect(server.url(), "worker test") as session:
+                assert look(session, SETTINGS).standbys == ()
+        finally:
+            receiving.terminate()
