@@ -8,21 +8,40 @@ figure missed what it must reach.
 import argparse
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
 from rich.console import Console
 
 from control.embedded.postgres import EmbeddedPostgres, start_postgres
-from tests.benchmarks import comparisons, instant, key_space, report
+from tests.benchmarks import (
+    comparisons,
+    fallen_behind,
+    governed,
+    instant,
+    key_space,
+    locked_out,
+    report,
+    whole_migration,
+)
 from tests.benchmarks.figures import Figure, missed
 from tests.benchmarks.report import Where
 from tests.benchmarks.rounds import Round
 from tests.benchmarks.tables import Tables
 from worker import logs
 
-NAMES = (*dict.fromkeys(comparison.name for comparison in comparisons.BIG), instant.NAME, key_space.NAME)
+#: What is measured once and not against another way, under the name by which it is asked for.
+APART: Mapping[str, Callable[[Tables], list[Figure]]] = {
+    key_space.NAME: key_space.measure,
+    governed.NAME: governed.measure,
+    whole_migration.NAME: whole_migration.measure,
+    fallen_behind.NAME: fallen_behind.measure,
+    locked_out.LOCKED: locked_out.behind_a_session,
+    locked_out.VACUUMED: locked_out.behind_an_autovacuum,
+    governed.LIMIT: governed.rates,
+}
+NAMES = (*dict.fromkeys(comparison.name for comparison in comparisons.BIG), instant.NAME, *APART)
 #: The instant path is measured on so many times the rows.
 _NARROW = 10 / 3
 
@@ -60,9 +79,11 @@ def _measure(
     if instant.NAME in wanted:
         apart.append(instant.measure(tables, round(given.rows * _NARROW), given.rounds))
         say(f"instant path: {apart[-1].median:.3f} s")
-    if key_space.NAME in wanted:
-        apart += key_space.measure(tables)
-        say("key space: simulated")
+    for name, measure in APART.items():
+        if name in wanted:
+            figures = measure(tables)
+            apart += figures
+            say(f"{name}: {', '.join(f'{f.bar.figure} {report.number(f.median)}' for f in figures)}")
     chosen = [comparison for comparison in comparisons.BIG if comparison.name in wanted]
     rounds: list[Round] = []
     figures = apart

@@ -28,21 +28,22 @@ from worker.broker import doorbell
 TENANT = "payload->>'org_id'"
 
 
-def plan_of(url: str, paging: Paging = "auto") -> Plan:
-    """The plan of `big`: all as it comes, but for the way of paging where one is asked for."""
+def plan_of(url: str, paging: Paging = "auto", **governor: int | str) -> Plan:
+    """The plan of `big`: all as it comes, but for the way of paging and what `governor` says otherwise."""
     return Plan.model_validate(
         {
             "name": "bench",
             "database": {"url": url},
             "tables": [{"name": "big", "tenant": {"expression": TENANT}}],
             "backfill": {"paging": paging},
+            "governor": governor,
         }
     )
 
 
 @contextmanager
-def ground_of(plan: Plan, connection: Connection, queue: str) -> Iterator[Ground]:
-    """A migration on record, unthrottled, with its queue: what a stage stands on."""
+def ground_of(plan: Plan, connection: Connection, queue: str, *, throttle: bool = False) -> Iterator[Ground]:
+    """A migration on record with its queue: what a stage stands on; unthrottled unless told otherwise."""
     names = [table.name for table in plan.tables]
     original = catalog.read(connection, names)
     ledger.create(connection)
@@ -51,7 +52,7 @@ def ground_of(plan: Plan, connection: Connection, queue: str) -> Iterator[Ground
         name=plan.name,
         tables=names,
         original=original.model_dump(mode="json"),
-        settings=conductor.settings_of(plan, throttle=False),
+        settings=conductor.settings_of(plan, throttle=throttle),
     )
     bell = doorbell(queue, namespace_of(plan))
     memory = ledger.Memory(connection, migration.id)

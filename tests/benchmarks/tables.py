@@ -1,11 +1,14 @@
 """The tables that backfills are measured on: made once, and copied file by file for each run."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal
 
 import psycopg
 from psycopg import sql
 
+from control.demo import sample
 from control.embedded.postgres import EmbeddedPostgres
 
 #: How the key lies in the heap: in the order of insertion, or anywhere.
@@ -48,23 +51,42 @@ class Tables:
     rows: int
     _made: set[str] = field(default_factory=set)
 
-    def big(self, key: Key) -> str:
-        """The address of a fresh database with `big`, its tenant column there with the sentinel."""
-        return self._copy(f"big_{key}", _BIG.replace("{key}", _KEYS[key]), self.rows)
+    def big(self, key: Key, rows: int | None = None) -> str:
+        """The address of a fresh database with `big`, its tenant column there with the sentinel.
+
+        It has as many rows as all copies, unless told otherwise; other sizes have a template each.
+        """
+        rows = self.rows if rows is None else rows
+        return self._copy(f"big_{key}_{rows}", partial(_make, _BIG.replace("{key}", _KEYS[key]), rows))
 
     def narrow(self, rows: int) -> str:
         """The address of a fresh database with `narrow`, which has no tenant column."""
-        return self._copy("narrow", _NARROW, rows)
+        return self._copy(f"narrow_{rows}", partial(_make, _NARROW, rows))
+
+    def graph(self, entities: int) -> str:
+        """The address of a fresh database with the sample graph of so many entities, twice the relations."""
+
+        def make(connection: psycopg.Connection) -> None:
+            sample.create(connection)
+            sample.fill(connection, entities=entities)
+
+        return self._copy(f"graph_{entities}", make)
 
     def empty(self) -> str:
         """The address of a fresh database with `big` without a row."""
-        return self._copy("big_empty", _BIG.replace("{key}", _KEYS["ordered"]), 0)
+        return self.big("ordered", 0)
 
-    def _copy(self, template: str, statements: str, rows: int) -> str:
+    def url(self, user: str = "postgres") -> str:
+        """The address of the copy."""
+        return self.server.url("bench", user)
+
+    def _copy(self, template: str, make: Callable[[psycopg.Connection], None]) -> str:
         with psycopg.connect(self.server.url(), autocommit=True) as operator:
             if template not in self._made:
                 operator.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(template)))
-                self._make(template, statements, rows)
+                with psycopg.connect(self.server.url(template), autocommit=True) as connection:
+                    make(connection)
+                    connection.execute("VACUUM (FREEZE, ANALYZE)")
                 self._made.add(template)
             operator.execute("DROP DATABASE IF EXISTS bench WITH (FORCE)")
             operator.execute(
@@ -74,11 +96,9 @@ class Tables:
             )
             # Each run begins with clean buffers, and pays for the full page images of what it touches.
             operator.execute("CHECKPOINT")
-        return self.server.url("bench")
+        return self.url()
 
-    def _make(self, template: str, statements: str, rows: int) -> None:
-        # Client-side binding: several statements in one string take no parameters from the server.
-        url = self.server.url(template)
-        with psycopg.connect(url, autocommit=True, cursor_factory=psycopg.ClientCursor) as connection:
-            connection.execute(statements.encode(), {"rows": rows})
-            connection.execute("VACUUM (FREEZE, ANALYZE)")
+
+def _make(statements: str, rows: int, connection: psycopg.Connection) -> None:
+    # Client-side binding: several statements in one string take no parameters from the server.
+    psycopg.ClientCursor(connection).execute(statements.encode(), {"rows": rows})
