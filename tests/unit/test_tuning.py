@@ -28,7 +28,7 @@ def _tuned(*arguments: str) -> dict[str, Any]:
     [
         ("max_lag=3s", "3s"),
         ("max_lag=none", "none"),
-        ("max_waiting=4", 4.0),
+        ("max_waiting=4", 4),
         ("max_dead=0.5", 0.5),
         ("rows_per_second=20000", 20_000),
         ("rows_per_second=none", None),
