@@ -50,8 +50,7 @@ LOOK_EVERY, CARE_EVERY = 0.1, 0.5
 RING_AGAIN = 2.0
 #: Seconds after which a batch is rung again whatever the queue holds: a killed worker keeps its message.
 RING_LOST = 60.0
-#: Messages that wait for workers; with more nothing is rung again. At a slow pace a batch's turn comes long
-#: after it is rung, and it would else be in the queue once more each minute.
+#: With so many messages waiting nothing is rung again: at a slow pace a batch's turn is long after its ring.
 PLENTY = 64
 #: Seconds that are counted at a time while every worker holds.
 COUNT_HELD_EVERY = 5.0

@@ -76,7 +76,8 @@ class Governor:
     _history: History = field(default_factory=History)
     _unseen: str = ""
     """Why this worker's own last look saw nothing."""
-    _ran: deque[tuple[float, float]] = field(default_factory=deque)
+    _ran: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=1_000))
+    """When this worker's last batches ended, by its own clock, and their durations; seconds."""
 
     def ask(self, settings: Settings, last_batch: float = 0.0) -> Go | Rest | Hold:
         """May a batch go? `last_batch` is the duration of this worker's last one, in seconds.
