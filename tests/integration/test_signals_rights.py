@@ -230,7 +230,16 @@ def test_a_program_that_only_receives_wal_is_no_standby(
 ) -> None:
     # -s: it tells where it stands every second.
     login = f"host={server.folder} user=postgres"
-    command = [server.bin / "pg_receivewal", "-d", login, "-D", tmp_path, "-s", "1", "--no-loop"]
+    command: list[str | Path] = [
+        server.bin / "pg_receivewal",
+        "-d",
+        login,
+        "-D",
+        tmp_path,
+        "-s",
+        "1",
+        "--no-loop",
+    ]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as receiving:
         try:
             streams = "SELECT FROM pg_stat_replication WHERE write_lsn IS NOT NULL"
