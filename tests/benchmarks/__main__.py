@@ -8,7 +8,7 @@ figure missed what it must reach.
 import argparse
 import logging
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -28,12 +28,11 @@ from tests.benchmarks import (
 from tests.benchmarks.figures import Figure, missed
 from tests.benchmarks.report import Where
 from tests.benchmarks.rounds import Round
-from tests.benchmarks.tables import Tables
+from tests.benchmarks.tables import SETTLED, Tables, settle
 from worker import logs
 
-#: What is measured once and not against another way, under the name by which it is asked for.
-APART: Mapping[str, Callable[[Tables], list[Figure]]] = {
-    key_space.NAME: key_space.measure,
+#: What an application feels of it, measured once, on a server that has settled.
+FELT: Mapping[str, Callable[[Tables], list[Figure]]] = {
     governed.NAME: governed.measure,
     whole_migration.NAME: whole_migration.measure,
     fallen_behind.NAME: fallen_behind.measure,
@@ -41,7 +40,12 @@ APART: Mapping[str, Callable[[Tables], list[Figure]]] = {
     locked_out.VACUUMED: locked_out.behind_an_autovacuum,
     governed.LIMIT: governed.rates,
 }
-NAMES = (*dict.fromkeys(comparison.name for comparison in comparisons.BIG), instant.NAME, *APART)
+NAMES = (
+    *dict.fromkeys(comparison.name for comparison in comparisons.BIG),
+    instant.NAME,
+    key_space.NAME,
+    *FELT,
+)
 #: The instant path is measured on so many times the rows.
 _NARROW = 10 / 3
 
@@ -79,11 +83,11 @@ def _measure(
     if instant.NAME in wanted:
         apart.append(instant.measure(tables, round(given.rows * _NARROW), given.rounds))
         say(f"instant path: {apart[-1].median:.3f} s")
-    for name, measure in APART.items():
-        if name in wanted:
-            figures = measure(tables)
-            apart += figures
-            say(f"{name}: {', '.join(f'{f.bar.figure} {report.number(f.median)}' for f in figures)}")
+    if key_space.NAME in wanted:
+        apart += key_space.measure(tables)
+        say("key space: simulated")
+    if not wanted.isdisjoint(FELT):
+        apart += _felt(wanted, say)
     chosen = [comparison for comparison in comparisons.BIG if comparison.name in wanted]
     rounds: list[Round] = []
     figures = apart
@@ -96,6 +100,18 @@ def _measure(
         report.write(given.json, figures, rounds, where, given.rows)
     report.write(given.json, figures, rounds, where, given.rows)
     return figures, rounds
+
+
+def _felt(wanted: set[str], say: Callable[[str], None]) -> Iterator[Figure]:
+    with start_postgres(settings=SETTLED) as server:
+        settle(server)
+        tables = Tables(server, governed.ROWS)
+        for name, measure in FELT.items():
+            if name in wanted:
+                figures = measure(tables)
+                yield from figures
+                told = (f"{each.bar.figure} {report.number(each.median)}" for each in figures)
+                say(f"{name}: {', '.join(told)}")
 
 
 def _say_in_round(say: Callable[[str], None], at: int, line: str) -> None:

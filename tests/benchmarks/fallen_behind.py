@@ -15,7 +15,7 @@ from tests.benchmarks.application import RATE, applied
 from tests.benchmarks.backfills import plan_of
 from tests.benchmarks.figures import Bar, Figure
 from tests.benchmarks.governed import ROWS, WORKERS, Backfilling, backfilling, shown
-from tests.benchmarks.tables import Tables
+from tests.benchmarks.tables import SETTLED, Tables, settle
 from tests.integration.standby import standby
 from tests.waiting import until
 from worker import ledger
@@ -70,7 +70,8 @@ def behind(positions: Sequence[float], times: Sequence[float], replayed: float) 
 
 def measure(_tables: Tables) -> list[Figure]:
     """The standby is paused for twenty seconds in the middle; the backfill goes on by itself to its end."""
-    with start_postgres() as server:
+    with start_postgres(settings=SETTLED) as server:
+        settle(server)
         url = Tables(server, ROWS).big("ordered")
         plan = plan_of(url)
         stop = plan.governor.limits()["lag"].stop
