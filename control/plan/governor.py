@@ -43,8 +43,8 @@ class Governor(Part):
     stop_transaction: DurationLimit = "6h"
     max_snapshot: DurationLimit = "5m"
     stop_snapshot: DurationLimit = "1h"
-    max_vacuums: NumberLimit = 1
-    stop_vacuums: NumberLimit = 3
+    max_vacuums: NumberLimit = 2
+    stop_vacuums: NumberLimit = 4
     max_dead: NumberLimit = 0.7
     stop_dead: NumberLimit = 0.9
     max_wal_rate: SizeLimit = "none"
