@@ -88,7 +88,6 @@ class Station:
     _held: str | None = _NOT_SAID
     _held_of: Current | None = None
     _unreadable: set[tuple[int, SignalName]] = field(default_factory=set)
-    _last_batch: float = 0.0
     _current: Current | None = None
     _asked_of: int | None = None
     _ask_at: float = 0.0
@@ -146,7 +145,7 @@ class Station:
             self.idle.set()
         match outcome:
             case batches.Done(rows=rows, seconds=seconds, rest=rest):
-                self._ran(seconds)
+                self.governor.ran(seconds)
                 self.governor.paid(current.settings, rows)
                 metrics.ROWS.labels(table).inc(rows)
                 metrics.DURATION.labels(table).observe(seconds)
@@ -156,14 +155,10 @@ class Station:
                 metrics.BATCHES.labels(table, "dropped").inc()
             case batches.Failed(failure=failure, sqlstate=sqlstate):
                 if failure is batches.Failure.TIMEOUT:
-                    self._ran(time.monotonic() - begun)
+                    self.governor.ran(time.monotonic() - begun)
                 self.governor.paid(current.settings, 0)
                 metrics.BATCHES.labels(table, failure.value).inc()
                 metrics.FAILURES.labels(table, sqlstate[:2]).inc()
-
-    def _ran(self, seconds: float) -> None:
-        self._last_batch = seconds
-        self.governor.ran(seconds)
 
     def _tell_loss(self, batch: Batch, error: psycopg.OperationalError) -> None:
         """Write down why a batch's connection was lost, on another one; not while the server is away."""
@@ -197,7 +192,7 @@ class Station:
             current = self._current
             if current is None:
                 return None
-            answer = self.governor.ask(current.settings, self._last_batch)
+            answer = self.governor.ask(current.settings)
             self._show_sample(connection, current)
             self._say(connection, current, answer.reason if isinstance(answer, Hold) else None)
             match answer:

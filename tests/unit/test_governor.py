@@ -9,6 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.waiting import until
+from worker.governor import pace
 from worker.governor.cost import Cost
 from worker.governor.history import History
 from worker.governor.limits import Limit, Sample, SignalName
@@ -388,19 +390,33 @@ def test_below_full_speed_a_worker_rests_between_its_batches_and_says_what_for(s
     now = shared.ask("b", None, sampling=True, rate=None).now
     governor = _governor(shared)
     shared.post(Posted(sample=Sample(values={"lag": 1.2}), share=0.25, at=now), History())
-    assert isinstance(governor.ask(_settings(), last_batch=0.0), Go)
-    answer = governor.ask(_settings(), last_batch=100.0)
+    assert isinstance(governor.ask(_settings()), Go)
+    governor.ran(100.0)
+    answer = governor.ask(_settings())
     assert isinstance(answer, Rest)
     assert 290 < answer.seconds <= 300
     assert answer.reason == "replica lag in seconds: 1.2, limit 1.5"
+
+
+def test_a_rest_is_over_after_its_time_however_long_ago_the_last_batch_was(
+    shared: Shared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pace, "_RECENT", 0.0)
+    now = shared.ask("b", None, sampling=True, rate=None).now
+    governor = _governor(shared)
+    shared.post(Posted(sample=CALM, share=0.05, at=now), History())
+    governor.ran(0.005)
+    assert isinstance(governor.ask(_settings()), Rest)
+    until(lambda: isinstance(governor.ask(_settings()), Go), 10, "the end of the rest")
 
 
 def test_a_worker_that_rests_or_holds_keeps_nobody_s_rows(shared: Shared) -> None:
     now = shared.ask("b", None, sampling=True, rate=None).now
     governor = _governor(shared)
     shared.post(Posted(sample=Sample(values={"lag": 9.0}), share=0.25, at=now), History())
+    governor.ran(100.0)
     for limits in (LIMITS, {"lag": Limit(max=100, stop=None)}):
-        governor.ask(_settings(limits=limits, rows_per_second=1_000), last_batch=100.0)
+        governor.ask(_settings(limits=limits, rows_per_second=1_000))
     assert shared.client.exists("test:governor:advances") == 0
 
 

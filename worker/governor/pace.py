@@ -78,9 +78,11 @@ class Governor:
     """Why this worker's own last look saw nothing."""
     _ran: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=1_000))
     """When this worker's last batches ended, by its own clock, and their durations; seconds."""
+    _last: tuple[float, float] = (-math.inf, 0.0)
+    """The last of them, kept for longer."""
 
-    def ask(self, settings: Settings, last_batch: float = 0.0) -> Go | Rest | Hold:
-        """May a batch go? `last_batch` is the duration of this worker's last one, in seconds.
+    def ask(self, settings: Settings) -> Go | Rest | Hold:
+        """May a batch go?
 
         One trip to the queue server, and one more once a second for one of all workers, that then samples.
         With nothing to throttle, no rate and no hours there is nothing to ask.
@@ -88,14 +90,14 @@ class Governor:
         if not (settings.throttle or settings.active or _wants_rate(settings)):
             return Go()
         try:
-            return self._ask(settings, last_batch)
+            return self._ask(settings)
         except redis.RedisError as error:
             return Hold(f"the queue server does not answer: {type(error).__name__}")
 
-    def _ask(self, settings: Settings, last_batch: float) -> Go | Rest | Hold:
+    def _ask(self, settings: Settings) -> Go | Rest | Hold:
         while True:
             verdict, rate = self._verdict(settings), self._rate(settings)
-            rest = self._rest(settings, last_batch)
+            rest = self._rest(settings)
             pays = rate if verdict.zone is not Zone.HOLD and rest <= 0 else None
             answer = self.shared.ask(self.name, self._posted, sampling=_samples(settings), rate=pays)
             if answer.news:
@@ -128,7 +130,8 @@ class Governor:
 
     def ran(self, seconds: float) -> None:
         """Remember how long a batch of this worker took, one that ran out of time too."""
-        self._ran.append((time.monotonic(), seconds))
+        self._last = (time.monotonic(), seconds)
+        self._ran.append(self._last)
 
     def paid(self, settings: Settings, rows: int) -> None:
         """Settle what a batch took, 0 rows where nothing came of it.
@@ -168,14 +171,17 @@ class Governor:
         durations = sorted(seconds for _, seconds in self._ran)
         return durations[math.ceil(0.9 * len(durations)) - 1] if durations else None
 
-    def _rest(self, settings: Settings, last_batch: float) -> float:
-        """Seconds of rest that are still due after the last batch, for the share of full speed."""
+    def _rest(self, settings: Settings) -> float:
+        """Seconds of rest that are still due after the last batch, for the share of full speed.
+
+        After a hold of 20 s none is: with the rest begun anew, the first batch came 25 s after its end.
+        """
         if not settings.throttle or self._posted is None:
             return 0.0
         own = self._own(settings)
         share = self._posted.share * (_OWN_SHARE.get(own.zone, 1.0) if own is not None else 1.0)
-        rested = time.monotonic() - self._ran[-1][0] if self._ran else 0.0
-        return last_batch * (1 / share - 1) - rested
+        ended, took = self._last
+        return took * (1 / share - 1) - (time.monotonic() - ended)
 
     def _rate(self, settings: Settings) -> float | None:
         """Rows a second that all workers may do together: the limit in rows, or that in WAL as rows."""
