@@ -150,7 +150,7 @@ class Backfill(Part):
     paging: Paging = "auto"
     user_triggers: UserTriggers = "run"
     target: Duration = "100ms"
-    first_batch: Annotated[int, Field(ge=100, le=100_000)] = 2_500
+    first_batch: Annotated[int, Field(ge=100, le=100_000)] = 4_000
     synchronous_commit: Literal["on", "off"] = "on"
     active: Windows = ()
     """Hours in which batches may go, such as `Mon-Fri 22:00-06:00 Europe/Berlin`; none for all."""
