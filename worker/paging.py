@@ -151,14 +151,13 @@ def resized(
 
     The change is one of the size that was measured, not of `batch_rows`, which is that of batches still to
     come: several groups are planned on the same measurements, and each grew on top of the one before, to four
-    times the target. A batch that found few rows to fill says nothing, unless it was slow all the same.
+    times the target. A batch that found few rows to fill is taken for one of `batch_rows`: where there is
+    nothing to fill they may grow, or a table that is filled already takes as long again.
     """
-    full = [(rows, took) for rows, took in measured[:11] if rows * 2 >= batch_rows]
-    slow = [(batch_rows, took) for rows, took in measured[:11] if rows * 2 < batch_rows and took > target]
-    sizes = [rows for rows, _ in full + slow]
-    durations = sorted(took for _, took in full + slow)
-    if len(durations) < 5:
+    if len(last := measured[:11]) < 5:
         return batch_rows
+    sizes = [rows if rows * 2 >= batch_rows else batch_rows for rows, _ in last]
+    durations = sorted(took for _, took in last)
     p90 = durations[round(0.9 * (len(durations) - 1))]
     change = 0.1 if p90 > 5 * target else min(1.5, target / max(p90, 0.001 * target))
     return round(min(most_rows, max(SMALLEST, median(sizes) * change)))

@@ -131,8 +131,8 @@ def test_too_few_batches_decide_nothing() -> None:
     assert resized(1000, [(1000, 9.0)] * 4, 0.1) == 1000
 
 
-def test_quick_batches_that_found_few_rows_to_fill_let_none_grow() -> None:
-    assert resized(1000, [(3, 0.001)] * 11, 0.1) == 1000
+def test_batches_grow_over_a_stretch_with_nothing_to_fill() -> None:
+    assert resized(1000, [(0, 0.001)] * 11, 0.1) == 1500
 
 
 def test_slow_batches_shrink_however_few_rows_they_found() -> None:
