@@ -102,8 +102,9 @@ def test_once_a_switch_is_acknowledged_no_statement_of_the_former_code_comes(
         two_codes.add_guard(connection)
         application.switch("old")
         # CASCADE takes the guard's triggers along at the same moment: the old code runs without a gap.
-        two_codes.patiently(connection, "ALTER TABLE graph_entities DROP COLUMN tenant_id CASCADE")
+        # Children first: their guard reads the parent's column.
         two_codes.patiently(connection, "ALTER TABLE graph_relations DROP COLUMN tenant_id CASCADE")
+        two_codes.patiently(connection, "ALTER TABLE graph_entities DROP COLUMN tenant_id CASCADE")
         work(application, 200)
         final = application.stop()
     assert (final.errors, final.last_error) == (0, None)
