@@ -53,7 +53,7 @@ class GovernorStatus(Fact):
 def read(connection: Connection, migration: int, settings: Settings) -> GovernorStatus | None:
     """The last sample; None before the first, and where nothing is sampled."""
     found = ledger.governor(connection, migration)
-    if found is None or not (settings.throttle or settings.wal_per_second is not None):
+    if found is None or not settings.sampled:
         return None
     limits, sample = judged(settings), found.sample
     none = Limit(max=None, stop=None)

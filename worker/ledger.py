@@ -48,6 +48,11 @@ class Settings(BaseModel):
     workers: int | None = None
     """How many processes a pool shall have; None leaves it as it was started."""
 
+    @property
+    def sampled(self) -> bool:
+        """Whether the database is looked at: to judge it, or for what a row costs in WAL."""
+        return self.throttle or self.wal_per_second is not None
+
 
 @dataclass(frozen=True, slots=True)
 class Migration:

@@ -1,11 +1,9 @@
 """What a worker process knows and says between two messages."""
 
-import threading
 from collections.abc import Iterator
 
 import psycopg
 import pytest
-from psycopg_pool import ConnectionPool
 
 from control import conductor, status
 from control.embedded.valkey import EmbeddedValkey
@@ -13,32 +11,19 @@ from control.plan.model import Plan
 from control.queue import namespace_of
 from control.stages.backfill import jobs_of
 from control.worker_pool import workers
-from sql.postgres.batch import never_in_the_way
-from sql.postgres.connection import Connection, connect, parameters, session_options
+from sql.postgres.connection import connect
 from tests.integration.backfilling import plan_of, prepared
+from tests.integration.stationed import station_of
 from tests.waiting import until
 from worker import ledger, paging
-from worker.broker import client
-from worker.governor.pace import Governor
-from worker.governor.shared import Shared
 from worker.slice import Station, _Session
 
 
 @pytest.fixture
 def station(sample: str, valkey: EmbeddedValkey) -> Iterator[Station]:
     """A worker's station in this process."""
-    with (
-        ConnectionPool(
-            kwargs={"autocommit": True, **parameters(sample, "worker test", session_options())},
-            connection_class=Connection,
-            configure=never_in_the_way,
-            min_size=1,
-            max_size=2,
-            open=True,
-        ) as pool,
-        client(valkey.url) as queue,
-    ):
-        yield Station(pool, Governor(Shared(queue, "station"), pool, "test"), threading.Event())
+    with station_of(sample, valkey, "test", "station") as here:
+        yield here
 
 
 def _planned(plan: Plan, url: str, queue: str) -> tuple[int, int]:

@@ -99,7 +99,7 @@ class Governor:
             verdict, rate = self._verdict(settings), self._rate(settings)
             rest = self._rest(settings)
             pays = rate if verdict.zone is not Zone.HOLD and rest <= 0 else None
-            answer = self.shared.ask(self.name, self._posted, sampling=_samples(settings), rate=pays)
+            answer = self.shared.ask(self.name, self._posted, sampling=settings.sampled, rate=pays)
             if answer.news:
                 self._before, self._posted = self._posted or self._before, answer.posted
             if answer.turn:
@@ -119,7 +119,7 @@ class Governor:
 
     def _blind(self, settings: Settings, now: float) -> str | None:
         """Why nothing is known of the database's health, where something has to be."""
-        if not _samples(settings):
+        if not settings.sampled:
             return None
         if self._posted is None:
             return f"no sample of the database's health yet: {self._unseen or 'somebody takes it'}"
@@ -216,8 +216,3 @@ class Governor:
 
 def _wants_rate(settings: Settings) -> bool:
     return settings.rows_per_second is not None or settings.wal_per_second is not None
-
-
-def _samples(settings: Settings) -> bool:
-    """Whether the database is looked at: to judge it, or for what a row costs in WAL."""
-    return settings.throttle or settings.wal_per_second is not None
