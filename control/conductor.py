@@ -217,7 +217,6 @@ def _begin(plan: Plan, connection: Connection, *, throttle: bool) -> Migration:
     names = [table.name for table in plan.tables]
     for standby in plan.database.standbys:
         describe(resolve(standby.get_secret_value()))  # said now, not before the first strong lock
-    ledger.bring_along(connection)
     known = ledger.find(connection, plan.name)
     if known is None:
         # Its warnings are said by the stage itself, once they can be kept.

@@ -48,7 +48,6 @@ def cancel(plan: Plan, connection: Connection) -> None:
 def _switch(
     plan: Plan, connection: Connection, word: str, from_: set[MigrationState], to: MigrationState
 ) -> None:
-    ledger.bring_along(connection)
     with connection.transaction():
         migration = ledger.hold(connection, plan.name)
         if migration.state == to:
@@ -68,7 +67,6 @@ def tune(plan: Plan, connection: Connection, given: Mapping[str, str]) -> Migrat
         NoMigrationError: there is no such migration.
         GivenWrongError: a value that a key can't have, values that don't fit together, or it is over.
     """
-    ledger.bring_along(connection)
     with connection.transaction():
         before = ledger.hold(connection, plan.name)
         if before.state == "complete":

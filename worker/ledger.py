@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from psycopg.errors import UndefinedTable
 from psycopg.types.json import Jsonb
 from pydantic import BaseModel, ConfigDict
 
@@ -127,12 +126,6 @@ def exists(connection: Connection) -> bool:
 def create(connection: Connection) -> None:
     """Make the ledger where it isn't there."""
     connection.execute(LEDGER.create.compose())
-
-
-def bring_along(connection: Connection) -> None:
-    """Give the ledger of an older version what it lacks; nothing where there is none."""
-    if exists(connection):
-        connection.execute(LEDGER.bring_along.compose())
 
 
 def begin(
@@ -311,11 +304,8 @@ def show_governor(
 
 
 def governor(connection: Connection, migration: int) -> GovernorRecord | None:
-    """The last sample; None before the first, and in a ledger of an older version until its next run."""
-    try:
-        rows = send(connection, "governor", migration=migration)
-    except UndefinedTable:
-        return None
+    """The last sample; None before the first."""
+    rows = send(connection, "governor", migration=migration)
     return GovernorRecord(**rows[0] | {"sample": Sample.model_validate(rows[0]["sample"])}) if rows else None
 
 

@@ -117,33 +117,6 @@ CREATE TABLE IF NOT EXISTS tenantry.governor (
     sample       jsonb NOT NULL
 ) WITH (fillfactor = 50);
 
--- name: bring_along
--- locks: none on a ledger of this version; an older one's tenantry.migrations for a moment, ACCESS EXCLUSIVE. It looks
--- first: a pg_dump that reads the ledger would else hold up every run, and every reader behind it.
-DO $$ BEGIN
-    IF NOT EXISTS (SELECT FROM pg_attribute
-                   WHERE attrelid = 'tenantry.migrations'::regclass AND attname = 'tuned' AND NOT attisdropped) THEN
-        ALTER TABLE tenantry.migrations
-            ADD COLUMN tuned jsonb NOT NULL DEFAULT '{{}}',
-            DROP CONSTRAINT IF EXISTS migrations_state_check,
-            ADD CONSTRAINT migrations_state_check
-                CHECK (state IN ('running', 'paused', 'cancelled', 'rolling back', 'complete'));
-    END IF;
-    IF to_regclass('tenantry.governor') IS NULL THEN
-        ALTER TABLE tenantry.jobs ADD COLUMN held_seconds double precision NOT NULL DEFAULT 0;
-        CREATE UNIQUE INDEX events_unreadable ON tenantry.events (migration_id, split_part(message, ':', 1))
-            WHERE kind = 'unreadable';
-        CREATE TABLE tenantry.governor (
-            migration_id bigint PRIMARY KEY REFERENCES tenantry.migrations ON DELETE CASCADE,
-            at           timestamptz NOT NULL,
-            zone         text NOT NULL,
-            share        double precision NOT NULL,
-            reason       text NOT NULL,
-            sample       jsonb NOT NULL
-        ) WITH (fillfactor = 50);
-    END IF;
-END $$;
-
 -- name: exists
 -- locks: ACCESS SHARE on the catalog; a read.
 SELECT to_regclass('tenantry.migrations') IS NOT NULL;
@@ -161,11 +134,9 @@ ON CONFLICT (name) DO UPDATE SET settings = excluded.settings,
 RETURNING id, original, tables, state;
 
 -- name: migration
--- locks: ACCESS SHARE on tenantry.migrations; a read. `tuned` by way of the row: an older ledger has no such column
--- until its next run.
-SELECT id, name, state, tables, original, settings, coalesce(to_jsonb(m) -> 'tuned', '{{}}') AS tuned, held, started_at,
-       finished_at
-FROM tenantry.migrations AS m WHERE name = %(name)s;
+-- locks: ACCESS SHARE on tenantry.migrations; a read.
+SELECT id, name, state, tables, original, settings, tuned, held, started_at, finished_at
+FROM tenantry.migrations WHERE name = %(name)s;
 
 -- name: hold_migration
 -- locks: ROW SHARE on tenantry.migrations, and the migration's row until the transaction's end: two who tune at the same
@@ -563,7 +534,7 @@ SELECT j.id, j.table_name, j.part, j.why, j.kind, j.state, j.spec, j.rows_total,
        j.split + above.split AS split, j.quarantined + above.quarantined AS quarantined,
        extract(epoch FROM clock_timestamp() - above.oldest)::float8 AS oldest_pending_seconds,
        extract(epoch FROM coalesce(j.finished_at, clock_timestamp()) - j.started_at)::float8 AS running_seconds,
-       coalesce((to_jsonb(j) ->> 'held_seconds')::float8, 0) AS held_seconds,
+       j.held_seconds,
        (SELECT coalesce(sum(b.rows), 0)::float8 FROM tenantry.batches AS b
         WHERE b.job_id = j.id AND b.finished_at > statement_timestamp() - interval '10 seconds') AS rows_last_10_seconds,
        (SELECT max(b.finished_at) FROM tenantry.batches AS b

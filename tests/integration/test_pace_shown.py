@@ -24,7 +24,7 @@ from tests.integration.stationed import (
 from tests.waiting import until
 from worker import ledger
 from worker.governor import shared as shared_state
-from worker.governor.limits import LABELS, Limit, Sample
+from worker.governor.limits import LABELS, Limit
 from worker.governor.pace import Go
 from worker.governor.zones import Zone
 from worker.slice import Station
@@ -128,26 +128,6 @@ def test_status_and_metrics_show_the_pace_and_every_signal_without_the_queue_ser
     assert series["tenantry_governor_stop", name, "query"] == 10
     assert series["tenantry_governor_limit", name, "lag"] == 1.5
     assert series["tenantry_governor_sample_age_seconds", name] >= 0
-
-
-def test_an_older_ledger_shows_no_pace_and_has_one_after_its_next_run(
-    sample: str, connection: psycopg.Connection, valkey: EmbeddedValkey
-) -> None:
-    with grounded(sample, valkey) as (ground, session):
-        planned(ground, session)
-        connection.execute("DROP TABLE tenantry.governor")
-        connection.execute("DROP INDEX tenantry.events_unreadable")
-        connection.execute("ALTER TABLE tenantry.jobs DROP COLUMN held_seconds")
-        shown = status.read(session, ground.plan.name)
-        assert (shown.governor, shown.tables[0].state) == (None, "running")
-        for _ in range(2):
-            ledger.bring_along(session)
-        ledger.show_governor(
-            session, ground.migration, zone="keep", share=0.5, reason="", sample=Sample(values={"lag": 1.0})
-        )
-        shown = status.read(session, ground.plan.name)
-        assert shown.governor is not None
-        assert shown.governor.share == 0.5
 
 
 def test_time_held_is_no_time_of_the_estimate(

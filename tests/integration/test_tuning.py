@@ -194,21 +194,6 @@ def test_what_cannot_be_tuned_is_one_line_with_status_2_and_changes_nothing(
     assert json.loads(operator.done("tune", "--json"))["tuned"] == {}
 
 
-def test_the_ledger_of_an_older_version_is_brought_along(operator: Operator) -> None:
-    operator.run_to("columns")
-    with psycopg.connect(operator.url, autocommit=True) as older:
-        older.execute("ALTER TABLE tenantry.migrations DROP COLUMN tuned")
-        older.execute("ALTER TABLE tenantry.migrations DROP CONSTRAINT migrations_state_check")
-        older.execute(
-            "ALTER TABLE tenantry.migrations ADD CONSTRAINT migrations_state_check "
-            "CHECK (state IN ('running', 'paused', 'rolling back', 'complete'))"
-        )
-    assert json.loads(operator.done("status", "--json"))["tuned"] == {}
-    operator.done("tune", "max_lag=2s")
-    operator.done("cancel")
-    assert json.loads(operator.done("status", "--json"))["state"] == "cancelled"
-
-
 def test_who_reads_the_ledger_holds_up_no_run(operator: Operator) -> None:
     """A pg_dump of the database reads it for hours."""
     operator.run_to("preflight")
