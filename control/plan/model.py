@@ -149,7 +149,7 @@ class Backfill(Part):
 
     paging: Paging = "auto"
     user_triggers: UserTriggers = "run"
-    target: Duration = "100ms"
+    target: Duration = "50ms"
     first_batch: Annotated[int, Field(ge=100, le=100_000)] = 4_000
     synchronous_commit: Literal["on", "off"] = "on"
     active: Windows = ()

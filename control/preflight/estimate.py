@@ -40,7 +40,7 @@ def estimates(plan: Plan, original: Catalog) -> Iterator[Estimate]:
     under_policy = sum(t.rls is not None for t in plan.tables)
     brief = "ACCESS EXCLUSIVE, milliseconds per table"
     yield Estimate("columns", 0.1 * len(plan.tables), 0, brief)
-    yield Estimate("backfill", filled / ROWS_PER_SECOND, filled * WAL_PER_ROW, "rows of a batch, 100 ms")
+    yield Estimate("backfill", filled / ROWS_PER_SECOND, filled * WAL_PER_ROW, "rows of a batch, 50 ms")
     yield Estimate(
         "indexes", indexed / SCANNED_PER_SECOND, indexed * INDEX_ENTRY, "none that a write waits for"
     )
