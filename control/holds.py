@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 from sql.job import PLACE
 from sql.postgres.connection import Connection
 from sql.postgres.holds import ask
-from sql.postgres.ledger import send
+from sql.postgres.ledger import JOBS, send
 from sql.postgres.locks import Blocker
 from sql.sqlstate import meaning
 
@@ -99,7 +99,7 @@ class Holds(Fact):
 def read(connection: Connection, migration: int, *, most: int) -> Holds:
     """Read what is held, of the quarantine the first `most` rows."""
     rows = tuple(_set_aside(row) for row in ask(connection, "set_aside", migration=migration, most=most))
-    count = int(send(connection, "count_quarantined", migration=migration)[0]["count"])
+    count = int(send(connection, JOBS.count_quarantined, migration=migration)[0]["count"])
     return Holds(
         rows=rows,
         more=max(0, count - len(rows)),

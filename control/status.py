@@ -13,7 +13,7 @@ from control.governed import GovernorStatus
 from control.holds import Fact, Waiting
 from sql.job import JobSpec
 from sql.postgres.connection import Connection
-from sql.postgres.ledger import send
+from sql.postgres.ledger import JOBS, send
 from sql.postgres.session import updates, updates_since
 from worker import ledger
 from worker.governor.signals import SIGNALS
@@ -128,7 +128,7 @@ def read(connection: Connection, migration: str) -> Status:
         workers_holding=len(holding),
         governor=governed.read(connection, found.id, found.settings),
         tuned=found.tuned,
-        quarantine=send(connection, "count_quarantined", migration=found.id)[0]["count"],
+        quarantine=send(connection, JOBS.count_quarantined, migration=found.id)[0]["count"],
         waiting=holds.waiting(connection, found.id),
         oldest_pending_seconds=max(_known(job.oldest_pending_seconds for job in every), default=None),
         last_progress_at=max(_known(job.last_progress_at for job in every), default=None),
@@ -169,7 +169,7 @@ def _jobs(connection: Connection, migration: int) -> dict[str, list[_Job]]:
     """The jobs by table, in the order in which they were begun."""
     updates = updates_since(connection, migration)
     found: dict[str, list[_Job]] = {}
-    for row in send(connection, "progress", migration=migration):
+    for row in send(connection, JOBS.progress, migration=migration):
         updated, heap_only = updates.get(row["id"], (None, 0))
         found.setdefault(row["table_name"], []).append(
             _Job(

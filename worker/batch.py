@@ -20,8 +20,8 @@ from psycopg import errors
 from sql.job import JobSpec, Key, Shape
 from sql.postgres.batch import JobSQL, range_parameters, take_time
 from sql.postgres.connection import Connection
-from sql.postgres.ledger import send
-from worker.ledger import Batch
+from sql.postgres.ledger import JOBS, send
+from worker.jobs import Batch
 from worker.paging import SMALLEST
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -151,7 +151,7 @@ def _message(error: psycopg.Error) -> str:
 
 def _record(connection: Connection, batch: Batch, sqlstate: str | None, error: str, *, counts: bool) -> None:
     """Write an attempt, after the rollback; `counts` towards the failures that stop a job."""
-    send(connection, "failed", batch=batch.id, sqlstate=sqlstate, error=error, counts=counts)
+    send(connection, JOBS.failed, batch=batch.id, sqlstate=sqlstate, error=error, counts=counts)
 
 
 def give_up(connection: Connection, batch: Batch, spec: JobSpec) -> None:
@@ -199,12 +199,12 @@ def _split(
     if left.middle is None:
         return  # nothing of it is left to do: the next try says so
     if left.rows > 1:
-        send(connection, "split", batch=batch.id, middle=left.middle)
+        send(connection, JOBS.split, batch=batch.id, middle=left.middle)
         log.info("batch split", batch=batch.id, rows=left.rows)
     elif aside:
         send(
             connection,
-            "quarantine",
+            JOBS.quarantine,
             batch=batch.id,
             key=left.key,
             sqlstate=sqlstate or "",

@@ -1,10 +1,9 @@
-"""The ledger: what is to be done and what is done, in the target database's schema `tenantry`.
+"""The ledger in the target database's schema `tenantry`: a migration, its stages, its audit, and who holds.
 
-It is the only truth. The queue may be flushed at any moment; a process may die at any moment. A batch is
-done when its row says so, and its row says so in the same transaction that changed the data.
+It is the only truth. The queue may be flushed at any moment; a process may die at any moment. What is to be
+filled, and what is filled, is in `worker.jobs`.
 """
 
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -13,7 +12,6 @@ from psycopg.types.json import Jsonb
 from pydantic import BaseModel, ConfigDict
 
 from sql.errors import NoMigrationError
-from sql.job import JobSpec, Key, Range
 from sql.postgres.connection import Connection
 from sql.postgres.ledger import LEDGER, send
 from worker.governor.limits import Limit, Sample, SignalName
@@ -84,39 +82,6 @@ class StageRecord:
     detail: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
-    """A row of `tenantry.jobs`: the work on one table, or on one leaf partition of it (`part`, quoted).
-
-    `last_key` is the frozen bound, a key or a place in the heap as the job is paged; None for an empty table.
-    """
-
-    id: int
-    table: str
-    part: str
-    kind: str
-    state: Literal["running", "stopped", "complete"]
-    spec: JobSpec
-    last_key: Key | None
-    planned_to: Key | None
-    planned: bool
-    batch_rows: int
-    rows_total: int
-    sweeps: int
-    started_at: datetime
-    reason: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """A batch still to be done."""
-
-    id: int
-    job: int
-    range: Range
-    rings: int
-
-
 def exists(connection: Connection) -> bool:
     """Whether this database has a ledger."""
     row = connection.execute(LEDGER.exists.compose()).fetchone()
@@ -134,7 +99,7 @@ def begin(
     """Record a migration, or take it up again: the tables and the original stay those of the first time."""
     send(
         connection,
-        "begin_migration",
+        LEDGER.begin_migration,
         name=name,
         tables=Jsonb(tables),
         original=Jsonb(original),
@@ -145,7 +110,7 @@ def begin(
 
 def find(connection: Connection, name: str) -> Migration | None:
     """Look for a migration; None where the ledger isn't there, or doesn't know it."""
-    rows = send(connection, "migration", name=name) if exists(connection) else []
+    rows = send(connection, LEDGER.migration, name=name) if exists(connection) else []
     if not rows:
         return None
     return Migration(**rows[0] | {"settings": Settings.model_validate(rows[0]["settings"])})
@@ -170,7 +135,7 @@ def hold(connection: Connection, name: str) -> Migration:
         NoMigrationError: the ledger isn't there, or doesn't know it.
     """
     if exists(connection):
-        send(connection, "hold_migration", name=name)
+        send(connection, LEDGER.hold_migration, name=name)
     return read(connection, name)
 
 
@@ -178,7 +143,7 @@ def tune(connection: Connection, migration: int, tuned: dict[str, Any], settings
     """Keep what is tuned, and tell workers: they read it at their next batch."""
     send(
         connection,
-        "tune",
+        LEDGER.tune,
         migration=migration,
         tuned=Jsonb(tuned),
         settings=Jsonb(settings.model_dump(mode="json")),
@@ -187,7 +152,7 @@ def tune(connection: Connection, migration: int, tuned: dict[str, Any], settings
 
 def workers(connection: Connection, name: str) -> int | None:
     """How many processes a pool of this migration shall have; None: as many as it was started with."""
-    rows = send(connection, "workers", name=name) if exists(connection) else []
+    rows = send(connection, LEDGER.workers, name=name) if exists(connection) else []
     return rows[0]["workers"] if rows else None
 
 
@@ -207,25 +172,25 @@ class Current:
 
 def current(connection: Connection, job_id: int) -> Current | None:
     """The migration of a job, or None where none of its batches may go."""
-    rows = send(connection, "current", job=job_id)
+    rows = send(connection, LEDGER.current, job=job_id)
     return Current(**rows[0] | {"settings": Settings.model_validate(rows[0]["settings"])}) if rows else None
 
 
 def set_state(connection: Connection, migration: int, state: MigrationState) -> None:
     """Set a migration's state; only while it is `running` a worker begins a batch."""
-    send(connection, "set_state", migration=migration, state=state)
+    send(connection, LEDGER.set_state, migration=migration, state=state)
 
 
 def state(connection: Connection, migration: int) -> MigrationState:
     """A migration's state as it is now."""
-    found: MigrationState = send(connection, "state", migration=migration)[0]["state"]
+    found: MigrationState = send(connection, LEDGER.state, migration=migration)[0]["state"]
     return found
 
 
 def forget(connection: Connection, migration: int) -> None:
     """Delete a migration that was walked back to its start, and the ledger with the last of them."""
-    send(connection, "forget_migration", migration=migration)
-    if send(connection, "count_migrations")[0]["count"] == 0:
+    send(connection, LEDGER.forget_migration, migration=migration)
+    if send(connection, LEDGER.count_migrations)[0]["count"] == 0:
         connection.execute(LEDGER.drop.compose())
 
 
@@ -238,7 +203,7 @@ class Memory:
 
     def remember(self, key: str, value: dict[str, Any]) -> None:
         """Keep a value under a key, in place of the one before."""
-        send(self.connection, "remember", migration=self.migration, key=key, value=Jsonb(value))
+        send(self.connection, LEDGER.remember, migration=self.migration, key=key, value=Jsonb(value))
 
     def recall(self, key: str) -> dict[str, Any] | None:
         """The value kept under a key."""
@@ -250,12 +215,12 @@ class Memory:
 
 def set_held(connection: Connection, migration: int, worker: str, reason: str | None) -> None:
     """Record why a worker lets no batch go now, or that it does."""
-    send(connection, "set_held", migration=migration, worker=worker, reason=reason)
+    send(connection, LEDGER.set_held, migration=migration, worker=worker, reason=reason)
 
 
 def clear_held(connection: Connection, migration: int) -> None:
     """Record that nobody holds: there is nothing to hold any more."""
-    send(connection, "clear_held", migration=migration)
+    send(connection, LEDGER.clear_held, migration=migration)
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,12 +234,12 @@ class Holding:
 
 def holding(connection: Connection, migration: int) -> list[Holding]:
     """The living workers that hold, the one that holds longest first."""
-    return [Holding(**row) for row in send(connection, "holding", migration=migration)]
+    return [Holding(**row) for row in send(connection, LEDGER.holding, migration=migration)]
 
 
 def everybody_holds(connection: Connection, migration: int) -> bool:
     """Whether there are workers, and none of them lets a batch go."""
-    return bool(send(connection, "everybody_holds", migration=migration)[0]["held"])
+    return bool(send(connection, LEDGER.everybody_holds, migration=migration)[0]["held"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,7 +259,7 @@ def show_governor(
     """Keep a sample in place of the one before, for the display and the metrics."""
     send(
         connection,
-        "show_governor",
+        LEDGER.show_governor,
         migration=migration,
         zone=zone,
         share=share,
@@ -305,7 +270,7 @@ def show_governor(
 
 def governor(connection: Connection, migration: int) -> GovernorRecord | None:
     """The last sample; None before the first."""
-    rows = send(connection, "governor", migration=migration)
+    rows = send(connection, LEDGER.governor, migration=migration)
     return GovernorRecord(**rows[0] | {"sample": Sample.model_validate(rows[0]["sample"])}) if rows else None
 
 
@@ -314,180 +279,36 @@ def record_unreadable(connection: Connection, migration: int, actor: str, messag
 
     The message begins with the signal's label and a colon.
     """
-    return bool(send(connection, "record_unreadable", migration=migration, actor=actor, message=message))
+    return bool(send(connection, LEDGER.record_unreadable, migration=migration, actor=actor, message=message))
 
 
 def stages(connection: Connection, migration: int) -> dict[str, StageRecord]:
     """The stages on record, by name."""
-    return {row["name"]: StageRecord(**row) for row in send(connection, "stages", migration=migration)}
+    return {row["name"]: StageRecord(**row) for row in send(connection, LEDGER.stages, migration=migration)}
 
 
 def set_stage(
     connection: Connection, migration: int, name: str, state: StageState, detail: str | None = None
 ) -> None:
     """Record a stage's state, and why it has it."""
-    send(connection, "set_stage", migration=migration, name=name, state=state, detail=detail)
+    send(connection, LEDGER.set_stage, migration=migration, name=name, state=state, detail=detail)
 
 
 def confirm(connection: Connection, migration: int, stage: str, actor: str) -> None:
     """Record that an operator vouches for a stage's gate."""
-    send(connection, "confirm", migration=migration, name=stage, actor=actor)
+    send(connection, LEDGER.confirm, migration=migration, name=stage, actor=actor)
 
 
 def withdraw_confirmation(connection: Connection, migration: int, stage: str) -> None:
     """Forget a confirmation: the way back takes the application back too."""
-    send(connection, "withdraw_confirmation", migration=migration, name=stage)
+    send(connection, LEDGER.withdraw_confirmation, migration=migration, name=stage)
 
 
 def record(connection: Connection, migration: int, actor: str, kind: str, message: str) -> None:
     """Write the audit: who did what."""
-    send(connection, "record", migration=migration, actor=actor, kind=kind, message=message)
+    send(connection, LEDGER.record, migration=migration, actor=actor, kind=kind, message=message)
 
 
 def events(connection: Connection, migration: int) -> list[dict[str, Any]]:
     """The audit, oldest first: at, actor, kind, message."""
-    return send(connection, "events", migration=migration)
-
-
-def add_job(
-    connection: Connection,
-    migration: int,
-    *,
-    table: str,
-    part: str,
-    spec: JobSpec,
-    last_key: Key | None,
-    batch_rows: int,
-    rows_total: int,
-    why: str,
-    state: Literal["running", "complete"] = "running",
-) -> None:
-    """Record a part's work with its frozen bound, and why it is paged as it is.
-
-    A job that is there already stays as it is.
-    """
-    send(
-        connection,
-        "add_job",
-        migration=migration,
-        table=table,
-        part=part,
-        kind="fill",
-        state=state,
-        spec=Jsonb(spec.model_dump()),
-        last_key=last_key,
-        batch_rows=batch_rows,
-        rows_total=rows_total,
-        why=why,
-    )
-
-
-def _job(row: dict[str, Any]) -> Job:
-    same = ("id", "part", "kind", "state", "last_key", "planned_to", "planned", "sweeps", "started_at")
-    fields = {name: row[name] for name in same}
-    return Job(
-        **fields,
-        table=row["table_name"],
-        spec=JobSpec.model_validate(row["spec"]),
-        batch_rows=row["batch_rows"],
-        rows_total=row["rows_total"],
-        reason=row["reason"],
-    )
-
-
-def jobs(connection: Connection, migration: int) -> list[Job]:
-    """The jobs of a migration, in the order in which they were begun."""
-    return [_job(row) for row in send(connection, "jobs", migration=migration)]
-
-
-def job(connection: Connection, job_id: int) -> Job:
-    """One job."""
-    return _job(send(connection, "job", job=job_id)[0])
-
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """A job, and what the operator wants of its migration now."""
-
-    job: Job
-    state: MigrationState
-    settings: Settings
-
-
-def standing(connection: Connection, job_id: int) -> Standing:
-    """A job as it stands; one statement, for the controller asks ten times a second."""
-    (row,) = send(connection, "standing", job=job_id)
-    return Standing(_job(row), row["migration_state"], Settings.model_validate(row["settings"]))
-
-
-def forget_jobs(connection: Connection, migration: int) -> None:
-    """Delete the jobs with their batches: the column they filled is gone."""
-    send(connection, "forget_jobs", migration=migration)
-
-
-def forget_parts(connection: Connection, migration: int, table: str, there: Sequence[str]) -> list[str]:
-    """Delete a table's jobs for parts that are not `there` any more, and say which: dropped, or detached."""
-    return [
-        row["part"]
-        for row in send(connection, "forget_parts", migration=migration, table=table, there=list(there))
-    ]
-
-
-def is_there(connection: Connection, part: str) -> bool:
-    """Whether a job still has its table."""
-    return bool(send(connection, "is_there", part=part)[0]["there"])
-
-
-def set_job_state(
-    connection: Connection,
-    job_id: int,
-    state: Literal["running", "stopped", "complete"],
-    reason: str | None = None,
-) -> None:
-    """Set a job's state, and why."""
-    send(connection, "set_job_state", job=job_id, state=state, reason=reason)
-
-
-@dataclass(frozen=True, slots=True)
-class Released:
-    """What a retry let go: rows out of quarantine, and batches that go at once, theirs among them."""
-
-    rows: int
-    batches: int
-
-
-def release(connection: Connection, migration: int) -> Released:
-    """Take all rows out of quarantine, let waiting batches go at once, and stopped jobs go on."""
-    return Released(**send(connection, "release_quarantine", migration=migration)[0])
-
-
-def add_batches(
-    connection: Connection, job_id: int, ranges: Iterable[Range], origin: Literal["plan", "sweep"]
-) -> list[int]:
-    """Record batches; their ids in order. Call it in a transaction with the cursor that they advance."""
-    parameters = [{"job": job_id, "origin": origin, **r.model_dump()} for r in ranges]
-    with connection.cursor() as cursor:
-        cursor.executemany(LEDGER.add_batch.compose(), parameters, returning=True)
-        return [row[0] for results in cursor.results() for row in results]
-
-
-def advance(
-    connection: Connection, job_id: int, *, planned_to: Key | None, planned: bool, batch_rows: int
-) -> None:
-    """Move a job's planning cursor."""
-    send(connection, "advance", job=job_id, planned_to=planned_to, planned=planned, batch_rows=batch_rows)
-
-
-def _batch(row: dict[str, Any]) -> Batch:
-    range_ = Range(by=row["by"], lower=row["lower"], upper=row["upper"], stripe=row["stripe"])
-    return Batch(row["id"], row["job_id"], range_, row["rings"])
-
-
-def slice_of(connection: Connection, first: int, last: int) -> list[Batch]:
-    """The batches from `first` to `last` that are still to be done."""
-    return [_batch(row) for row in send(connection, "slice", first=first, last=last)]
-
-
-def lost(connection: Connection, job_id: int, times: int) -> list[Batch]:
-    """The batches that were begun `times` times after a second ring, each time with no outcome."""
-    return [_batch(row) for row in send(connection, "lost", job=job_id, times=times)]
+    return send(connection, LEDGER.events, migration=migration)

@@ -17,8 +17,8 @@ from statistics import median
 from sql.job import By, JobSpec, Key, Range
 from sql.postgres.batch import JobSQL, bound_parameters
 from sql.postgres.connection import Connection
-from worker import ledger
-from worker.ledger import Job
+from worker import jobs
+from worker.jobs import Job
 
 #: Ranges in a group: between two visits to a page others go by, or the rows of the first would not be dead
 #: yet for the second: a worker beside this one still has the snapshot that it began its batch with.
@@ -117,10 +117,10 @@ def plan_group(connection: Connection, job: Job, *, batch_rows: int) -> list[int
     bounds = uppers(connection, job, batch_rows)
     by: By = "page" if job.spec.paging == "pages" else "key"
     with connection.transaction():
-        ids = ledger.add_batches(
+        ids = jobs.add_batches(
             connection, job.id, ranges(by, job.planned_to, bounds, job.spec.stripes), "plan"
         )
-        ledger.advance(
+        jobs.advance(
             connection,
             job.id,
             planned_to=bounds[-1],

@@ -14,13 +14,14 @@ from psycopg_pool import PoolTimeout
 
 from sql.postgres.batch import commit_as, hold_triggers, let_triggers_run
 from sql.postgres.connection import Connection, Pool
-from sql.postgres.ledger import send
+from sql.postgres.ledger import JOBS, send
 from worker import batch as batches
-from worker import ledger, metrics
+from worker import jobs, ledger, metrics
 from worker.batch import Filling
 from worker.governor.limits import LABELS, SignalName
 from worker.governor.pace import ASK_AGAIN, Go, Governor, Hold, Rest
-from worker.ledger import Batch, Current
+from worker.jobs import Batch
+from worker.ledger import Current
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -105,7 +106,7 @@ class Station:
         try:
             with self.pool.connection(timeout=5) as connection, _Session(connection) as session:
                 try:
-                    for batch in ledger.slice_of(connection, first, last):
+                    for batch in jobs.slice_of(connection, first, last):
                         current = self._let_go(connection, batch.job)
                         if current is None:
                             return
@@ -128,14 +129,14 @@ class Station:
             session.suit(current.settings.synchronous_commit, hold=filling.spec.hold_triggers)
         except InsufficientPrivilege as error:
             reason = f"this role may not hold triggers off: {error.diag.message_primary}"
-            ledger.set_job_state(connection, batch.job, "stopped", reason)
+            jobs.set_state(connection, batch.job, "stopped", reason)
             log.warning("job stopped", table=table, reason=reason)
             return
         self.idle.clear()
         begun = time.monotonic()
         try:
             if batch.rings > 1:
-                send(connection, "begin", batch=batch.id)
+                send(connection, JOBS.begin, batch=batch.id)
             with structlog.contextvars.bound_contextvars(table=table):
                 outcome = batches.run(connection, batch, filling)
         except psycopg.OperationalError as error:
@@ -166,7 +167,7 @@ class Station:
         with suppress(psycopg.Error, PoolTimeout), self.pool.connection(timeout=1) as connection:
             send(
                 connection,
-                "interrupted",
+                JOBS.interrupted,
                 batch=batch.id,
                 sqlstate=error.sqlstate or ConnectionFailure.sqlstate,
                 error=reason,
@@ -175,7 +176,7 @@ class Station:
     def _filling(self, connection: Connection, job_id: int, started_at: datetime) -> Filling:
         known = (job_id, started_at)
         if known not in self._fillings:
-            job = ledger.job(connection, job_id)
+            job = jobs.read(connection, job_id)
             self._fillings[known] = Filling(job.table, job.spec)
         return self._fillings[known]
 

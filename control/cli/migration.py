@@ -31,7 +31,7 @@ from control.status import STAGES
 from control.worker_pool import workers as worker_processes
 from sql.errors import GateClosedError, GivenWrongError
 from sql.postgres.connection import Connection, resolve
-from worker import ledger, logs
+from worker import jobs, ledger, logs
 from worker.broker import doorbell
 
 #: Worker processes that a run starts by itself: two fill a table three times as fast as one UPDATE (design,
@@ -163,7 +163,7 @@ def retry(file: File = DEFAULT_FILE) -> None:
     plan = read_plan(file)
     with connect_to(plan, "retry") as connection:
         migration = ledger.read(connection, plan.name)
-        released = ledger.release(connection, migration.id)
+        released = jobs.release(connection, migration.id)
         batches = counted(released.batches, "batch", "batches")
         told = f"{counted(released.rows, 'row')} out of quarantine, {batches} to be tried again"
         ledger.record(connection, migration.id, actor(), "retry", told)

@@ -29,12 +29,12 @@ from sql.postgres.analyze import put_off
 from sql.postgres.batch import JobSQL
 from sql.postgres.catalog import Table as CatalogTable
 from sql.postgres.connection import Connection
-from sql.postgres.ledger import send
+from sql.postgres.ledger import JOBS, send
 from worker import batch as batches
-from worker import ledger, paging
+from worker import jobs, ledger, paging
 from worker.batch import Failure
 from worker.broker import Doorbell
-from worker.ledger import Job
+from worker.jobs import Job
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -81,7 +81,7 @@ class Backfill(WithoutStatements):
 
     def unwork(self, ground: Ground) -> None:
         """Forget the jobs: what they filled is going."""
-        ledger.forget_jobs(ground.connection, ground.migration)
+        jobs.forget(ground.connection, ground.migration)
 
 
 def _filled(ground: Ground, table: Table) -> bool:
@@ -106,7 +106,7 @@ def _open_jobs(ground: Ground, table: Table) -> list[Job]:
     """
     now = parts(catalog.read(ground.connection, [table.name]).table(table.name))
     there = [part.identifier.as_string() for part in now]
-    for gone in ledger.forget_parts(ground.connection, ground.migration, table.name, there):
+    for gone in jobs.forget_parts(ground.connection, ground.migration, table.name, there):
         log.info("a partition is gone, and its job with it", table=gone)
     return [job for job in jobs_of(ground, table, now) if job.state != "complete"]
 
@@ -130,7 +130,7 @@ def jobs_of(ground: Ground, table: Table, now: Sequence[CatalogTable]) -> list[J
 
 def _by_part(ground: Ground) -> dict[str, Job]:
     """Every job of the migration, read once: a table may have a thousand partitions."""
-    return {job.part: job for job in ledger.jobs(ground.connection, ground.migration)}
+    return {job.part: job for job in jobs.of_migration(ground.connection, ground.migration)}
 
 
 def _begin(ground: Ground, table: Table, part: CatalogTable) -> None:
@@ -141,7 +141,7 @@ def _begin(ground: Ground, table: Table, part: CatalogTable) -> None:
     first = {found.oid for found in parts(ground.original.table(table.name))}
     instant = part.oid in first and is_instant(plan, table, ground.original)
     last = None if instant else paging.last_key(connection, spec, heap.pages)
-    ledger.add_job(
+    jobs.add(
         connection,
         ground.migration,
         table=table.name,
@@ -194,17 +194,17 @@ class _Drive:
         Raises:
             CancelledError: the operator cancelled the migration.
         """
-        part = ledger.job(self._connection, self.job_id).part
+        part = jobs.read(self._connection, self.job_id).part
         try:
             while not self._ended():
                 pass
         except UndefinedTable:
-            if ledger.is_there(self._connection, part):
+            if jobs.is_there(self._connection, part):
                 raise
 
     def _ended(self) -> bool:
         """Do what is next; True once the job is proved complete, or its table is gone."""
-        standing = ledger.standing(self._connection, self.job_id)
+        standing = jobs.standing(self._connection, self.job_id)
         if standing.state in {"paused", "cancelled"}:
             # No batch may begin: there is nothing to plan, to ring or to complain of.
             go_on(self.ground, STAGE.name)
@@ -212,14 +212,14 @@ class _Drive:
         job, self._target = standing.job, standing.settings.target
         if job.state == "stopped":
             raise JobStoppedError(job.part, job.reason or "")
-        pending = int(send(self._connection, "pending", job=job.id)[0]["count"])
+        pending = int(send(self._connection, JOBS.pending, job=job.id)[0]["count"])
         if not job.planned and (pending < WINDOW or (pending < MOST and self._waiting() == 0)):
             self._plan(job)
             return False
         if job.planned and pending == 0:
             return self._proved(job)
         if time.monotonic() >= self._care_at:
-            if not ledger.is_there(self._connection, job.part):
+            if not jobs.is_there(self._connection, job.part):
                 return True
             self._stop_if_failing(job)
             if not self._held(job):
@@ -237,7 +237,7 @@ class _Drive:
         """
         now, holds = time.monotonic(), ledger.everybody_holds(self._connection, self.ground.migration)
         if self._held_at is not None and (not holds or now - self._held_at > COUNT_HELD_EVERY):
-            send(self._connection, "count_held", job=job.id, seconds=now - self._held_at)
+            send(self._connection, JOBS.count_held, job=job.id, seconds=now - self._held_at)
             self._held_at = None
         if holds and self._held_at is None:
             self._held_at = now
@@ -258,17 +258,19 @@ class _Drive:
     def _plan(self, job: Job) -> None:
         rows = paging.resized(job.batch_rows, self._measured(job), self._target, job.spec.most_rows)
         paging.plan_group(self._connection, job, batch_rows=rows)
-        send(self._connection, "count_settled", job=job.id)
+        send(self._connection, JOBS.count_settled, job=job.id)
         self._ring(job, after=RING_LOST)
 
     def _measured(self, job: Job) -> list[tuple[int, float]]:
         """The last batches' rows, and what they took in seconds, newest first."""
-        recent = send(self._connection, "recent", job=job.id, most=11)
+        recent = send(self._connection, JOBS.recent, job=job.id, most=11)
         return [(row["rows"], row["duration_ms"] / 1000) for row in recent]
 
     def _ring(self, job: Job, after: float) -> None:
         """Ring the batches that are due: never rung, or `after` seconds ago with nothing come of it."""
-        due = sorted(row["id"] for row in send(self._connection, "ring", job=job.id, after=after, most=2000))
+        due = sorted(
+            row["id"] for row in send(self._connection, JOBS.ring, job=job.id, after=after, most=2000)
+        )
         if not due:
             return
         try:
@@ -276,7 +278,7 @@ class _Drive:
                 self._doorbell.ring(first, last)
             self._unanswered = False
         except redis.RedisError as error:
-            send(self._connection, "unring", ids=due)
+            send(self._connection, JOBS.unring, ids=due)
             if not self._unanswered:
                 log.warning("the queue server does not answer; the ledger waits", error=type(error).__name__)
             self._unanswered = True
@@ -288,19 +290,19 @@ class _Drive:
 
     def _ring_again(self, job: Job) -> None:
         waiting = self._waiting()
-        idle = send(self._connection, "idle_seconds", job=job.id)[0]["idle"]
+        idle = send(self._connection, JOBS.idle_seconds, job=job.id)[0]["idle"]
         if waiting is None or waiting < PLENTY:
             unanswered = waiting == 0 and (idle or 0) > RING_AGAIN
             self._ring(job, after=RING_AGAIN if unanswered else RING_LOST)
-        for batch in ledger.lost(self._connection, job.id, LOST):
+        for batch in jobs.lost(self._connection, job.id, LOST):
             batches.give_up(self._connection, batch, job.spec)
 
     def _stop_if_failing(self, job: Job) -> None:
         """Stop a job of which more than half of the last 50 batches failed (lessons: GitLab's rule)."""
-        row = send(self._connection, "failing", job=job.id)[0]
+        row = send(self._connection, JOBS.failing, job=job.id)[0]
         if row["touched"] >= 50 and row["failed"] * 2 > row["touched"]:
             reason = f"{row['failed']} of the last {row['touched']} batches failed: {row['error']}"
-            ledger.set_job_state(self._connection, job.id, "stopped", reason)
+            jobs.set_state(self._connection, job.id, "stopped", reason)
             raise JobStoppedError(job.part, reason)
 
     def _proved(self, job: Job) -> bool:
@@ -310,16 +312,18 @@ class _Drive:
             CatalogError: the ledger has a gap.
             QuarantineError: rows are set aside.
         """
-        send(self._connection, "count_settled", job=job.id)
+        send(self._connection, JOBS.count_settled, job=job.id)
         if job.last_key is not None:
-            gaps = send(self._connection, "gaps", job=job.id, stripes=job.spec.stripes, last_key=job.last_key)
+            gaps = send(
+                self._connection, JOBS.gaps, job=job.id, stripes=job.spec.stripes, last_key=job.last_key
+            )
             if gaps:
                 gap = gaps[0]
                 raise CatalogError(f"the ledger of {job.table}: {gap['gap']}, stripe {gap['stripe']}")
         (left,) = self._connection.execute(JobSQL(job.spec).unfilled(), {}).fetchone() or (0,)
         if left and self._sweep(job, left):
             return False
-        (aside,) = send(self._connection, "job_quarantined", job=job.id)
+        (aside,) = send(self._connection, JOBS.job_quarantined, job=job.id)
         if aside["count"]:
             fact = f"{aside['count']} row(s) of {job.part} in quarantine, {aside['key']}: {aside['message']}"
             raise QuarantineError(
@@ -327,7 +331,7 @@ class _Drive:
             )
         if left:
             return False  # neither swept nor set aside: they were on their way from the one to the other
-        ledger.set_job_state(self._connection, job.id, "complete")
+        jobs.set_state(self._connection, job.id, "complete")
         # No batch is left to say so: a worker that was held and killed left its reason.
         ledger.clear_held(self._connection, self.ground.migration)
         log.info("job complete", table=job.table)
@@ -348,12 +352,12 @@ class _Drive:
             return False
         if job.sweeps >= SWEEPS:
             reason = f"{SWEEPS} sweeps each found rows without a tenant, such as {again[0].upper}"
-            ledger.set_job_state(self._connection, job.id, "stopped", reason)
+            jobs.set_state(self._connection, job.id, "stopped", reason)
             raise JobStoppedError(job.part, reason)
         log.info("rows are left for a sweep", table=job.part, rows=left, ranges=len(again))
         with self._connection.transaction():
-            ledger.add_batches(self._connection, job.id, again, "sweep")
-            send(self._connection, "count_sweep", job=job.id, left=left, whole=len(again) < SWEPT)
+            jobs.add_batches(self._connection, job.id, again, "sweep")
+            send(self._connection, JOBS.count_sweep, job=job.id, left=left, whole=len(again) < SWEPT)
         self._ring(job, after=RING_LOST)
         return True
 

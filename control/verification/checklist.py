@@ -4,8 +4,8 @@ from control.stage import Ground
 from control.verification import isolation, rows, speed, structure
 from control.verification.check import Check, Subject
 from sql.postgres import catalog, verify
-from sql.postgres.ledger import send
-from worker import ledger
+from sql.postgres.ledger import JOBS, send
+from worker import jobs
 
 
 def run_checks(ground: Ground) -> list[Check]:
@@ -72,11 +72,11 @@ def _ledger(ground: Ground) -> Check:
     """Every table's backfill complete, and no row set aside."""
     name = "ledger: every backfill is complete"
     if not ground.migration:
-        return Check(name, None, "there is no ledger yet", "ledger.jobs")
-    jobs = ledger.jobs(ground.connection, ground.migration)
-    aside = send(ground.connection, "count_quarantined", migration=ground.migration)[0]["count"]
-    open_jobs = [f"{job.table} is {job.state}" for job in jobs if job.state != "complete"]
-    evidence = f"{len(jobs)} jobs complete, {sum(job.rows_total for job in jobs)} rows"
+        return Check(name, None, "there is no ledger yet", "jobs.of_migration")
+    begun = jobs.of_migration(ground.connection, ground.migration)
+    aside = send(ground.connection, JOBS.count_quarantined, migration=ground.migration)[0]["count"]
+    open_jobs = [f"{job.table} is {job.state}" for job in begun if job.state != "complete"]
+    evidence = f"{len(begun)} jobs complete, {sum(job.rows_total for job in begun)} rows"
     if open_jobs or aside:
         evidence = "; ".join([*open_jobs, *([f"{aside} rows in quarantine"] if aside else [])])
-    return Check(name, not open_jobs and not aside, evidence, "ledger.jobs")
+    return Check(name, not open_jobs and not aside, evidence, "jobs.of_migration")

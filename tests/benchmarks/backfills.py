@@ -21,7 +21,7 @@ from sql.postgres import catalog
 from sql.postgres.connection import Connection, connect
 from tests.benchmarks.measured import Cut, Run, heap_only, see
 from tests.waiting import until
-from worker import ledger
+from worker import jobs, ledger
 from worker.broker import doorbell
 
 #: Where the tenant comes from, for every way that is measured.
@@ -113,5 +113,5 @@ def _cut_by(url: str) -> Cut:
         ranges = tuple(
             Range(**{name: row[name] for name in ("by", "lower", "upper", "stripe")}) for row in planned
         )
-        spec = ledger.job(look, job["id"]).spec
+        spec = jobs.read(look, job["id"]).spec
         return Cut(spec, ranges, tuple(row["rows"] for row in planned))

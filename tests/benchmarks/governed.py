@@ -21,7 +21,7 @@ from tests.benchmarks.figures import Bar, Figure
 from tests.benchmarks.tables import Tables
 from tests.benchmarks.ways import one_update
 from tests.waiting import until
-from worker import ledger
+from worker import jobs
 
 NAME, LIMIT = "governor", "governor-rate"
 #: The rows of a backfill beside an application, and its workers.
@@ -82,8 +82,8 @@ def backfilling(plan: Plan, processes: int) -> Iterator[Backfilling]:
         try:
             yield Backfilling(ground.migration, look, thread, failed)
         finally:
-            for job in ledger.jobs(look, ground.migration):
-                ledger.set_job_state(look, job.id, "stopped", "measured enough")
+            for job in jobs.of_migration(look, ground.migration):
+                jobs.set_state(look, job.id, "stopped", "measured enough")
             thread.join()
 
 

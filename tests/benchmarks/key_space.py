@@ -22,7 +22,7 @@ from tests.benchmarks.backfills import crew, ground_of, plan_of
 from tests.benchmarks.figures import Bar, Figure
 from tests.benchmarks.tables import Tables
 from tests.waiting import until
-from worker import ledger, logs, paging
+from worker import jobs, logs, paging
 
 NAME = "key-space"
 ROWS, PAGES = 1_000_000_000, 22_000_000
@@ -94,7 +94,7 @@ def _freeze(ground: Ground) -> None:
     # A hundredth of the table in cache: a server for a billion rows has as much.
     heap = Heap(pages=PAGES, cache=PAGES // 100, rows=ROWS, correlation=1.0)
     spec, why = job_spec(ground.plan, table, part, heap)
-    ledger.add_job(
+    jobs.add(
         ground.connection,
         ground.migration,
         table=table.name,

@@ -14,7 +14,7 @@ from control.stages.backfill import jobs_of
 from sql.postgres.batch import never_in_the_way
 from sql.postgres.connection import Connection, connect, parameters, session_options
 from tests.integration.backfilling import plan_of, prepared
-from worker import ledger, paging
+from worker import jobs, ledger, paging
 from worker.broker import client
 from worker.governor.pace import Governor
 from worker.governor.shared import Shared
@@ -64,7 +64,7 @@ def planned(ground: Ground, session: Connection) -> tuple[int, int]:
     table = ground.plan.table("graph_entities")
     (job,) = jobs_of(ground, table, [ground.original.table("graph_entities")])
     ids: list[int] = []
-    while not (job := ledger.job(session, job.id)).planned:
+    while not (job := jobs.read(session, job.id)).planned:
         ids += paging.plan_group(session, job, batch_rows=100)
     return ids[0], ids[-1]
 

@@ -10,8 +10,8 @@ from control.embedded.valkey import EmbeddedValkey
 from control.plan.model import Plan
 from sql.postgres.connection import connect
 from tests.integration.backfilling import backfilling
-from worker import ledger
-from worker.ledger import Job
+from worker import jobs, ledger
+from worker.jobs import Job
 
 #: Leaves on two levels with every kind of key; the parent has none. Counts each update, row by row.
 SCHEMA = """
@@ -73,7 +73,7 @@ def _plan(url: str, *more: dict[str, Any], **reading: Any) -> Plan:
 def _jobs(url: str) -> dict[str, Job]:
     with connect(url, "test") as connection:
         migration = ledger.read(connection, "parts")
-        return {job.part: job for job in ledger.jobs(connection, migration.id)}
+        return {job.part: job for job in jobs.of_migration(connection, migration.id)}
 
 
 def _number(connection: psycopg.Connection, query: bytes) -> int:

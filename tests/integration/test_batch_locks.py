@@ -13,8 +13,8 @@ from sql.postgres.connection import Connection, connect
 from sql.postgres.paging import PAGING
 from tests.integration.backfilling import plan_of, prepared
 from tests.lock_table import MODES, named, strongest
-from worker import ledger, paging
-from worker.ledger import Batch, Job
+from worker import jobs, paging
+from worker.jobs import Batch, Job
 
 _LEDGER = "tenantry."
 
@@ -28,7 +28,7 @@ def filled_parent(sample: str, valkey: EmbeddedValkey) -> Iterator[tuple[Connect
         connection.execute("UPDATE graph_entities SET tenant_id = properties->>'org_id'")
         (job,) = jobs_of(ground, plan.table("graph_relations"), [ground.original.table("graph_relations")])
         ids = paging.plan_group(connection, job, batch_rows=100)
-        yield connection, job, ledger.slice_of(connection, ids[-1], ids[-1])[0]
+        yield connection, job, jobs.slice_of(connection, ids[-1], ids[-1])[0]
         assert ground.doorbell is not None
         ground.doorbell.client.close()
 
@@ -78,7 +78,7 @@ def test_a_batch_that_waits_for_nobody_leaves_locked_rows_to_a_batch_of_their_ow
         row = connection.execute(statement, {"batch": batch.id, **bounds}).fetchone()
     assert row is not None
     _rows, _duration, rest = row
-    (left,) = ledger.slice_of(connection, rest, rest)
+    (left,) = jobs.slice_of(connection, rest, rest)
     assert left.range == batch.range
     done = connection.execute(job_sql.fill(shape), {"batch": left.id, **bounds}).fetchone()
     assert done is not None

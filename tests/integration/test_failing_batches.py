@@ -22,7 +22,7 @@ from control.stages.backfill import jobs_of
 from sql.errors import QuarantineError
 from sql.postgres.batch import never_in_the_way
 from sql.postgres.connection import Connection, connect
-from sql.postgres.ledger import send
+from sql.postgres.ledger import JOBS, send
 from tests.conftest import SAMPLE_ENTITIES
 from tests.integration.backfilling import (
     Backfilling,
@@ -34,9 +34,9 @@ from tests.integration.backfilling import (
 )
 from tests.waiting import until
 from worker import batch as batches
-from worker import ledger, paging
+from worker import jobs, ledger, paging
 from worker.batch import Failed, Failure, Filling
-from worker.ledger import Job
+from worker.jobs import Job
 
 _BAD = "entity-0000000778"
 _ON_ONE_ROW = """
@@ -132,14 +132,14 @@ def test_a_batch_out_of_time_is_halved_and_counts_as_failed_only_if_it_is_small(
     _at_update(connection, "PERFORM pg_sleep(0.1)")
     with _as_a_worker(plan_of(sample, backfill={"paging": "contiguous"}), valkey.url) as (session, _, job):
         first = paging.plan_group(session, job, batch_rows=rows)[0]
-        (batch,) = ledger.slice_of(session, first, first)
+        (batch,) = jobs.slice_of(session, first, first)
         outcome = batches.run(session, batch, Filling(job.table, job.spec))
         assert outcome == Failed(Failure.TIMEOUT, "57014")
         halves = session.execute(
             "SELECT count(*) FROM tenantry.batches WHERE split_from = %s", [batch.id]
         ).fetchone()
         assert halves == (2,)
-        assert send(session, "failing", job=job.id)[0]["failed"] == failed
+        assert send(session, JOBS.failing, job=job.id)[0]["failed"] == failed
 
 
 def test_a_batch_that_was_too_long_to_read_in_time_is_halved_too(
@@ -151,7 +151,7 @@ def test_a_batch_that_was_too_long_to_read_in_time_is_halved_too(
     )
     with _as_a_worker(plan_of(sample, backfill={"paging": "contiguous"}), valkey.url) as (session, _, job):
         first = paging.plan_group(session, job, batch_rows=1_000_000)[0]
-        (batch,) = ledger.slice_of(session, first, first)
+        (batch,) = jobs.slice_of(session, first, first)
         session.execute("SET statement_timeout = 40")
         assert batches.run(session, batch, Filling(job.table, job.spec)) == Failed(Failure.TIMEOUT, "57014")
         assert session.execute(
@@ -167,11 +167,11 @@ def test_a_batch_whose_key_has_another_name_now_counts_as_failed(
 ) -> None:
     with _as_a_worker(plan_of(sample, backfill=_CONTIGUOUS), valkey.url) as (session, _, job):
         first = paging.plan_group(session, job, batch_rows=100)[0]
-        (batch,) = ledger.slice_of(session, first, first)
+        (batch,) = jobs.slice_of(session, first, first)
         connection.execute("ALTER TABLE graph_entities RENAME COLUMN id TO other")
         outcome = batches.run(session, batch, Filling(job.table, job.spec))
         assert outcome == Failed(Failure.DATA, "42703")
-        (failing,) = send(session, "failing", job=job.id)
+        (failing,) = send(session, JOBS.failing, job=job.id)
         assert (failing["failed"], failing["error"]) == (1, "column t.id does not exist")
 
 
@@ -203,7 +203,7 @@ def test_a_half_that_fails_counts_towards_the_stop_of_a_job_only_if_the_other_ha
             "FROM generate_series(1, 25) AS pair, generate_series(1, 2) AS half",
             {"job": job.id, "fail": halves_that_fail},
         )
-        (failing,) = send(session, "failing", job=job.id)
+        (failing,) = send(session, JOBS.failing, job=job.id)
         assert (failing["touched"], failing["failed"]) == (50, counted)
 
 
@@ -228,7 +228,7 @@ def test_a_retry_lets_what_waits_go_at_once_whatever_it_waits_for(
             "UPDATE tenantry.batches SET not_before = 'infinity' WHERE state = 'pending' AND attempts > 0"
         )
         with connect(sample, "retry") as session:
-            ledger.release(session, ledger.read(session, "sample").id)
+            jobs.release(session, ledger.read(session, "sample").id)
         running.end()
     assert _unfilled(connection) == []
 

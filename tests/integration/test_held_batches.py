@@ -17,17 +17,17 @@ from control.stage import Ground
 from control.stages.backfill import jobs_of
 from sql.postgres.batch import never_in_the_way
 from sql.postgres.connection import Connection, connect, parameters, session_options
-from sql.postgres.ledger import send
+from sql.postgres.ledger import JOBS, send
 from tests.integration.backfilling import plan_of, prepared
 from tests.integration.relay import relayed
 from tests.waiting import until
 from worker import batch as batches
-from worker import ledger, paging
+from worker import jobs, ledger, paging
 from worker.batch import Filling
 from worker.broker import client
 from worker.governor.pace import Governor
 from worker.governor.shared import Shared
-from worker.ledger import Batch, Job
+from worker.jobs import Batch, Job
 from worker.slice import Station
 
 _ROW = "entity-0000000007"
@@ -47,7 +47,7 @@ class Bench:
         (first, last) = self.session.execute(
             "SELECT min(id), max(id) FROM tenantry.batches WHERE state = 'pending'"
         ).fetchone() or (0, 0)
-        for batch in ledger.slice_of(self.session, first, last):
+        for batch in jobs.slice_of(self.session, first, last):
             batches.run(self.session, batch, Filling(self.job.table, self.job.spec))
 
     def waiting(self) -> list[Waiting]:
@@ -65,7 +65,7 @@ def bench(sample: str, valkey: EmbeddedValkey) -> Iterator[Bench]:
         never_in_the_way(session)
         (first, *_) = paging.plan_group(session, job, batch_rows=100)
         session.execute("DELETE FROM tenantry.batches WHERE id <> %s", [first])
-        (batch,) = ledger.slice_of(session, first, first)
+        (batch,) = jobs.slice_of(session, first, first)
         yield Bench(session, ground, job, batch)
         assert ground.doorbell is not None
         ground.doorbell.client.close()
@@ -219,7 +219,7 @@ def test_a_row_without_a_key_is_told_by_its_place(bench: Bench) -> None:
 
 def test_the_parts_of_a_table_are_summed_and_listed(bench: Bench) -> None:
     second = '"public"."graph_entities_2"'
-    ledger.add_job(
+    jobs.add(
         bench.session,
         bench.ground.migration,
         table="graph_entities",
@@ -240,7 +240,7 @@ def test_the_parts_of_a_table_are_summed_and_listed(bench: Bench) -> None:
         (bench.job.part, "running"),
         (second, "complete"),
     ]
-    send(bench.session, "set_job_state", job=bench.job.id, state="complete", reason=None)
+    send(bench.session, JOBS.set_state, job=bench.job.id, state="complete", reason=None)
     assert status.read(bench.session, bench.ground.plan.name).tables[0].state == "complete"
 
 

@@ -17,8 +17,8 @@ from sql.postgres.batch import JobSQL, range_parameters
 from sql.postgres.connection import connect
 from tests.integration.backfilling import backfilling
 from tests.integration.migrated import ground
-from worker import ledger
-from worker.ledger import Job
+from worker import jobs, ledger
+from worker.jobs import Job
 
 #: As many rows as fill some pages, over and over.
 _ROWS = 3_000
@@ -40,7 +40,7 @@ def _jobs(url: str) -> dict[str, Job]:
     """Each job by the part that it is for."""
     with connect(url, "test") as connection:
         migration = ledger.read(connection, "odd")
-        return {job.part: job for job in ledger.jobs(connection, migration.id)}
+        return {job.part: job for job in jobs.of_migration(connection, migration.id)}
 
 
 def _wrong(connection: psycopg.Connection, table: str, expected: str, column: str = "tenant_id") -> int:

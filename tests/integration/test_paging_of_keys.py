@@ -19,7 +19,7 @@ from sql.job import Paging as Way
 from sql.postgres import catalog
 from sql.postgres.batch import JobSQL, range_parameters
 from worker import paging
-from worker.ledger import Job
+from worker.jobs import Job
 
 _LEDGER_OF_THE_SWEEP = """
 CREATE SCHEMA IF NOT EXISTS tenantry;

@@ -9,10 +9,10 @@ from control.embedded.valkey import EmbeddedValkey
 from control.stages.backfill import jobs_of
 from sql.job import Range
 from sql.postgres.connection import Connection, connect
-from sql.postgres.ledger import send
+from sql.postgres.ledger import JOBS, send
 from tests.integration.backfilling import plan_of, prepared
-from worker import ledger
-from worker.ledger import Job
+from worker import jobs
+from worker.jobs import Job
 
 _COUNTED = """
 SELECT coalesce(sum(rows), 0)::bigint AS rows_done, count(*) FILTER (WHERE state = 'pending') AS pending,
@@ -54,13 +54,15 @@ def test_what_is_counted_once_and_for_all_is_what_counting_all_gives_whatever_be
     def settle(batch: int) -> None:
         match chance.randrange(8):
             case 0:
-                send(connection, "split", batch=batch, middle=["m"])
+                send(connection, JOBS.split, batch=batch, middle=["m"])
             case 1:
-                send(connection, "quarantine", batch=batch, key=[str(batch)], sqlstate="23514", message="no")
+                send(
+                    connection, JOBS.quarantine, batch=batch, key=[str(batch)], sqlstate="23514", message="no"
+                )
             case 2:
                 connection.execute(_DONE_BUT_A_REST, [batch])
             case 3:
-                send(connection, "failed", batch=batch, sqlstate="55P03", error="no", counts=False)
+                send(connection, JOBS.failed, batch=batch, sqlstate="55P03", error="no", counts=False)
             case _:
                 connection.execute(_DONE, [batch])
 
@@ -68,15 +70,15 @@ def test_what_is_counted_once_and_for_all_is_what_counting_all_gives_whatever_be
         pending = connection.execute("SELECT id FROM tenantry.batches WHERE state = 'pending'").fetchall()
         if len(pending) < 10:
             ranges = [Range(by="key", lower=None, upper=["z"], stripe=None)] * 20
-            ledger.add_batches(connection, of.id, ranges, "plan")
+            jobs.add_batches(connection, of.id, ranges, "plan")
         else:
             settle(chance.choice(pending)[0])
         if chance.random() < 0.3:
-            send(connection, "count_settled", job=of.id)
+            send(connection, JOBS.count_settled, job=of.id)
         if chance.random() < 0.05:
             (migration,) = connection.execute("SELECT id FROM tenantry.migrations").fetchone() or (0,)
-            ledger.release(connection, migration)
-        (told,) = send(connection, "progress", migration=1)
+            jobs.release(connection, migration)
+        (told,) = send(connection, JOBS.progress, migration=1)
         with connection.cursor() as cursor:
             counted = cursor.execute(_COUNTED).fetchone()
         assert (
@@ -90,8 +92,8 @@ def _planned(connection: Connection, of: Job, *edges: tuple[str | None, str]) ->
     there = [
         Range(by="key", lower=[lower] if lower else None, upper=[upper], stripe=1) for lower, upper in edges
     ]
-    ledger.add_batches(connection, of.id, [whole, *there], "plan")
-    found = send(connection, "gaps", job=of.id, stripes=2, last_key=["z"])
+    jobs.add_batches(connection, of.id, [whole, *there], "plan")
+    found = send(connection, JOBS.gaps, job=of.id, stripes=2, last_key=["z"])
     return [(gap["stripe"], gap["gap"]) for gap in found]
 
 
@@ -103,8 +105,8 @@ def test_a_chain_has_no_gap_where_halves_stand_for_the_whole(job: tuple[Connecti
     connection, of = job
     assert _planned(connection, of, (None, "k"), ("k", "z")) == []
     (last,) = connection.execute("SELECT max(id) FROM tenantry.batches").fetchone() or (0,)
-    send(connection, "split", batch=last, middle=["p"])
-    assert send(connection, "gaps", job=of.id, stripes=2, last_key=["z"]) == []
+    send(connection, JOBS.split, batch=last, middle=["p"])
+    assert send(connection, JOBS.gaps, job=of.id, stripes=2, last_key=["z"]) == []
 
 
 def test_every_gap_is_told_with_its_stripe(job: tuple[Connection, Job]) -> None:

@@ -15,7 +15,7 @@ from sql.postgres.connection import connect
 from tests.integration.backfilling import plan_of, prepared
 from tests.integration.stationed import station_of
 from tests.waiting import until
-from worker import ledger, paging
+from worker import jobs, ledger, paging
 from worker.slice import Station, _Session
 
 
@@ -34,7 +34,7 @@ def _planned(plan: Plan, url: str, queue: str) -> tuple[int, int]:
         ground.doorbell.client.close()
         (job,) = jobs_of(ground, plan.table("graph_entities"), [ground.original.table("graph_entities")])
         ids: list[int] = []
-        while not (job := ledger.job(connection, job.id)).planned:
+        while not (job := jobs.read(connection, job.id)).planned:
             ids += paging.plan_group(connection, job, batch_rows=100)
         return ids[0], ids[-1]
 
