@@ -112,10 +112,14 @@ def metrics(found: Status) -> Iterable[Metric]:
             "Age of the oldest batch that is still to be done; 0 where none is.",
             found.oldest_pending_seconds or 0,
         ),
-        ("tenantry_replica_lag_seconds", "Replay lag of the slowest standby.", found.replica_lag_seconds),
+        (
+            "tenantry_replica_lag_seconds",
+            "Age of the oldest WAL that the slowest standby has not replayed, while somebody samples.",
+            found.replica_lag_seconds,
+        ),
         (
             "tenantry_replica_lag_bytes",
-            "WAL that the slowest standby has not replayed.",
+            "WAL that the slowest standby has not replayed, while somebody samples.",
             found.replica_lag_bytes,
         ),
         (

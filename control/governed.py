@@ -4,6 +4,7 @@ from control.holds import Fact
 from sql.postgres.connection import Connection
 from worker import ledger
 from worker.governor.limits import LABELS, Limit, SignalName
+from worker.governor.pace import STALE_AFTER
 from worker.governor.shared import judged
 from worker.governor.zones import Zone
 from worker.ledger import Settings
@@ -33,6 +34,15 @@ class GovernorStatus(Fact):
     reason: str
     sample_age_seconds: float
     signals: tuple[SignalStatus, ...]
+
+    def now(self, signal: SignalName) -> float | None:
+        """What a signal reads, in its own unit; None where there is no such thing, or its sample is old.
+
+        Without workers nobody samples: a lag that stands still looks like health (lessons: vitess#16575).
+        """
+        if self.sample_age_seconds > STALE_AFTER:
+            return None
+        return next(each.value for each in self.signals if each.signal == signal)
 
     @property
     def slowed_by(self) -> str | None:

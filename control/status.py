@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
 
-from psycopg.rows import dict_row
 from pydantic import Field
 
 from control import governed, holds
@@ -99,6 +98,7 @@ class Status(Fact):
     oldest_pending_seconds: float | None
     last_progress_at: datetime | None
     replica_lag_seconds: float | None
+    """As the governor sees it; None where it does not sample, or no standby is known to it."""
     replica_lag_bytes: float | None
     workers_alive: int
 
@@ -113,8 +113,7 @@ def read(connection: Connection, migration: str) -> Status:
     recorded = ledger.stages(connection, found.id)
     jobs = _jobs(connection, found.id)
     holding = ledger.holding(connection, found.id)
-    with connection.cursor(row_factory=dict_row) as cursor:
-        replication = cursor.execute(SIGNALS.replication.compose()).fetchone() or {}
+    governor = governed.read(connection, found.id, found.settings)
     alive = connection.execute(SIGNALS.workers.compose()).fetchone()
     every = [job for each in jobs.values() for job in each]
     return Status(
@@ -126,14 +125,14 @@ def read(connection: Connection, migration: str) -> Status:
         tables=[_table(name, jobs.get(name, [])) for name in found.tables],
         held=holding[0].reason if holding else None,
         workers_holding=len(holding),
-        governor=governed.read(connection, found.id, found.settings),
+        governor=governor,
         tuned=found.tuned,
         quarantine=send(connection, JOBS.count_quarantined, migration=found.id)[0]["count"],
         waiting=holds.waiting(connection, found.id),
         oldest_pending_seconds=max(_known(job.oldest_pending_seconds for job in every), default=None),
         last_progress_at=max(_known(job.last_progress_at for job in every), default=None),
-        replica_lag_seconds=replication.get("seconds"),
-        replica_lag_bytes=replication.get("bytes"),
+        replica_lag_seconds=governor.now("lag") if governor else None,
+        replica_lag_bytes=governor.now("lag_bytes") if governor else None,
         workers_alive=int(alive[0]) if alive else 0,
     )
 

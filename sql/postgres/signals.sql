@@ -127,12 +127,6 @@ SELECT count(*) AS files, min(name) AS first,
            AS failing
 FROM pg_ls_archive_statusdir() WHERE name LIKE '%%.ready';
 
--- name: replication
--- locks: ACCESS SHARE on a system view; a read.
-SELECT max(pg_wal_lsn_diff(pg_current_wal_lsn(), replay_lsn))::float8 AS bytes,
-       max(extract(epoch FROM replay_lag))::float8 AS seconds
-FROM pg_stat_replication;
-
 -- name: workers
 -- locks: ACCESS SHARE on a system view; a read. A worker's connections all bear its name.
 SELECT count(DISTINCT application_name) FROM pg_stat_activity

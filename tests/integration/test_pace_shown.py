@@ -24,8 +24,8 @@ from tests.integration.stationed import (
 from tests.waiting import until
 from worker import ledger
 from worker.governor import shared as shared_state
-from worker.governor.limits import LABELS, Limit
-from worker.governor.pace import Go
+from worker.governor.limits import LABELS, Limit, Sample
+from worker.governor.pace import STALE_AFTER, Go
 from worker.governor.zones import Zone
 from worker.slice import Station
 
@@ -128,6 +128,28 @@ def test_status_and_metrics_show_the_pace_and_every_signal_without_the_queue_ser
     assert series["tenantry_governor_stop", name, "query"] == 10
     assert series["tenantry_governor_limit", name, "lag"] == 1.5
     assert series["tenantry_governor_sample_age_seconds", name] >= 0
+
+
+def test_lag_is_shown_as_the_governor_sees_it_and_not_at_all_once_its_sample_is_old(
+    sample: str, connection: psycopg.Connection, valkey: EmbeddedValkey
+) -> None:
+    with grounded(sample, valkey) as (ground, session):
+
+        def lag() -> list[float]:
+            shown = status.read(session, ground.plan.name)
+            gauges = {metric.name: metric.samples for metric in exporter.metrics(shown)}
+            return [
+                sample.value
+                for name in ("tenantry_replica_lag_seconds", "tenantry_replica_lag_bytes")
+                for sample in gauges[name]
+            ]
+
+        assert lag() == []
+        seen = Sample(values={"lag": 3.5, "lag_bytes": 9e6})
+        ledger.show_governor(session, ground.migration, zone="hold", share=0.0, reason="", sample=seen)
+        assert lag() == [3.5, 9e6]
+        connection.execute("UPDATE tenantry.governor SET at = at - make_interval(secs => %s)", [STALE_AFTER])
+        assert lag() == []
 
 
 def test_time_held_is_no_time_of_the_estimate(

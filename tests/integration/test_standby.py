@@ -189,6 +189,9 @@ def test_a_backfill_is_held_by_a_standby_says_so_and_goes_on_by_itself(
             try:
                 reason = until(lambda: held() if LABELS["lag"] in held() else "", 60, "a hold by lag")
                 assert who in reason
+                until(
+                    lambda: (status.read(session, plan.name).replica_lag_seconds or 0.0) > 1.0, 30, "that lag"
+                )
                 assert run.thread.is_alive()
             finally:
                 go(replica)
