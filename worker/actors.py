@@ -65,7 +65,8 @@ class Boot(Middleware):
             configure=never_in_the_way,
             check=ConnectionPool.check_connection,
             min_size=1,
-            max_size=2,
+            # One for the batch, one for the look at the database, one for the small commits beside them.
+            max_size=3,
             open=True,
         )
         shared = Shared(client(self.settings.redis_url.get_secret_value()), self.settings.namespace)

@@ -18,6 +18,7 @@ _READ: dict[SignalName, Callable[[Any], float]] = {
     "transaction": seconds,
     "snapshot": seconds,
     "wal_rate": size,
+    "commit": seconds,
     "batch": seconds,
 }
 
@@ -51,6 +52,8 @@ class Governor(Part):
     stop_wal_rate: SizeLimit = "none"
     max_connections: NumberLimit = 0.8
     stop_connections: NumberLimit = 0.95
+    max_commit: DurationLimit = "5ms"
+    stop_commit: DurationLimit = "500ms"
     max_query: NumberLimit = "none"
     stop_query: NumberLimit = "none"
     max_batch: DurationLimit = "300ms"

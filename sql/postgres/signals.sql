@@ -33,7 +33,7 @@ WHERE s.slot_type IS DISTINCT FROM 'logical' AND (r.replay_lsn IS NOT NULL OR r.
 -- backend_type is NULL. Its locks are seen all the same.
 WITH RECURSIVE activity AS MATERIALIZED (
     SELECT pid, usesysid, application_name, backend_type, wait_event_type, xact_start, backend_xid, backend_xmin, state,
-           datid, datname = current_database() AS here, application_name LIKE 'tenantry %%' AS ours
+           state_change, datid, datname = current_database() AS here, application_name LIKE 'tenantry %%' AS ours
     FROM pg_stat_activity
 ), waits AS MATERIALIZED (
     SELECT pid, min(waitstart) AS since FROM pg_locks
@@ -99,6 +99,8 @@ SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')::float8 AS written,
        archiver.last_failed_wal AS archive_failed_file,
        extract(epoch FROM clock_timestamp() - coalesce(archiver.last_archived_time, archiver.stats_reset))::float8
            AS since_archived,
+       EXISTS (SELECT FROM activity WHERE here AND NOT ours AND coalesce(backend_type = 'client backend', true)
+               AND coalesce(state = 'active' OR state_change > clock_timestamp() - interval '5 s', true)) AS others,
        connections.used AS connections_used, connections.most AS connections_most
 FROM pg_stat_archiver AS archiver
 CROSS JOIN (SELECT count(*) AS number, string_agg(what, '; ') AS what FROM vacuums) AS vacuumed
@@ -118,6 +120,11 @@ LEFT JOIN (
     SELECT slot_name, active, pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn)::float8 AS bytes
     FROM pg_replication_slots WHERE restart_lsn IS NOT NULL AND wal_status IS DISTINCT FROM 'lost'
     ORDER BY restart_lsn LIMIT 1) AS slot ON true;
+
+-- name: small_commit
+-- locks: none. A record of a few bytes that nobody reads, for the wait until it is on disk: as the application's
+-- commits wait, whatever the batches before it on this connection were told.
+SELECT set_config('synchronous_commit', 'on', true), pg_logical_emit_message(true, 'tenantry', '');
 
 -- name: archive
 -- locks: none; lists a folder of the server. The archiver takes the oldest file first: the file that fails was ready

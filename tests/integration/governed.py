@@ -28,7 +28,7 @@ def pool_of(url: str) -> Pool:
         kwargs={"autocommit": True, **parameters(url, "worker test", options)},
         connection_class=Connection,
         min_size=1,
-        max_size=2,
+        max_size=3,
         open=True,
     )
 

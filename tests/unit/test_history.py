@@ -17,7 +17,7 @@ SETTINGS = Settings(
 
 
 def look(written: float, *streaming: tuple[str, int, float]) -> Look:
-    return Look(Sample(), written, tuple(Standby(*standby) for standby in streaming))
+    return Look(Sample(), written, tuple(Standby(*standby) for standby in streaming), others=True)
 
 
 def told(*looks: tuple[float, Look], settings: Settings = SETTINGS) -> Sample:
@@ -87,7 +87,7 @@ def test_a_standby_that_was_taken_away_for_good_is_no_lag_and_counts_again_once_
 
 
 def test_where_standbys_may_not_be_seen_lag_is_not_told_and_nobody_is_missed_afterwards() -> None:
-    hidden = Look(Sample(unreadable={"lag": "no right"}), 200, ())
+    hidden = Look(Sample(unreadable={"lag": "no right"}), 200, (), others=True)
     seen = (0, look(100, ("a", 1, 100)))
     assert "lag" not in told(seen, (1, hidden)).values
     assert told(seen, (1, hidden), (2, look(200, ("a", 1, 200)))).values["lag"] == 0

@@ -20,6 +20,7 @@ SignalName = Literal[
     "dead",
     "wal_rate",
     "connections",
+    "commit",
     "query",
     "batch",
 ]
@@ -39,6 +40,7 @@ LABELS: dict[SignalName, str] = {
     "dead": "share of dead rows",
     "wal_rate": "WAL bytes per second",
     "connections": "share of connections in use",
+    "commit": "seconds that a commit takes longer than before the first batch",
     "query": "the plan's own query",
     "batch": "seconds of a batch",
 }

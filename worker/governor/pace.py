@@ -10,10 +10,12 @@ import redis
 import structlog
 
 from sql.postgres.connection import Pool
+from worker.governor.commits import Commits, p90
 from worker.governor.cost import Cost
 from worker.governor.history import History
+from worker.governor.limits import Sample
 from worker.governor.shared import Answer, Posted, Shared, judged, next_posted
-from worker.governor.signals import look
+from worker.governor.signals import Look, look
 from worker.governor.window import closed
 from worker.governor.zones import Reading, Verdict, Zone, judge_sample
 from worker.ledger import Settings
@@ -80,6 +82,10 @@ class Governor:
     """When this worker's last batches ended, by its own clock, and their durations; seconds."""
     _last: tuple[float, float] = (-math.inf, 0.0)
     """The last of them, kept for longer."""
+    _commits: Commits = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._commits = Commits(self.pool)
 
     def ask(self, settings: Settings) -> Go | Rest | Hold:
         """May a batch go?
@@ -168,8 +174,7 @@ class Governor:
         now = time.monotonic()
         while self._ran and now - self._ran[0][0] > _RECENT:
             self._ran.popleft()
-        durations = sorted(seconds for _, seconds in self._ran)
-        return durations[math.ceil(0.9 * len(durations)) - 1] if durations else None
+        return p90(seconds for _, seconds in self._ran)
 
     def _rest(self, settings: Settings) -> float:
         """Seconds of rest that are still due after the last batch, for the share of full speed.
@@ -205,13 +210,33 @@ class Governor:
         self._history = (history or self._history).and_now(seen, answer.now)
         cost = (before.cost if before is not None else Cost()).and_now(seen.written, paid)
         sample = self._history.sample(seen, answer.now, settings)
-        posted = next_posted(before, sample, answer.now, settings, cost)
+        calm = before.calm if before is not None else None
+        if "commit" in judged(settings):
+            sample, calm = self._with_commits(sample, seen, calm)
+        posted = next_posted(before, sample, answer.now, settings, cost).model_copy(update={"calm": calm})
         self.shared.post(posted, self._history)
         self._posted = posted
         # A change, and by the one worker of all that saw it: not a line for each sample.
         if (posted.zone, posted.signal) != ((before.zone, before.signal) if before else (Zone.GROW, None)):
             log.info("pace", zone=posted.zone.value, share=round(posted.share, 2), reason=posted.reason)
         self.taken = Taken(posted, self._slow_batch())
+
+    def _with_commits(self, sample: Sample, seen: Look, calm: float | None) -> tuple[Sample, float | None]:
+        """The sample with what commits take longer; and what they take when calm.
+
+        That is measured at a run's first turn to sample: no worker goes before a sample is posted. Nobody
+        waits for a longer commit where nobody else is at work, and it slows nothing down.
+        """
+        if calm is None:
+            calm = self._commits.calm()
+        self._commits.watch()
+        now = self._commits.lately()
+        if calm is None or now is None:
+            return sample, calm
+        longer = max(0.0, now - calm) if seen.others else 0.0
+        detail = f"{now * 1000:.1f} ms, {calm * 1000:.1f} before" if seen.others else "nobody else is at work"
+        values, details = sample.values | {"commit": longer}, sample.details | {"commit": detail}
+        return sample.model_copy(update={"values": values, "details": details}), calm
 
 
 def _wants_rate(settings: Settings) -> bool:

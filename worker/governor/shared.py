@@ -95,7 +95,8 @@ _FACTOR = {Zone.GROW: 1.2, Zone.KEEP: 1.0, Zone.SHED: 0.85, Zone.HALVE: 0.5, Zon
 class Posted(BaseModel):
     """What was read, what it means for all, and when (the Redis server's clock, in microseconds exact).
 
-    `share` is that of full speed, 0.05 to 1; `trends` is each signal so far; `cost` what a row costs in WAL.
+    `share` is that of full speed, 0.05 to 1; `trends` is each signal so far; `cost` what a row costs in WAL;
+    `calm` the seconds of a small commit before the first batch, None where nobody measured it.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -108,6 +109,7 @@ class Posted(BaseModel):
     reason: str = ""
     trends: dict[SignalName, Trend] = Field(default_factory=dict)
     cost: Cost = Cost()
+    calm: float | None = None
 
 
 def next_share(share: float, zone: Zone) -> float:

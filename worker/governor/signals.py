@@ -39,12 +39,14 @@ class Look:
     """What is seen at once: signals that speak for themselves, and positions in the WAL, in bytes.
 
     `written` is the server's own position. What it and the standbys' mean as lag and as a rate takes what was
-    seen before (`worker.governor.history`).
+    seen before (`worker.governor.history`). `others`: whether anybody else's session was at work in the last
+    seconds, or this role may not see it.
     """
 
     sample: Sample
     written: float
     standbys: tuple[Standby, ...]
+    others: bool
 
 
 def look(connection: Connection, settings: Settings) -> Look:
@@ -73,7 +75,7 @@ def look(connection: Connection, settings: Settings) -> Look:
             unreadable=sample.unreadable | part.unreadable,
             details=sample.details | part.details,
         )
-    return Look(sample=sample, written=row["written"], standbys=tuple(streaming or ()))
+    return Look(sample=sample, written=row["written"], standbys=tuple(streaming or ()), others=row["others"])
 
 
 def standbys(connection: Connection) -> list[Standby] | None:
