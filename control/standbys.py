@@ -61,6 +61,21 @@ def _away(name: str, reason: str) -> str:
     )
 
 
+def out_of_reach(addresses: Sequence[str]) -> list[str]:
+    """The standbys that let nobody in now, by name, each with the reason.
+
+    Raises:
+        GivenWrongError: an address can't be read, or names a variable that is not set.
+    """
+    found = []
+    for address in addresses:
+        try:
+            connect(address, "standby", statement_timeout_ms=_WITHIN_MS).close()
+        except UnreachableError as error:
+            found.append(f"{error.server} ({error.reason})")
+    return found
+
+
 @contextmanager
 def opened(addresses: Sequence[str]) -> Iterator[list[Standby]]:
     """Connect to the standbys, for as long as the context lasts.

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from control import backup
+from control import backup, standbys
 from control.plan.values import seconds
 from control.preflight.finding import Finding, none_of
 from control.stage import Ground
@@ -24,6 +24,7 @@ def look(ground: Ground) -> Iterator[Finding]:
     yield from _rights(ground)
     yield from _settings(ground)
     yield from _others(ground)
+    yield from _standbys(ground)
     yield _backup(ground)
 
 
@@ -144,6 +145,19 @@ def _others(ground: Ground) -> Iterator[Finding]:
             level="warn",
             way_out="no policy holds superusers and BYPASSRLS roles: give the application a role of its own",
             fine="no client session is a superuser's or bypasses policies",
+        )
+
+
+def _standbys(ground: Ground) -> Iterator[Finding]:
+    addresses = [standby.get_secret_value() for standby in ground.plan.database.standbys]
+    if addresses:
+        yield none_of(
+            "standbys",
+            standbys.out_of_reach(addresses),
+            level="warn",
+            way_out="bring them back, or take them out of [database] standbys: while one of them can't be "
+            "looked at, no strong lock is taken",
+            fine="each of the plan's answers",
         )
 
 

@@ -1,5 +1,6 @@
 """Preflight: the sample passes, and each fact that is wrong is found, with what to do about it."""
 
+import socket
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -193,6 +194,24 @@ def test_what_would_fail_later_stops_with_its_fact_and_a_way_out(operator: Conne
         preflight.STAGE.work(on)
     assert closed.value.exit_status == 3
     assert word in str(closed.value)
+
+
+def test_a_standby_that_refuses_is_warned_of_without_its_password_and_one_that_answers_is_not(
+    operator: Connection, sample: str
+) -> None:
+    with socket.socket() as refusing:
+        refusing.bind(("127.0.0.1", 0))  # and does not listen
+        port = refusing.getsockname()[1]
+        standbys = [sample, f"postgresql://u:hunter2@127.0.0.1:{port}/d"]
+        of = Plan.model_validate(PLAN | {"database": {"url": sample, "standbys": standbys}})
+        findings = look(ground(operator, of))
+    assert at(findings, "stop") == {}
+    (found,) = (finding for finding in findings if finding.name == "standbys")
+    assert found.level == "warn"
+    assert found.fact == f"PostgreSQL d at 127.0.0.1:{port} (Connection refused)"
+    assert "[database] standbys" in found.way_out
+    answering = Plan.model_validate(PLAN | {"database": {"url": sample, "standbys": [sample]}})
+    assert "standbys" in at(look(ground(operator, answering)), "pass")
 
 
 WARNINGS: dict[str, tuple[str, Plan, str, str]] = {
