@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,13 @@ from sql.postgres.connection import resolve
 _VERSION = re.compile(r"\(PostgreSQL\) (?P<major>\d+)")
 #: libpq's mark of an option that is a secret (`dispchar`).
 _SECRET = b"*"
+
+#: Seconds between two looks whether the run may go on, while `pg_dump` works.
+_ASK_EVERY = 0.5
+#: How much of a backup is read between two such looks, for its checksum; bytes, 0.1 s or so.
+_BLOCK = 64 * 2**20
+#: Seconds that `pg_dump` has to cancel its statement when it is ended; then it is killed.
+_END_WITHIN = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +81,11 @@ def _major(program: Path) -> int:
     return int(match["major"])
 
 
-def dump(url: str, path: Path, original: Catalog, ledger_schema: str) -> Backup:
+def dump(url: str, path: Path, original: Catalog, ledger_schema: str, *, go_on: Callable[[], None]) -> Backup:
     """Write a backup of the whole database but the ledger to `path`, and check it.
 
-    It appears under its name only when it is whole. `url` may be `env:NAME`.
+    It appears under its name only when it is whole. `url` may be `env:NAME`. `go_on` is asked twice a second;
+    what it raises ends `pg_dump` and leaves no file.
 
     Raises:
         GivenWrongError: the file is there already, or can't be written.
@@ -90,7 +98,7 @@ def dump(url: str, path: Path, original: Catalog, ledger_schema: str) -> Backup:
     try:
         # Made by us, readable by us alone: pg_dump would leave it to the umask.
         unfinished.touch(mode=0o600)
-        _run(
+        _let_run(
             [
                 str(folder / "pg_dump"),
                 "--format=custom",
@@ -101,16 +109,25 @@ def dump(url: str, path: Path, original: Catalog, ledger_schema: str) -> Backup:
                 *_beyond_environment(url),
             ],
             environment(url),
+            go_on,
         )
         tables = _listed(folder, unfinished, original)
-        with unfinished.open("rb") as written:
-            digest = hashlib.file_digest(written, "sha256").hexdigest()
+        digest = _checksum(unfinished, go_on)
         unfinished.rename(path)
     except OSError as error:
         raise GivenWrongError(f"{path} can't be written: {error.strerror}") from None
     finally:
         unfinished.unlink(missing_ok=True)
     return Backup(str(path), path.stat().st_size, digest, tables)
+
+
+def _checksum(path: Path, go_on: Callable[[], None]) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as written:
+        while block := written.read(_BLOCK):
+            digest.update(block)
+            go_on()
+    return digest.hexdigest()
 
 
 def _listed(folder: Path, path: Path, original: Catalog) -> tuple[str, ...]:
@@ -155,6 +172,40 @@ def _run(command: list[str], more: Mapping[str, str]) -> subprocess.CompletedPro
             command, env={**os.environ, **more}, check=True, capture_output=True, text=True
         )
     except subprocess.CalledProcessError as error:
-        reason = error.stderr.strip().splitlines()
-        program = Path(command[0]).name
-        raise BackupError(f"{program} failed: {reason[-1] if reason else error.returncode}") from None
+        raise _failed(command, error.returncode, error.stderr) from None
+
+
+def _let_run(command: list[str], more: Mapping[str, str], go_on: Callable[[], None]) -> None:
+    """Run a program that may take hours; it is ended where `go_on` raises."""
+    with subprocess.Popen(  # noqa: S603  # a list, no shell; found on PATH or in the wheel
+        command, env={**os.environ, **more}, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            said = _said(process, go_on)
+        except BaseException:
+            _end(process)
+            raise
+    if process.returncode != 0:
+        raise _failed(command, process.returncode, said)
+
+
+def _said(process: subprocess.Popen[str], go_on: Callable[[], None]) -> str:
+    while True:
+        try:
+            return process.communicate(timeout=_ASK_EVERY)[1]
+        except subprocess.TimeoutExpired:
+            go_on()
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """End `pg_dump` by SIGTERM: only so it cancels its statement, which on the server would else go on."""
+    process.terminate()
+    try:
+        process.wait(_END_WITHIN)
+    except subprocess.TimeoutExpired:
+        process.kill()
+
+
+def _failed(command: list[str], status: int, said: str) -> BackupError:
+    reason = said.strip().splitlines()
+    return BackupError(f"{Path(command[0]).name} failed: {reason[-1] if reason else status}")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import structlog
 
 from control import locks, tuning
+from control.cancelling import cancellable
 from control.course import actor, go_on
 from control.plan.begun import begun_with, changes
 from control.plan.model import Plan
@@ -248,14 +249,15 @@ def _begin(plan: Plan, connection: Connection, *, throttle: bool) -> Migration:
 def _go_through(stage: Stage, ground: Ground) -> None:
     connection, migration = ground.connection, ground.migration
     try:
-        _open(stage, stage.gate(ground))
-        ledger.set_stage(connection, migration, stage.name, "running")
-        log.info("stage begun")
-        for step in stage.steps(ground.plan, ground.original):
-            _take(step, ground, stage.name)
-        go_on(ground, stage.name)
-        if isinstance(stage, Works):
-            stage.work(ground)
+        with cancellable(ground, stage.name):
+            _open(stage, stage.gate(ground))
+            ledger.set_stage(connection, migration, stage.name, "running")
+            log.info("stage begun")
+            for step in stage.steps(ground.plan, ground.original):
+                _take(step, ground, stage.name)
+            go_on(ground, stage.name)
+            if isinstance(stage, Works):
+                stage.work(ground)
     except GateClosedError as closed_gate:
         detail = f"{'; '.join(closed_gate.facts)}. {closed_gate.opens}"
         ledger.set_stage(connection, migration, stage.name, "waiting", detail)

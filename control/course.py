@@ -1,4 +1,7 @@
-"""Whether a run may go on: what an operator has said meanwhile, read from the ledger between two steps."""
+"""Whether a run may go on: what an operator has said meanwhile, read from the ledger.
+
+Between two steps `go_on` asks; within a step that lasts nobody waits for a pause, and a cancel ends it.
+"""
 
 import getpass
 import socket
@@ -28,4 +31,14 @@ def go_on(ground: Ground, stage: str) -> None:
     while (state := ledger.state(ground.connection, ground.migration)) == "paused":
         time.sleep(LOOK_EVERY)
     if state == "cancelled":
+        raise CancelledError(ground.plan.name, stage)
+
+
+def unless_cancelled(ground: Ground, stage: str) -> None:
+    """Return at once, paused or not: a step at hand is let come to its end.
+
+    Raises:
+        CancelledError: the migration is cancelled.
+    """
+    if ground.migration and ledger.state(ground.connection, ground.migration) == "cancelled":
         raise CancelledError(ground.plan.name, stage)

@@ -149,6 +149,7 @@ def take(
     named: set[int] = set()
 
     def tell(state: RetryCallState) -> None:
+        rules.go_on()  # a statement that the operator's cancel cut short waited for no lock
         failed = state.outcome.exception() if state.outcome else None
         blockers = ""
         if isinstance(failed, _NoLockError):

@@ -1,6 +1,7 @@
 """What an operator says to a migration under way: pause, resume, cancel, tune. Each is in the audit.
 
-A word reaches workers at their next batch and the controller before its next step; both read the ledger.
+A word reaches workers at their next batch and the controller before its next step; both read the ledger. A
+cancel reaches the controller within its step, too.
 """
 
 from collections.abc import Mapping
@@ -36,7 +37,7 @@ def resume(plan: Plan, connection: Connection) -> None:
 
 
 def cancel(plan: Plan, connection: Connection) -> None:
-    """End the run from elsewhere: its controller ends before its next step, workers stop at their next batch.
+    """End the run from elsewhere: its controller cuts its statement short, workers stop at their next batch.
 
     Raises:
         NoMigrationError: there is no such migration.

@@ -32,7 +32,7 @@ def resume(file: File = DEFAULT_FILE) -> None:
 
 
 def cancel(file: File = DEFAULT_FILE) -> None:
-    """End the run, wherever it is: after the batches and the statement at hand. Nothing is undone."""
+    """End the run at once: a statement or dump is cut short, batches at hand end. Nothing is undone."""
     plan = read_plan(file)
     with connect_to(plan, "cancel") as connection:
         steering.cancel(plan, connection)

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from control import backup
+from control.course import unless_cancelled
 from control.stage import Ground, WithoutStatements
 
 #: Where the ledger keeps what was backed up, or that nothing was.
@@ -27,6 +28,7 @@ class TakeBackup(WithoutStatements):
         Raises:
             GivenWrongError: the file is there already, or can't be written.
             BackupError: no fitting `pg_dump`, it failed, or the backup doesn't hold what it must.
+            CancelledError: the operator cancelled the migration; no file is left.
         """
         plan = ground.plan
         if plan.backup is None or self.name in ground.confirmed:
@@ -37,7 +39,11 @@ class TakeBackup(WithoutStatements):
             ground.notify(f"backup: {warning}")
             return
         taken = backup.dump(
-            plan.database.url.get_secret_value(), Path(plan.backup.path), ground.original, LEDGER_SCHEMA
+            plan.database.url.get_secret_value(),
+            Path(plan.backup.path),
+            ground.original,
+            LEDGER_SCHEMA,
+            go_on=lambda: unless_cancelled(ground, self.name),
         )
         ground.memory.remember(MEMORY, asdict(taken))
         ground.notify(f"backup: {taken.path}, {taken.bytes} bytes, sha256 {taken.sha256}")

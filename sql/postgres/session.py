@@ -27,6 +27,12 @@ def take_migration(connection: Connection, name: str) -> str | None:
     return f"server process {holder['pid']} from {holder['host']} since {since}"
 
 
+def cut_short(connection: Connection, migration: int, seconds: float) -> bool:
+    """Cancel the statement of who has a cancelled migration, if it has run for `seconds`; whether one was."""
+    asked = {"migration": migration, "seconds": seconds}
+    return any(cancelled for (cancelled,) in connection.execute(SESSION.cut_short.compose(), asked))
+
+
 def updates(connection: Connection, schema: str, table: str) -> tuple[int, int]:
     """Updates of a table since its statistics began, and how many of them stayed in their page."""
     row = connection.execute(SESSION.updates.compose(), {"schema": schema, "table": table}).fetchone()

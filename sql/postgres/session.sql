@@ -18,8 +18,23 @@ WHERE m.id = %(migration)s AND kept.updated IS NOT NULL;
 SELECT pg_try_advisory_lock(hashtext('tenantry'), hashtext(%(name)s));
 
 -- name: migration_lock_holder
--- locks: ACCESS SHARE on system views; a read.
+-- locks: ACCESS SHARE on system views; a read. An advisory lock is its database's, and the server's other databases
+-- may have migrations of that name.
 SELECT a.pid, coalesce(a.client_addr::text, 'local') AS host, a.backend_start
 FROM pg_locks AS l JOIN pg_stat_activity AS a USING (pid)
 WHERE l.locktype = 'advisory' AND l.classid = (hashtext('tenantry')::bigint & 4294967295)::oid
-  AND l.objid = (hashtext(%(name)s)::bigint & 4294967295)::oid AND l.granted;
+  AND l.objid = (hashtext(%(name)s)::bigint & 4294967295)::oid AND l.granted
+  AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database());
+
+-- name: cut_short
+-- locks: ACCESS SHARE on tenantry.migrations and on system views; a read. Cancels the statement of the session that has
+-- the cancelled migration, if it has run for `seconds`; the session stays. Not in WHERE, which might be asked of every
+-- session before it is joined.
+SELECT pg_cancel_backend(a.pid)
+FROM tenantry.migrations AS m
+JOIN pg_locks AS l ON l.locktype = 'advisory' AND l.classid = (hashtext('tenantry')::bigint & 4294967295)::oid
+  AND l.objid = (hashtext(m.name)::bigint & 4294967295)::oid AND l.granted
+  AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+JOIN pg_stat_activity AS a ON a.pid = l.pid AND a.state = 'active'
+  AND clock_timestamp() - a.query_start >= make_interval(secs => %(seconds)s)
+WHERE m.id = %(migration)s AND m.state = 'cancelled';

@@ -96,6 +96,52 @@ def test_a_run_that_is_cancelled_while_it_waits_for_a_lock_ends_before_its_next_
     _goes_on_when_resumed(operator, to="columns")
 
 
+def test_a_run_that_is_cancelled_in_a_build_behind_an_old_transaction_ends_and_builds_it_again(
+    operator: Operator,
+) -> None:
+    operator.run_to("backfill", count=1)
+    invalid = "SELECT count(*) FROM pg_index WHERE NOT indisvalid"
+    waits = (
+        "SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = 'virtualxid' "
+        f"AND ({invalid}) = 1 AND pid IN (SELECT pid FROM pg_stat_activity "
+        "WHERE application_name = 'tenantry controller' AND datname = current_database())"
+    )
+    with psycopg.connect(operator.url) as old:
+        old.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        old.execute("SELECT FROM graph_entities LIMIT 1")
+        with operator.started("run", "--to", "indexes") as run:
+            until(lambda: operator.count(waits), 60, "the index to wait for the old transaction")
+            operator.done("cancel")
+            _ends_cancelled(operator, run, "indexes")
+        assert operator.count(invalid) == 1
+    _goes_on_when_resumed(operator, to="indexes")
+    assert operator.count(invalid) == 0
+
+
+def test_a_run_that_is_cancelled_in_its_dump_ends_the_dump_and_leaves_no_file(operator: Operator) -> None:
+    kept = operator.folder / "kept"
+    kept.mkdir()
+    operator.edit("[tenant]", f'[backup]\npath = "{kept}/before.dump"\n\n[tenant]')
+    operator.run_to("preflight")
+    dumping = (
+        "SELECT count(*) FROM pg_stat_activity "
+        "WHERE application_name = 'pg_dump' AND datname = current_database()"
+    )
+    with psycopg.connect(operator.url) as other:
+        # A table beside the plan's: the controller itself reads those.
+        other.execute("CREATE TABLE beside (id int)")
+        other.commit()
+        other.execute("LOCK TABLE beside IN ACCESS EXCLUSIVE MODE")
+        with operator.started("run", "--to", "backup") as run:
+            until(lambda: operator.count(f"{dumping} AND wait_event_type = 'Lock'"), 60, "the dump to wait")
+            operator.done("cancel")
+            _ends_cancelled(operator, run, "backup")
+        assert operator.count(dumping) == 0
+        assert list(kept.iterdir()) == []
+    _goes_on_when_resumed(operator, to="backup")
+    assert [path.name for path in kept.iterdir()] == ["before.dump"]
+
+
 def test_a_paused_run_takes_no_further_step_until_it_is_resumed(operator: Operator) -> None:
     column = "SELECT count(*) FROM information_schema.columns WHERE column_name = 'tenant_id'"
     looks = (
