@@ -41,8 +41,12 @@ def _meanwhile(connection: psycopg.Connection, say: Callable[[], object]) -> Ite
     """Once the body waits in `_WAIT`, somebody says something. Nothing but that ends the waiting."""
 
     def wait_and_say() -> None:
-        until(lambda: connection.execute(_WAITING, [_WAIT]).fetchall(), 60, "the statement to wait")
-        say()
+        try:
+            until(lambda: connection.execute(_WAITING, [_WAIT]).fetchall(), 60, "the statement to wait")
+            say()
+        except BaseException:
+            connection.execute("SELECT pg_advisory_unlock(7, 7)")
+            raise
 
     connection.execute("SELECT pg_advisory_lock(7, 7)")
     with ThreadPoolExecutor() as threads:
@@ -127,9 +131,11 @@ def test_nobody_is_cut_short_but_who_has_the_cancelled_migration_of_this_databas
             waiting = [threads.submit(bystander.execute, _WAIT) for bystander in (worker, elsewhere)]
             until(lambda: connection.execute(_WAITING, [_WAIT]).rowcount == 2, 60, "both to wait")
             steering.cancel(ground.plan, connection)
-            cut = cut_short(connection, ground.migration, seconds=0)
-            for holder in (connection, there):
-                holder.execute("SELECT pg_advisory_unlock(7, 7)")
+            try:
+                cut = cut_short(connection, ground.migration, seconds=0)
+            finally:
+                for holder in (connection, there):
+                    holder.execute("SELECT pg_advisory_unlock(7, 7)")
             assert [one.result().rowcount for one in waiting] == [1, 1]
         assert not cut
 
