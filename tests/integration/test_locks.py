@@ -179,7 +179,8 @@ def test_a_run_that_may_not_go_on_ends_between_two_attempts(walker: Walker, othe
 
     def go_on() -> None:
         asked.append(1)
-        if len(asked) > 1:
+        # Before the attempt, after it, and then while it rests.
+        if len(asked) > 2:
             raise CancelledError("sample", "columns")
 
     told: list[str] = []
@@ -188,6 +189,24 @@ def test_a_run_that_may_not_go_on_ends_between_two_attempts(walker: Walker, othe
         with pytest.raises(CancelledError):
             take(walker.connection, _add_column(walker), notify=told.append, rules=Rules(go_on=go_on))
     assert len(told) == 1, "in the back-off after the first attempt"
+
+
+def test_an_attempt_that_a_cancel_cut_short_is_not_told_as_a_lock_missed(
+    walker: Walker, other: Connection
+) -> None:
+    asked: list[int] = []
+
+    def go_on() -> None:
+        asked.append(1)
+        if len(asked) > 1:
+            raise CancelledError("sample", "columns")
+
+    told: list[str] = []
+    with other.transaction():
+        other.execute("SELECT FROM graph_entities LIMIT 1")
+        with pytest.raises(CancelledError):
+            take(walker.connection, _add_column(walker), notify=told.append, rules=Rules(go_on=go_on))
+    assert told == []
 
 
 def test_every_step_that_takes_long_is_an_unbounded_one(walker: Walker) -> None:
