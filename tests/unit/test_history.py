@@ -57,6 +57,35 @@ def test_a_standby_that_comes_back_is_the_one_that_vanished() -> None:
     assert (sample.values["lag"], sample.details["lag"]) == (0, "a")
 
 
+def test_a_process_id_that_another_standby_is_given_takes_neither_of_them_for_gone() -> None:
+    sample = told(
+        (0, look(100, ("a", 31, 100), ("b", 32, 100))),
+        (1, look(100, ("b", 31, 100))),
+        (2, look(200, ("b", 31, 200), ("a", 33, 200))),
+        (60, look(300, ("b", 31, 300), ("a", 33, 300))),
+        settings=SETTINGS.model_copy(update={"standbys": ("a", "b")}),
+    )
+    assert sample.values["lag"] == 0
+
+
+def test_a_new_standby_with_the_process_id_of_one_that_vanished_does_not_hide_it() -> None:
+    sample = told(
+        (0, look(100, ("a", 31, 100))), (1, look(200, ("c", 31, 200))), (60, look(300, ("c", 31, 300)))
+    )
+    assert sample.details["lag"] == "a, not streaming"
+    assert sample.values["lag"] > 0
+
+
+def test_a_standby_that_is_gone_and_ahead_of_a_server_that_was_failed_over_to_is_past_its_stop() -> None:
+    sample = told(
+        (0, look(200, ("a", 1, 150), ("b", 2, 200))),
+        (1, look(160)),
+        (30, look(190)),
+        settings=SETTINGS.model_copy(update={"forget_standbys": ("a",)}),
+    )
+    assert (sample.values["lag"], sample.values["lag_bytes"]) == (5, 512)
+
+
 def test_of_two_standbys_with_one_name_the_one_that_vanished_is_missed() -> None:
     both = look(100, ("walreceiver", 1, 100), ("walreceiver", 2, 90))
     sample = told((0, both), (1, look(200, ("walreceiver", 1, 200))))

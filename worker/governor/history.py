@@ -74,17 +74,22 @@ class History(BaseModel):
     def _lag(
         self, look: Look, now: float, settings: Settings
     ) -> tuple[dict[SignalName, float], dict[SignalName, str]]:
+        past = _stop(settings.limits.get("lag")), _stop(settings.limits.get("lag_bytes"))
         behind = [
-            (self.behind(known.replayed, now), max(0.0, look.written - known.replayed), name)
+            # One that is gone and ahead of the server, which was failed over to, can't follow it.
+            (*past, name)
+            if known.seen != now and known.replayed > look.written
+            else (self.behind(known.replayed, now), max(0.0, look.written - known.replayed), name)
             for known, name in self._counted(now, settings)
         ]
         # One that streamed when the run began and was never seen since: the queue server was flushed, or it
         # was gone before the first look. Nobody knows how far it is.
         known = Counter(known.name for known in self.standbys)
-        for name in Counter(settings.standbys) - known:
-            if name not in settings.forget_standbys:
-                limits = settings.limits
-                behind.append((_stop(limits.get("lag")), _stop(limits.get("lag_bytes")), _gone(name)))
+        behind += [
+            (*past, _gone(name))
+            for name in Counter(settings.standbys) - known
+            if name not in settings.forget_standbys
+        ]
         if not behind:
             return {}, {}
         seconds, _, slowest = max(behind)
@@ -140,13 +145,14 @@ def _thinned(marks: list[tuple[float, float]], now: float) -> list[tuple[float, 
 def _known(before: tuple[Known, ...], streaming: tuple[Standby, ...], now: float) -> Iterator[Known]:
     """The standbys streaming now, and those of before that don't.
 
-    A connection is told by its walsender. A new one takes the place of one of its name that is gone, the last
-    seen first: standbys that all bear the default name are as many as ever streamed at once.
+    A connection is told by its walsender and its name: after a restart pids are used again. A new one takes
+    the place of one of its name that is gone, the last seen first: standbys that all bear the default name
+    are as many as ever streamed at once.
     """
-    gone = {known.pid: known for known in sorted(before, key=lambda known: known.seen)}
-    new = [standby for standby in streaming if gone.pop(standby.pid, None) is None]
+    gone = {(known.pid, known.name): known for known in sorted(before, key=lambda known: known.seen)}
+    new = [standby for standby in streaming if gone.pop((standby.pid, standby.name), None) is None]
     for standby in new:
-        same = [known.pid for known in gone.values() if known.name == standby.name]
+        same = [key for key in gone if key[1] == standby.name]
         if same:
             del gone[same[-1]]
     yield from (Known(name=each.name, pid=each.pid, replayed=each.replayed, seen=now) for each in streaming)

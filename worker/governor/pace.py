@@ -14,7 +14,7 @@ from worker.governor.commits import Commits, p90
 from worker.governor.cost import Cost
 from worker.governor.history import History
 from worker.governor.limits import Sample
-from worker.governor.shared import Answer, Posted, Shared, judged, next_posted
+from worker.governor.shared import SAMPLE_EVERY, Answer, Posted, Shared, judged, next_posted
 from worker.governor.signals import Look, look
 from worker.governor.window import closed
 from worker.governor.zones import Reading, Verdict, Zone, judge_sample
@@ -101,15 +101,19 @@ class Governor:
             return Hold(f"the queue server does not answer: {type(error).__name__}")
 
     def _ask(self, settings: Settings) -> Go | Rest | Hold:
+        # One turn for each question: a lone worker whose look takes longer than a turn lasts would else never
+        # be done with it.
+        turn = True
         while True:
             verdict, rate = self._verdict(settings), self._rate(settings)
             rest = self._rest(settings)
             pays = rate if verdict.zone is not Zone.HOLD and rest <= 0 else None
-            answer = self.shared.ask(self.name, self._posted, sampling=settings.sampled, rate=pays)
+            answer = self.shared.ask(self.name, self._posted, sampling=settings.sampled, rate=pays, turn=turn)
             if answer.news:
                 self._before, self._posted = self._posted or self._before, answer.posted
             if answer.turn:
                 self._sample(settings, answer)
+                turn = False
             if not (answer.news or answer.turn):
                 break
         held = closed(settings.active, answer.now) or self._blind(settings, answer.now)
@@ -129,7 +133,8 @@ class Governor:
             return None
         if self._posted is None:
             return f"no sample of the database's health yet: {self._unseen or 'somebody takes it'}"
-        if now - self._posted.at > STALE_AFTER:
+        # From the time to come: the queue server's clock was put back, and a sample would never grow old.
+        if not -SAMPLE_EVERY <= now - self._posted.at <= STALE_AFTER:
             because = f", {self._unseen}" if self._unseen else ""
             return f"the last sample of the database's health is old: over {STALE_AFTER:.0f} s{because}"
         return None

@@ -4,6 +4,8 @@ Times are the Redis server's own: the hosts' clocks are not compared. Everything
 next worker that asks makes it again.
 """
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
@@ -28,7 +30,8 @@ ADVANCE_LASTS = 5.0
 _FORGET_AFTER = 600
 
 #: One question before a batch, one trip: what is the time, is there news, is it my turn to sample; and, where
-#: nothing of that has to be looked at first, an advance out of the budget.
+#: nothing of that has to be looked at first, an advance out of the budget. Whose turn it is is not left to a
+#: key's expiry: with the server's clock put back an hour nobody would sample in that hour.
 #:
 #: The budget may go into debt, and while it is no batch begins. A batch pays what the last ones took before
 #: it begins, and settles afterwards: eight workers that see the debt gone at the same instant would else all
@@ -37,20 +40,25 @@ _ASK = """
 local time = redis.call('TIME')
 local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
 local who, known = ARGV[1], ARGV[2]
-local every, rate, lasts = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+local sampling, every = ARGV[3] == '1', tonumber(ARGV[4])
+local rate, lasts, forget = tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[7]
 local at = redis.call('HGET', KEYS[1], 'at') or ''
 local news, turn, wait = false, 0, 0
+if sampling and at ~= known then news = redis.call('HGET', KEYS[1], 'posted') end
 if every > 0 then
-    if at ~= known then news = redis.call('HGET', KEYS[1], 'posted') end
-    if redis.call('SET', KEYS[2], who, 'NX', 'PX', every) then turn = 1 end
+    local last = tonumber(redis.call('GET', KEYS[2]) or '')
+    if not last or math.abs(now - last) >= every then
+        redis.call('SET', KEYS[2], string.format('%.6f', now), 'EX', forget)
+        turn = 1
+    end
 end
-if rate > 0 and (every == 0 or (turn == 0 and at == known)) then
+if rate > 0 and turn == 0 and (not sampling or at == known) then
     local kept = redis.call('HMGET', KEYS[3], 'rows', 'at', 'batch')
     local rows = (tonumber(kept[1]) or 0) + math.max(0, now - (tonumber(kept[2]) or now)) * rate
     local advances = redis.call('HGETALL', KEYS[4])
     for i = 1, #advances, 2 do
         local advance, since = string.match(advances[i + 1], '(%S+) (%S+)')
-        if advances[i] == who or now - tonumber(since) > lasts then
+        if advances[i] == who or math.abs(now - tonumber(since)) > lasts then
             rows = rows + tonumber(advance)
             redis.call('HDEL', KEYS[4], advances[i])
         end
@@ -60,12 +68,12 @@ if rate > 0 and (every == 0 or (turn == 0 and at == known)) then
         local advance = tonumber(kept[3]) or rate
         rows = rows - advance
         redis.call('HSET', KEYS[4], who, string.format('%.3f %.6f', advance, now))
-        redis.call('EXPIRE', KEYS[4], ARGV[6])
+        redis.call('EXPIRE', KEYS[4], forget)
     else
         wait = -rows / rate
     end
     redis.call('HSET', KEYS[3], 'rows', string.format('%.3f', rows), 'at', string.format('%.6f', now))
-    redis.call('EXPIRE', KEYS[3], ARGV[6])
+    redis.call('EXPIRE', KEYS[3], forget)
 end
 return {string.format('%.6f', now), at, news, turn, string.format('%.6f', wait)}
 """
@@ -110,6 +118,15 @@ class Posted(BaseModel):
     trends: dict[SignalName, Trend] = Field(default_factory=dict)
     cost: Cost = Cost()
     calm: float | None = None
+
+
+def format_of(*models: type[BaseModel]) -> str:
+    """Tells what is posted from what another version posts, which may hold a signal that is unknown here."""
+    schemas = json.dumps([model.model_json_schema() for model in models], sort_keys=True)
+    return hashlib.sha256(schemas.encode()).hexdigest()[:8]
+
+
+_FORMAT = format_of(Posted, History)
 
 
 def next_share(share: float, zone: Zone) -> float:
@@ -163,24 +180,35 @@ class Shared:
     def _key(self, name: str) -> str:
         return f"{self.namespace}:governor:{name}"
 
-    def ask(self, who: str, known: Posted | None, *, sampling: bool, rate: float | None) -> Answer:
+    def _of_this_version(self, name: str) -> str:
+        """A key that no worker reads whose `Posted` is another: in a rolling upgrade each kind samples."""
+        return f"{self._key(name)}:{_FORMAT}"
+
+    def ask(
+        self, who: str, known: Posted | None, *, sampling: bool, rate: float | None, turn: bool = True
+    ) -> Answer:
         """Ask everything in one trip; pay in advance for a batch at `rate` rows a second, None for nothing.
+
+        `turn`: whether this worker would sample now.
 
         Raises:
             redis.RedisError: the server does not answer.
         """
-        keys = [self._key(name) for name in ("sample", "sampler", "budget", "advances")]
+        keys = [
+            *(self._of_this_version(name) for name in ("sample", "sampler")),
+            *(self._key(name) for name in ("budget", "advances")),
+        ]
         mark = f"{known.at:.6f}" if known is not None else ""
-        every = int(SAMPLE_EVERY * 1000) if sampling else 0
-        now, at, news, turn, wait = cast(
+        every = SAMPLE_EVERY if sampling and turn else 0
+        now, at, news, given, wait = cast(
             "tuple[bytes, bytes, bytes | None, int, bytes]",
             self.client.register_script(_ASK)(
-                keys, [who, mark, every, rate or 0, ADVANCE_LASTS, _FORGET_AFTER], self.client
+                keys, [who, mark, int(sampling), every, rate or 0, ADVANCE_LASTS, _FORGET_AFTER], self.client
             ),
         )
         changed = sampling and at.decode() != mark
         posted = (Posted.model_validate_json(news) if news else None) if changed else known
-        return Answer(now=float(now), posted=posted, news=changed, turn=bool(turn), wait=float(wait))
+        return Answer(now=float(now), posted=posted, news=changed, turn=bool(given), wait=float(wait))
 
     def settle(self, who: str, rows: int) -> None:
         """Tell how many rows a batch took, in place of its advance.
@@ -199,14 +227,14 @@ class Shared:
             "history": history.model_dump_json(),
         }
         with self.client.pipeline() as pipeline:
-            pipeline.hset(self._key("sample"), mapping=kept)
-            pipeline.expire(self._key("sample"), _FORGET_AFTER)
+            pipeline.hset(self._of_this_version("sample"), mapping=kept)
+            pipeline.expire(self._of_this_version("sample"), _FORGET_AFTER)
             pipeline.execute()
 
     def past(self) -> tuple[History | None, int]:
         """What the last sample kept for the next, and how many rows were paid for so far."""
         with self.client.pipeline() as pipeline:
-            pipeline.hget(self._key("sample"), "history")
+            pipeline.hget(self._of_this_version("sample"), "history")
             pipeline.hget(self._key("budget"), "paid")
             history, paid = pipeline.execute()
         return History.model_validate_json(history) if history else None, int(paid or 0)
