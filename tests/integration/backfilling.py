@@ -4,12 +4,13 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import psycopg
 import redis
+from psycopg import sql
 
 from control import conductor, locks
 from control.plan.model import Plan
@@ -20,6 +21,7 @@ from control.worker_pool import WorkerPool, workers
 from sql.postgres import catalog
 from sql.postgres.connection import Connection, connect
 from tests.integration.walking import SAMPLE
+from tests.integration.worker_threads import worker_threads
 from tests.waiting import until
 from worker import ledger
 from worker.broker import doorbell
@@ -92,12 +94,11 @@ def prepared(plan: Plan, connection: Connection, queue: str) -> Ground:
 
 
 @dataclass
-class Backfilling:
+class UnderWay:
     """A backfill under way in a thread, and a connection to look at it."""
 
     look: psycopg.Connection
     queue: redis.Redis
-    pool: WorkerPool
     thread: threading.Thread
     failed: list[BaseException]
 
@@ -118,6 +119,20 @@ class Backfilling:
         """Wait until a share of a table's batches is done."""
         until(lambda: self.share_done(table) >= share, 60, f"{share:.0%} of the batches of {table}")
 
+    def end(self) -> None:
+        """Wait for the end by itself."""
+        self.thread.join(120)
+        assert not self.thread.is_alive(), "the backfill did not end"
+        if self.failed:
+            raise self.failed[0]
+
+
+@dataclass
+class Backfilling(UnderWay):
+    """One whose workers are processes, as those of a run are."""
+
+    pool: WorkerPool
+
     def kill_a_worker_in_its_batch(self) -> None:
         """SIGKILL a worker whose backend is inside a batch, frozen there until the signal went."""
         until(self._kill_inside, 30, "a worker inside a batch")
@@ -134,40 +149,72 @@ class Backfilling:
             return True
         return False
 
-    def end(self) -> None:
-        """Wait for the end by itself."""
-        self.thread.join(120)
-        assert not self.thread.is_alive(), "the backfill did not end"
-        if self.failed:
-            raise self.failed[0]
-
 
 @contextmanager
 def backfilling(
     plan: Plan, queue: str, count: int = 2, *, between: Callable[[], object] = lambda: None
 ) -> Iterator[Backfilling]:
     """Run the backfill of a plan in a thread, with so many workers; `between` comes after the guard."""
+    url, space = plan.database.url.get_secret_value(), namespace_of(plan)
+    with (
+        _ready(plan, queue, between) as (ground, look, client),
+        workers(count, database_url=url, redis_url=queue, namespace=space) as pool,
+        _at_work(ground) as (thread, failed),
+    ):
+        yield Backfilling(look, client, thread, failed, pool)
+
+
+@contextmanager
+def filling(
+    plan: Plan, queue: str, count: int = 2, *, between: Callable[[], object] = lambda: None
+) -> Iterator[UnderWay]:
+    """The same with workers in threads: for what becomes of the rows, not of the workers."""
+    url, space = plan.database.url.get_secret_value(), namespace_of(plan)
+    with (
+        _ready(plan, queue, between) as (ground, look, client),
+        worker_threads(count, url=url, queue=queue, namespace=space),
+        _at_work(ground) as (thread, failed),
+    ):
+        yield UnderWay(look, client, thread, failed)
+
+
+@contextmanager
+def _ready(
+    plan: Plan, queue: str, between: Callable[[], object]
+) -> Iterator[tuple[Ground, psycopg.Connection, redis.Redis]]:
+    """The ground of a backfill that may begin, a connection to look at it, and a client of its queue."""
     url = plan.database.url.get_secret_value()
+    with (
+        connect(url, "controller") as connection,
+        psycopg.connect(url, autocommit=True) as look,
+        redis.Redis.from_url(queue) as client,
+    ):
+        ground = prepared(plan, connection, queue)
+        assert ground.doorbell is not None
+        # Of rows that no ANALYZE has counted the first updates are all there is, every one of them dead: the
+        # governor holds for ten seconds and more.
+        for table in plan.tables:
+            identifier = ground.original.table(table.name).identifier
+            look.execute(sql.SQL("ANALYZE {}").format(identifier))
+        try:
+            between()
+            yield ground, look, client
+        finally:
+            ground.doorbell.client.close()
+
+
+@contextmanager
+def _at_work(ground: Ground) -> Iterator[tuple[threading.Thread, list[BaseException]]]:
+    """The stage at work in a thread, and what it raised."""
     failed: list[BaseException] = []
 
-    with ExitStack() as stack:
-        connection = stack.enter_context(connect(url, "controller"))
-        look = stack.enter_context(psycopg.connect(url, autocommit=True))
-        client = stack.enter_context(redis.Redis.from_url(queue))
-        ground = prepared(plan, connection, queue)
-        between()
-        stack.callback(ground.doorbell.client.close if ground.doorbell else client.close)
-        pool = stack.enter_context(
-            workers(count, database_url=url, redis_url=queue, namespace=namespace_of(plan))
-        )
+    def work() -> None:
+        try:
+            backfill.STAGE.work(ground)
+        except BaseException as error:  # noqa: BLE001  # handed to the test, which raises it
+            failed.append(error)
 
-        def work() -> None:
-            try:
-                backfill.STAGE.work(ground)
-            except BaseException as error:  # noqa: BLE001  # handed to the test, which raises it
-                failed.append(error)
-
-        thread = threading.Thread(target=work, daemon=True)
-        thread.start()
-        yield Backfilling(look, client, pool, thread, failed)
-        thread.join(120)
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    yield thread, failed
+    thread.join(120)

@@ -2,21 +2,17 @@
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from itertools import count
 from typing import Any
-
-from psycopg_pool import ConnectionPool
 
 from control.embedded.valkey import EmbeddedValkey
 from control.stage import Ground
 from control.stages.backfill import jobs_of
-from sql.postgres.batch import never_in_the_way
-from sql.postgres.connection import Connection, connect, parameters, session_options
+from sql.postgres.connection import Connection, connect
 from tests.integration.backfilling import plan_of, prepared
+from tests.integration.worker_threads import station
 from worker import jobs, ledger, paging
-from worker.broker import client
-from worker.governor.pace import Governor
 from worker.governor.shared import Shared
 from worker.slice import Station
 
@@ -33,21 +29,11 @@ BY_QUERY = {
 }
 
 
-@contextmanager
-def station_of(url: str, valkey: EmbeddedValkey, name: str, namespace: str) -> Iterator[Station]:
-    options = session_options(lock_timeout_ms=100, statement_timeout_ms=800)
-    with (
-        ConnectionPool(
-            kwargs={"autocommit": True, **parameters(url, f"worker {name}", options)},
-            connection_class=Connection,
-            configure=never_in_the_way,
-            min_size=1,
-            max_size=2,
-            open=True,
-        ) as pool,
-        client(valkey.url) as queue,
-    ):
-        yield Station(pool, Governor(Shared(queue, namespace), pool, name), threading.Event())
+def station_of(
+    url: str, valkey: EmbeddedValkey, name: str, namespace: str
+) -> AbstractContextManager[Station]:
+    """A worker's station in the test's own process."""
+    return station(url, valkey.url, name, namespace)
 
 
 @contextmanager

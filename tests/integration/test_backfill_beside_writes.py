@@ -12,7 +12,7 @@ import pytest
 from control.embedded.valkey import EmbeddedValkey
 from control.plan.model import Plan
 from tests.conftest import SAMPLE_ENTITIES, SAMPLE_RELATIONS
-from tests.integration.backfilling import backfilling, count_updates, plan_of, updates_per_row
+from tests.integration.backfilling import count_updates, filling, plan_of, updates_per_row
 from tests.integration.walking import SAMPLE
 from tests.waiting import until
 
@@ -94,7 +94,7 @@ def test_a_backfill_ends_beside_inserts_that_never_do_and_leaves_no_row_without_
 ) -> None:
     count_updates(connection, seconds_per_row=0.0005)
     plan = _plan(sample, backfill={"first_batch": 100, "paging": paging})
-    with backfilling(plan, valkey.url) as running, _old_code(sample) as rounds:
+    with filling(plan, valkey.url) as running, _old_code(sample) as rounds:
         running.end()
         at_the_end = rounds[0]
         assert at_the_end > 20
@@ -120,7 +120,7 @@ def test_triggers_fire_once_for_a_row_or_not_at_all_as_the_plan_says_of_each_tab
     connection.execute(_TOUCH)
     rows = {"graph_entities": SAMPLE_ENTITIES, "graph_relations": SAMPLE_RELATIONS}
     plan = _plan(sample, **{held: {"user_triggers": "hold"}})
-    with backfilling(plan, valkey.url, count=1) as running:
+    with filling(plan, valkey.url, count=1) as running:
         running.end()
     assert updates_per_row(connection) == [(run, rows[run], 1, 1)]
     touched = "SELECT count(*) FROM {} WHERE updated_at = '2099-01-01'"
@@ -139,6 +139,6 @@ def test_the_tables_own_word_on_triggers_wins_over_the_backfills(
         backfill={"first_batch": 100, "user_triggers": "hold"},
         graph_relations={"user_triggers": "run"},
     )
-    with backfilling(plan, valkey.url) as running:
+    with filling(plan, valkey.url) as running:
         running.end()
     assert updates_per_row(connection) == [("graph_relations", SAMPLE_RELATIONS, 1, 1)]

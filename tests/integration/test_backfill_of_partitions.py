@@ -9,7 +9,7 @@ import pytest
 from control.embedded.valkey import EmbeddedValkey
 from control.plan.model import Plan
 from sql.postgres.connection import connect
-from tests.integration.backfilling import backfilling
+from tests.integration.backfilling import filling
 from worker import jobs, ledger
 from worker.jobs import Job
 
@@ -48,6 +48,7 @@ CREATE TABLE brought (LIKE reading);
 ALTER TABLE brought ALTER tenant_id SET DEFAULT '';
 INSERT INTO brought (n, sensor, at)
   SELECT n, 1 + n % 40, date '2027-01-01' + n % 300 FROM generate_series(10001, 10500) AS n;
+ANALYZE brought;
 ALTER TABLE reading ATTACH PARTITION brought FOR VALUES FROM ('2027-01-01') TO ('2028-01-01');
 """
 
@@ -94,7 +95,7 @@ def test_each_leaf_is_filled_by_its_own_key_or_its_pages_and_every_row_once(
     database: str, operator: psycopg.Connection, valkey: EmbeddedValkey
 ) -> None:
     operator.execute(SCHEMA.format(seconds=0).encode())
-    with backfilling(_plan(database), valkey.url) as running:
+    with filling(_plan(database), valkey.url) as running:
         running.end()
     jobs = {part: job for part, job in _jobs(database).items() if job.table == "reading"}
     assert {part: [column.name for column in job.spec.key] for part, job in jobs.items()} == {
@@ -113,7 +114,7 @@ def test_a_partition_attached_meanwhile_with_old_rows_is_filled_too(
     database: str, operator: psycopg.Connection, valkey: EmbeddedValkey
 ) -> None:
     operator.execute(SCHEMA.format(seconds=0.0005).encode())
-    with backfilling(_plan(database), valkey.url) as running:
+    with filling(_plan(database), valkey.url) as running:
         running.reach("reading", 0.1)
         operator.execute(ATTACHED)
         assert not running.begun('"public"."brought"')
@@ -131,7 +132,7 @@ def test_a_partition_attached_while_a_later_table_is_filled_is_filled_too(
     operator.execute("CREATE TABLE slow (id int PRIMARY KEY)")
     operator.execute("INSERT INTO slow SELECT generate_series(1, 2000)")
     slow = {"name": "slow", "tenant": {"expression": "CASE WHEN pg_sleep(0.001) IS NOT NULL THEN 'acme' END"}}
-    with backfilling(_plan(database, slow), valkey.url) as running:
+    with filling(_plan(database, slow), valkey.url) as running:
         running.reach("slow", 0.1)
         operator.execute(ATTACHED)
         assert running.share_done("slow") < 1
@@ -145,7 +146,7 @@ def test_a_partition_attached_to_a_table_of_one_tenant_brings_rows_to_fill(
     """The other rows have it from the column's default, and no batch ever looks at them."""
     operator.execute(SCHEMA.format(seconds=0).encode())
     plan = _plan(database, tenant={"constant": "acme"})
-    with backfilling(plan, valkey.url, between=lambda: operator.execute(ATTACHED)) as running:
+    with filling(plan, valkey.url, between=lambda: operator.execute(ATTACHED)) as running:
         running.end()
     assert operator.execute("SELECT DISTINCT tenant_id FROM reading").fetchall() == [("acme",)]
     assert _number(operator, b"SELECT count(*) FROM updates_seen") == 500
@@ -161,7 +162,7 @@ def test_a_partition_that_goes_meanwhile_does_not_stop_the_others(
 ) -> None:
     """As old months do, by a job that knows nothing of the backfill."""
     operator.execute(SCHEMA.format(seconds=0.0005).encode())
-    with backfilling(_plan(database), valkey.url) as running:
+    with filling(_plan(database), valkey.url) as running:
         running.reach("reading", 0.1)
         operator.execute(away.encode())
         running.end()

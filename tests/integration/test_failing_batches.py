@@ -25,9 +25,10 @@ from sql.postgres.connection import Connection, connect
 from sql.postgres.ledger import JOBS, send
 from tests.conftest import SAMPLE_ENTITIES
 from tests.integration.backfilling import (
-    Backfilling,
+    UnderWay,
     backfilling,
     count_updates,
+    filling,
     plan_of,
     prepared,
     updates_per_row,
@@ -88,12 +89,12 @@ def _all_waiting(plan: Plan, codes: set[str]) -> list[Waiting]:
 @contextmanager
 def _passing_failures(
     sample: str, connection: psycopg.Connection, queue: str
-) -> Iterator[tuple[Backfilling, list[Waiting]]]:
+) -> Iterator[tuple[UnderWay, list[Waiting]]]:
     """A backfill with a row of each class that passes by itself, once each waits; and what waits."""
     codes = dict(zip(_FAR_APART, ("08006", "40001", "40P01", "53100", "55P03", "57P03"), strict=True))
     _raise_at(connection, codes)
     plan = plan_of(sample, backfill=_CONTIGUOUS)
-    with backfilling(plan, queue) as running:
+    with filling(plan, queue) as running:
         yield running, until(lambda: _all_waiting(plan, set(codes.values())), 60, "every failure waiting")
 
 
@@ -181,7 +182,7 @@ def test_rows_that_cannot_have_their_tenant_are_set_aside_whatever_the_code_and_
     codes = dict(zip(_FAR_APART, ("22012", "23514", "42883", "P0001", "T0001", "54000"), strict=True))
     _raise_at(connection, codes)
     with (
-        backfilling(plan_of(sample, backfill=_CONTIGUOUS), valkey.url) as running,
+        filling(plan_of(sample, backfill=_CONTIGUOUS), valkey.url) as running,
         pytest.raises(QuarantineError),
     ):
         running.end()
@@ -238,7 +239,7 @@ def test_a_row_that_is_out_of_time_each_time_waits_alone_and_is_never_set_aside(
 ) -> None:
     _at_update(connection, "PERFORM pg_sleep(60)", of_row=_BAD)
     plan = plan_of(sample)
-    with backfilling(plan, valkey.url) as running:
+    with filling(plan, valkey.url) as running:
         until(lambda: _unfilled(connection) == [_BAD], 90, "every other row filled")
         (waiting,) = until(lambda: _all_waiting(plan, {"57014"}), 30, "the row among what waits")
         assert waiting.batches == 1
@@ -335,7 +336,7 @@ def test_every_row_without_a_tenant_is_set_aside_at_once_and_counted(
         "SELECT 'homeless-' || n, 'x' FROM generate_series(1, 1500) AS n"
     )
     with (
-        backfilling(plan_of(sample), valkey.url) as running,
+        filling(plan_of(sample), valkey.url) as running,
         pytest.raises(QuarantineError, match="1500 row"),
     ):
         running.end()
@@ -351,5 +352,5 @@ def test_a_source_that_gives_the_sentinel_gives_no_tenant(
         """UPDATE graph_entities SET properties = '{"org_id": "none"}' WHERE id = %s""", [_BAD]
     )
     plan = plan_of(sample, tenant={"sentinel": "none"})
-    with backfilling(plan, valkey.url) as running, pytest.raises(QuarantineError, match=_BAD):
+    with filling(plan, valkey.url) as running, pytest.raises(QuarantineError, match=_BAD):
         running.end()

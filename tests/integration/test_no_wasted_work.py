@@ -5,7 +5,7 @@ import pytest
 
 from control.embedded.valkey import EmbeddedValkey
 from control.plan.model import Plan
-from tests.integration.backfilling import backfilling
+from tests.integration.backfilling import filling
 
 _ROWS = 20_000
 _BIG = f"""
@@ -52,7 +52,7 @@ def _one(connection: psycopg.Connection, query: str) -> int:
 def test_a_row_s_tenant_is_worked_out_for_its_own_batch_alone(
     big: str, connection: psycopg.Connection, valkey: EmbeddedValkey
 ) -> None:
-    with backfilling(_plan(big, "pages"), valkey.url) as running:
+    with filling(_plan(big, "pages"), valkey.url) as running:
         running.end()
     # Once to know that it can be, once to write it.
     assert _one(connection, "SELECT last_value FROM asked") == 2 * _ROWS
@@ -62,7 +62,7 @@ def test_a_table_visited_in_stripes_keeps_its_size_and_its_indexes(
     big: str, connection: psycopg.Connection, valkey: EmbeddedValkey
 ) -> None:
     connection.execute("CREATE TABLE before AS SELECT pg_total_relation_size('big') AS size")
-    with backfilling(_plan(big, "pages"), valkey.url) as running:
+    with filling(_plan(big, "pages"), valkey.url) as running:
         running.end()
     connection.execute("SELECT pg_stat_force_next_flush()")
     assert _one(connection, "SELECT 100 * pg_total_relation_size('big') / size FROM before") < 125
@@ -76,7 +76,7 @@ def test_a_row_that_has_its_tenant_is_not_written_again(
     connection.execute("ALTER TABLE big ADD COLUMN tenant_id text NOT NULL DEFAULT ''")
     connection.execute("UPDATE big SET tenant_id = 'acme' WHERE id % 2 = 0")
     connection.execute("CREATE TABLE before AS SELECT id, xmin AS written FROM big WHERE tenant_id = 'acme'")
-    with backfilling(_plan(big, "pages"), valkey.url) as running:
+    with filling(_plan(big, "pages"), valkey.url) as running:
         running.end()
     untouched = "SELECT count(*) FROM before JOIN big USING (id) WHERE big.xmin = written"
     assert _one(connection, untouched) == _ROWS // 2

@@ -15,7 +15,7 @@ from sql.errors import QuarantineError
 from sql.job import Range
 from sql.postgres.batch import JobSQL, range_parameters
 from sql.postgres.connection import connect
-from tests.integration.backfilling import backfilling
+from tests.integration.backfilling import filling
 from tests.integration.migrated import ground
 from worker import jobs, ledger
 from worker.jobs import Job
@@ -77,7 +77,7 @@ def test_a_table_without_any_key_is_filled_by_its_pages(
         """.encode()
     )
     bare = {"name": "bare", "tenant": {"lookup": "orgs", "on": {"org": "id"}, "column": "slug"}}
-    with backfilling(_plan(database, bare), valkey.url) as running:
+    with filling(_plan(database, bare), valkey.url) as running:
         running.end()
     job = _jobs(database)['"public"."bare"']
     assert (job.spec.key, job.spec.paging, job.state) == ((), "pages", "complete")
@@ -92,9 +92,7 @@ def test_rows_of_a_keyless_table_are_set_aside_by_their_place_and_the_others_fil
     operator.execute("INSERT INTO bare SELECT nullif(n % 1000, 500)::text FROM generate_series(1, 3000) AS n")
     with (
         pytest.raises(Exception, match=r"3 row\(s\) of .* in quarantine, .*\(\d+,\d+\)"),
-        backfilling(
-            _plan(database, {"name": "bare", "tenant": {"expression": "org"}}), valkey.url
-        ) as running,
+        filling(_plan(database, {"name": "bare", "tenant": {"expression": "org"}}), valkey.url) as running,
     ):
         running.end()
     assert _wrong(operator, "bare", "coalesce(org, '')") == 0
@@ -143,7 +141,7 @@ def test_a_table_with_a_unique_key_is_filled_by_it(
         f"FROM generate_series(1, {_ROWS}) AS n".encode()
     )
     coded = {"name": "coded", "tenant": {"expression": "left(code, 2)"}, "paging": paging}
-    with backfilling(_plan(database, coded), valkey.url) as running:
+    with filling(_plan(database, coded), valkey.url) as running:
         running.end()
     job = _jobs(database)['"public"."coded"']
     assert tuple((column.name, column.collation) for column in job.spec.key) == key
@@ -165,7 +163,7 @@ def test_a_batch_runs_along_an_index_of_another_collation_than_its_columns(
         """
     )
     worded = {"name": "worded", "tenant": {"expression": "word"}, "paging": "striped"}
-    with backfilling(_plan(database, worded), valkey.url) as running:
+    with filling(_plan(database, worded), valkey.url) as running:
         running.end()
     job = _jobs(database)['"public"."worded"']
     row = operator.execute(
@@ -263,7 +261,7 @@ def test_whatever_its_names_a_table_is_looked_at_and_filled(
     assert [finding for finding in findings if finding.level == "stop"] == []
     assert {finding.name for finding in findings if finding.level == "warn"} == {"backup"}
 
-    with backfilling(plan, valkey.url) as running:
+    with filling(plan, valkey.url) as running:
         operator.execute(_odd("INSERT INTO {schema}.{long} VALUES (5, 'new % {{}}')"))
         running.end()
     for table in plan.tables:
@@ -291,7 +289,7 @@ def test_a_key_whose_not_null_is_not_validated_is_none(
     coded = {"name": "coded", "tenant": {"expression": "coalesce(code, 'none')"}}
     with (
         pytest.raises(QuarantineError, match=r"1 row\(s\).*violates not-null"),
-        backfilling(_plan(database, coded), valkey.url) as running,
+        filling(_plan(database, coded), valkey.url) as running,
     ):
         running.end()
     assert _jobs(database)['"public"."coded"'].spec.key == ()
@@ -312,7 +310,7 @@ def test_a_key_of_a_type_whose_operators_are_not_in_the_search_path_is_none(
         """.encode()
     )
     coded = {"name": "coded", "tenant": {"expression": "left(code::text, 1)"}}
-    with backfilling(_plan(database, coded), valkey.url) as running:
+    with filling(_plan(database, coded), valkey.url) as running:
         running.end()
     assert _jobs(database)['"public"."coded"'].spec.key == ()
     assert _wrong(operator, "coded", "left(code::text, 1)") == 0

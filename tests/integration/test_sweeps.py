@@ -10,7 +10,7 @@ from control.embedded.valkey import EmbeddedValkey
 from control.plan.model import Plan
 from control.stages import backfill
 from sql.errors import JobStoppedError, QuarantineError
-from tests.integration.backfilling import backfilling
+from tests.integration.backfilling import filling
 from tests.waiting import until
 
 #: The tenant of a row, for which a zero is an error of the data.
@@ -42,7 +42,7 @@ def test_rows_whose_source_fails_are_set_aside_once_and_not_asked_again(
     operator.execute("UPDATE shares SET n = 0 WHERE id IN (7, 400)")
     with (
         pytest.raises(QuarantineError, match=r"2 row\(s\).*division by zero"),
-        backfilling(_plan(database, _DIVIDED), valkey.url) as running,
+        filling(_plan(database, _DIVIDED), valkey.url) as running,
     ):
         running.end()
     assert _unfilled(operator) == [7, 400]
@@ -53,7 +53,7 @@ def test_a_row_beyond_the_bound_whose_source_fails_is_set_aside_too(
 ) -> None:
     with (
         psycopg.connect(database) as holder,
-        backfilling(
+        filling(
             _plan(database, _DIVIDED),
             valkey.url,
             # The row that is held keeps the job from its end until the new row is there.
@@ -90,7 +90,7 @@ def test_sweeps_end_where_a_trigger_keeps_rows_as_they_are_however_many(
     table = {"name": "shares", "tenant": {"expression": "n::text"}}
     with (
         pytest.raises(JobStoppedError, match="3 sweeps"),
-        backfilling(_plan(database, table), valkey.url) as running,
+        filling(_plan(database, table), valkey.url) as running,
     ):
         running.end()
     assert len(_unfilled(operator)) == 10
@@ -102,7 +102,8 @@ def test_a_row_is_looked_at_again_whose_source_changed_its_mind_during_the_proof
     """Neither set aside, for it had a tenant then, nor swept, for it had none any more; and not complete."""
     operator.execute(
         """
-        DELETE FROM shares WHERE id > 1;
+        TRUNCATE shares;
+        INSERT INTO shares VALUES (1, 1);
         CREATE SEQUENCE looks;
         CREATE FUNCTION tenant_of(n int) RETURNS text LANGUAGE plpgsql AS $$
         BEGIN
@@ -115,6 +116,6 @@ def test_a_row_is_looked_at_again_whose_source_changed_its_mind_during_the_proof
         """
     )
     table = {"name": "shares", "tenant": {"expression": "tenant_of(n)"}}
-    with backfilling(_plan(database, table), valkey.url) as running:
+    with filling(_plan(database, table), valkey.url) as running:
         running.end()
     assert _unfilled(operator) == []
