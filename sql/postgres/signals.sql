@@ -80,10 +80,11 @@ WITH RECURSIVE activity AS MATERIALIZED (
     WHERE p.datname = current_database()
 ), dead AS (
     -- Rows that live are not counted any more after a crash or pg_upgrade, until the next ANALYZE: of a table of
-    -- millions the first hundred updates would be all there is, every one of them dead.
+    -- millions the first hundred updates would be all there is, every one of them dead. One that was loaded a
+    -- moment ago has not been counted at all, which held its backfill for ten seconds.
     SELECT part, pg_stat_get_dead_tuples(oid)
                  / nullif(pg_stat_get_dead_tuples(oid) + greatest(pg_stat_get_live_tuples(oid), reltuples), 0) AS share
-    FROM filling
+    FROM filling WHERE reltuples >= 0
 )
 SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')::float8 AS written,
        quote_ident(current_user) AS role, pg_has_role('pg_read_all_stats', 'USAGE') AS sees_all,

@@ -230,6 +230,14 @@ def test_rows_forgotten_by_the_statistics_do_not_make_all_others_dead(watch: Wat
     assert share < 0.1
 
 
+def test_a_table_that_nobody_has_counted_yet_is_not_judged_by_its_dead_rows(watch: Watch) -> None:
+    watch.shop.autocommit = True
+    watch.shop.execute("UPDATE pg_class SET reltuples = -1 WHERE relname = 'graph_entities'")
+    assert "dead" not in watch.sample(settings_of("dead", 0.4)).values
+    watch.shop.execute("ANALYZE graph_entities")
+    assert "dead" in watch.sample(settings_of("dead", 0.4)).values
+
+
 def test_wal_written_too_fast_stops_batches_until_it_slows_down(watch: Watch) -> None:
     settings = settings_of("wal_rate", 200_000)
     watch.goes(settings)
