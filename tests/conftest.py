@@ -8,8 +8,9 @@ import pytest
 from psycopg import sql
 
 from control.demo import sample as sample_graph
-from control.embedded.postgres import EmbeddedPostgres, start_postgres
+from control.embedded.postgres import EmbeddedPostgres
 from control.embedded.valkey import EmbeddedValkey, start_valkey
+from tests.servers import start_postgres
 
 SAMPLE_ENTITIES = 2_000
 SAMPLE_RELATIONS = 4_000

@@ -10,7 +10,7 @@ import secrets
 import shutil
 import socket
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
@@ -27,6 +27,9 @@ _SETTINGS = {
     "timezone": "UTC",
     "log_timezone": "UTC",
 }
+
+#: The built-in locale, from PostgreSQL 17 on, is the same on Linux and macOS; the wheel has no ICU.
+_LOCALE = ("--locale-provider", "builtin", "--builtin-locale", "C.UTF-8")
 
 
 class EmbeddedPostgres:
@@ -93,13 +96,14 @@ class EmbeddedPostgres:
 
 @contextmanager
 def start_postgres(
-    *, tcp: bool = False, settings: Mapping[str, str] | None = None
+    *, tcp: bool = False, settings: Mapping[str, str] | None = None, software: Path | None = None
 ) -> Iterator[EmbeddedPostgres]:
     """Run a new, empty server for as long as the context lasts.
 
     Args:
         tcp: listen on a free port of 127.0.0.1 too, where a password is asked for.
         settings: server settings beside or instead of ours, such as `{"fsync": "off"}`.
+        software: the folder of another PostgreSQL, with bin, lib and share, to serve in place of the wheel's.
 
     Raises:
         EmbeddedMissingError: the extra `tenantry[embedded]` is not installed.
@@ -109,19 +113,26 @@ def start_postgres(
     account = unprivileged_account()
     keeper = Keeper("PostgreSQL", stop="INT", force="QUIT", account=account)
     try:
-        install = package / "pginstall"
+        install = software or package / "pginstall"
         if account is not None:
-            install = _copy_software(package, keeper.folder, account)
+            libraries = _libraries(package) if software is None else []
+            install = _copy_software(install, libraries, keeper, account)
         port = _free_port() if tcp else 5432
         server = EmbeddedPostgres(keeper, package / "pginstall/bin", port, secrets.token_urlsafe(16), tcp=tcp)
-        _serve(keeper, install / "bin", server, settings or {})
+        _serve(keeper, install / "bin", server, settings or {}, _LOCALE if software is None else ())
         keeper.wait_until_answered(lambda: _refusal(server.url()))
         yield server
     finally:
         keeper.stop()
 
 
-def _serve(keeper: Keeper, programs: Path, server: EmbeddedPostgres, settings: Mapping[str, str]) -> None:
+def _serve(
+    keeper: Keeper,
+    programs: Path,
+    server: EmbeddedPostgres,
+    settings: Mapping[str, str],
+    locale: Sequence[str],
+) -> None:
     data = keeper.folder / "data"
     password_file = keeper.folder / "password"
     _write_for_owner(password_file, server.password)
@@ -133,10 +144,9 @@ def _serve(keeper: Keeper, programs: Path, server: EmbeddedPostgres, settings: M
         "port": str(server.port),
         **settings,
     }
-    # The built-in locale is the same on Linux and macOS, and the wheel has no ICU.
     initdb = [
         *(str(programs / "initdb"), "--pgdata", str(data), "--username", "postgres", "--encoding", "UTF8"),
-        *("--locale-provider", "builtin", "--builtin-locale", "C.UTF-8", "--locale", "C"),
+        *("--locale", "C", *locale),
         *("--auth-local", "trust", "--auth-host", "scram-sha-256", "--pwfile", str(password_file)),
         *("--no-sync", "--no-instructions"),
     ]
@@ -154,22 +164,26 @@ def _refusal(url: str) -> str | None:
     return None
 
 
-def _copy_software(package: Path, folder: Path, account: Account) -> Path:
+def _libraries(package: Path) -> list[Path]:
+    """What the wheel's programs load from beside the package on Linux, and from within it on macOS."""
+    return [folder for folder in (Path(f"{package}.libs"), package / ".dylibs") if folder.is_dir()]
+
+
+def _copy_software(install: Path, libraries: Sequence[Path], keeper: Keeper, account: Account) -> Path:
     # A folder below /root can't be entered by the account. The layout stays: the wheel's own libraries are
-    # found relative to the programs, beside the package on Linux and within it on macOS.
-    software = folder / "software"
-    install = software / package.name / "pginstall"
+    # found relative to the programs.
+    software, above = keeper.folder / "software", install.parent.parent
+    copied = software / install.relative_to(above)
     for name in ("bin", "lib", "share"):
-        shutil.copytree(package / "pginstall" / name, install / name, symlinks=True, ignore=_not_for_serving)
-    for libraries in (Path(f"{package}.libs"), package / ".dylibs"):
-        if libraries.is_dir():
-            shutil.copytree(libraries, software / libraries.relative_to(package.parent), symlinks=True)
+        shutil.copytree(install / name, copied / name, symlinks=True, ignore=_not_for_serving)
+    for folder in libraries:
+        shutil.copytree(folder, software / folder.relative_to(above), symlinks=True)
     # Bottom up: until all below it is handed over, a folder is still root's and nothing in it can be swapped.
     for here, folders, files in os.walk(software, topdown=False):
         for name in (*files, *folders):
             os.chown(Path(here, name), account.uid, account.gid, follow_symlinks=False)
     os.chown(software, account.uid, account.gid)
-    return install
+    return copied
 
 
 def _not_for_serving(folder: str, names: list[str]) -> list[str]:

@@ -40,7 +40,7 @@ class Standby:
         """Start it, and wait until it streams."""
         before = self.streaming()
         # The wheel's server program, or the copy of it that root's primary runs from.
-        (*copies,) = self.primary.folder.glob("software/*/pginstall/bin")
+        (*copies,) = self.primary.folder.glob("software/*/*/bin")
         program = str((copies[0] if copies else self.primary.bin) / "postgres")
         self._keeper = keeper = Keeper("a standby", stop="INT", force="QUIT", account=unprivileged_account())
         settings = _SETTINGS | {

@@ -7,9 +7,9 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from control.embedded.postgres import start_postgres
 from sql.postgres.analyze import put_off
 from sql.postgres.connection import connect
+from tests.servers import start_postgres
 from tests.waiting import until
 
 #: Autovacuum looks every second, and is kept at work by its cost limit.

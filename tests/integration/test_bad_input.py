@@ -11,9 +11,10 @@ import pytest
 
 from control import conductor
 from control.demo import sample as sample_graph
-from control.embedded.postgres import EmbeddedPostgres, start_postgres
+from control.embedded.postgres import EmbeddedPostgres
 from control.plan.reading import read_plan
 from sql.postgres.connection import connect
+from tests.servers import start_postgres
 
 TENANTRY = Path(sys.executable).parent / "tenantry"
 

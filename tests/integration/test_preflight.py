@@ -9,7 +9,6 @@ import psycopg
 import pytest
 
 from control.demo import sample as sample_graph
-from control.embedded.postgres import start_postgres
 from control.plan.model import Plan
 from control.preflight import rows
 from control.preflight.checklist import look
@@ -20,6 +19,7 @@ from control.stages import columns, preflight
 from sql.errors import GateClosedError
 from sql.postgres.connection import Connection, connect
 from tests.integration.migrated import PLAN, ground, plan, take
+from tests.servers import start_postgres
 from tests.waiting import until
 
 

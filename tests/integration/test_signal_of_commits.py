@@ -5,10 +5,11 @@ from collections.abc import Callable, Iterator
 import psycopg
 import pytest
 
-from control.embedded.postgres import EmbeddedPostgres, start_postgres
+from control.embedded.postgres import EmbeddedPostgres
 from control.embedded.valkey import EmbeddedValkey
 from sql.postgres.connection import connect
 from tests.integration.governed import Watch, settings_of, watching
+from tests.servers import start_postgres
 from worker import ledger
 from worker.governor import shared as shared_state
 

@@ -7,12 +7,13 @@ import psycopg
 import pytest
 
 from control.demo import sample as sample_graph
-from control.embedded.postgres import EmbeddedPostgres, start_postgres
+from control.embedded.postgres import EmbeddedPostgres
 from control.embedded.valkey import EmbeddedValkey
 from control.stages.backfill import jobs_of
 from sql.postgres.connection import connect
 from tests.integration.backfilling import plan_of, prepared
 from tests.integration.governed import Watch, at_work, settings_of, watching
+from tests.servers import start_postgres
 from tests.waiting import until
 from worker import paging
 from worker.governor import shared as shared_state

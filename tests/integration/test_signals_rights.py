@@ -7,9 +7,10 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from control.embedded.postgres import EmbeddedPostgres, start_postgres
+from control.embedded.postgres import EmbeddedPostgres
 from sql.postgres.connection import connect
 from tests.integration.governed import at_work, settings_of
+from tests.servers import start_postgres
 from tests.waiting import until
 from worker import ledger
 from worker.governor.limits import Sample, SignalName
