@@ -72,6 +72,18 @@ class LockNotGotError(TenantryError):
         )
 
 
+class StatementTooSlowError(TenantryError):
+    """DDL that had its lock and took longer than an application may be kept waiting, at each attempt."""
+
+    def __init__(self, what: str, milliseconds: int) -> None:
+        self.what = what
+        self.milliseconds = milliseconds
+        super().__init__(
+            f"{what}: it had its lock, and took more than {milliseconds:,} ms itself; `tenantry run` "
+            "again when the server has less to do, or run it yourself in a window (`tenantry plan --sql`)"
+        )
+
+
 class CatalogError(TenantryError):
     """The catalog does not say what it must after a step, or before one."""
 

@@ -17,6 +17,11 @@ RESET statement_timeout
 -- writer wait.
 LOCK TABLE {tables} IN SHARE UPDATE EXCLUSIVE MODE
 
+-- name: hold
+-- locks: that of the step, ACCESS EXCLUSIVE or SHARE ROW EXCLUSIVE, on {tables} and their partitions; under a
+-- statement_timeout of at most half a second: all waiting together is that long, and whoever waits behind it waits no longer.
+LOCK TABLE {tables} IN {lock} MODE
+
 -- name: holders
 -- locks: none on tables; it reads the server's lock table. Who holds a lock on one of the tables that stands
 -- in the way of the mode wanted, or on one of their partitions; the oldest transaction first; pid is NULL for a

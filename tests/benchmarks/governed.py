@@ -67,7 +67,7 @@ def backfilling(plan: Plan, processes: int) -> Iterator[Backfilling]:
     with ExitStack() as stack:
         queue = stack.enter_context(start_valkey())
         connection = stack.enter_context(connect(url, "controller"))
-        look = stack.enter_context(psycopg.connect(url, autocommit=True))
+        look = stack.enter_context(psycopg.connect(url, autocommit=True, application_name="tenantry bench"))
         stack.enter_context(crew(plan, queue.url, processes))
         ground = stack.enter_context(ground_of(plan, connection, queue.url, throttle=True))
 

@@ -14,7 +14,7 @@ from control.locks import BACK_OFF, Rules, take
 from control.plan.model import Plan
 from control.stage import How, Step
 from control.stages import columns, indexes, keys
-from sql.errors import CancelledError, CatalogError, LockNotGotError
+from sql.errors import CancelledError, CatalogError, LockNotGotError, StatementTooSlowError
 from sql.postgres.connection import Connection, connect
 from tests.integration.walking import FILL_SAMPLE, SAMPLE, Walker
 from tests.waiting import until
@@ -136,7 +136,7 @@ def test_an_attempt_is_bounded_as_a_whole_however_long_its_statement_would_take(
         lambda _: False,
         tables=(psycopg.sql.Identifier("graph_entities"),),
     )
-    with pytest.raises(LockNotGotError, match="sleep: no lock after 1 attempts"):
+    with pytest.raises(StatementTooSlowError, match="sleep: it had its lock, and took more than 500 ms"):
         take(walker.connection, step, notify=lambda _: None, attempts=1)
 
 
@@ -236,7 +236,7 @@ def test_a_brief_step_is_bounded_and_an_online_one_is_not(walker: Walker) -> Non
         step = Step(step.what, step.statement, step.lock, step.done, how, (psycopg.sql.Identifier("seen"),))
         take(walker.connection, step, notify=lambda _: None)
     seen = walker.connection.execute("SELECT * FROM seen").fetchall()
-    assert seen == [("brief", "50ms", "600ms"), ("online", "0", "0")]
+    assert seen == [("brief", "50ms", "500ms"), ("online", "0", "0")]
     session = walker.connection.execute(f"SELECT {limits}").fetchone()
     assert session == ("0", "0"), "as the connection was opened"
 
