@@ -26,7 +26,7 @@ def operator(database: str) -> Iterator[Connection]:
 def _step(statement: str) -> Step:
     return Step(
         "the step",
-        sql.Composed([sql.SQL(statement)]),  # type: ignore[arg-type]
+        sql.Composed([sql.SQL(statement)]),
         "ACCESS EXCLUSIVE",
         lambda _: False,
         tables=(sql.Identifier("parted"),),
