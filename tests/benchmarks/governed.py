@@ -26,7 +26,7 @@ from worker import jobs
 NAME, LIMIT = "governor", "governor-rate"
 #: The rows of a backfill beside an application, and its workers.
 ROWS, WORKERS = 2_000_000, 2
-#: Seconds for which the application is by itself: of windows of 15 s the p99 was 3.0 to 8.5 ms.
+#: Seconds for which the application is by itself: its p99 differed three times between windows of 15 s.
 _IDLE = 60.0
 #: The rate that is to hold, with how many workers, for how many seconds, so many seconds after the start.
 _RATE, _CREWS, _FOR, _AFTER = 20_000, (1, 2, 8), 30.0, 1.0
