@@ -4,7 +4,6 @@ Nothing here knows a database. What is tuned is kept in the ledger by the plan's
 the plan's file until it is given back.
 """
 
-import math
 import tomllib
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
@@ -28,6 +27,8 @@ WORKERS = "workers"
 _POOL = TypeAdapter[int](Annotated[int, Field(ge=0, le=64)])
 
 _PARTS: dict[str, type[Part]] = {"governor": Governor, "backfill": Backfill}
+#: What a list with nothing in it is called, where it isn't none.
+_EMPTY = {"active": "all hours"}
 _OF_BACKFILL = ("target", "active", "synchronous_commit")
 #: Where each key stands in a plan.
 KEYS: dict[str, str | None] = {
@@ -79,7 +80,7 @@ def _value(key: str, text: str) -> Any:
     if text == NO_LIMIT and field.default is None:
         return None
     failed: ValidationError | None = None
-    for meant in _meanings(field, text):
+    for meant in _meanings(key, field, text):
         try:
             return to_jsonable_python(getattr(model.model_validate({key: meant}), key))
         except ValidationError as error:
@@ -87,16 +88,22 @@ def _value(key: str, text: str) -> Any:
     raise _wrong(key, failed)
 
 
-def _meanings(field: FieldInfo, text: str) -> list[Any]:
+def _meanings(key: str, field: FieldInfo, text: str) -> list[Any]:
     """What a text may stand for: itself, a number, or the list that some keys take."""
     try:
         told = tomllib.loads(f"told = {text}")["told"]
-    except (tomllib.TOMLDecodeError, RecursionError):
+    except (ValueError, RecursionError):  # a number of thousands of digits is a plain ValueError
         told = None
     if get_origin(field.annotation) is tuple:
-        return [told if isinstance(told, list) else [text]]
-    number = isinstance(told, (int, float)) and not isinstance(told, bool) and math.isfinite(told)
-    return [text, told] if number else [text]
+        return [told if isinstance(told, list) else _listed(key, text)]
+    return [text, told] if isinstance(told, (int, float)) and not isinstance(told, bool) else [text]
+
+
+def _listed(key: str, text: str) -> list[str]:
+    """A list as `told` writes it. Hours are not cut at commas: `Mon,Wed 20:00-06:00 UTC` is one window."""
+    if text == _EMPTY.get(key, NO_LIMIT):
+        return []
+    return [text] if key == "active" else [name for part in text.split(",") if (name := part.strip())]
 
 
 def applied(plan: Plan, tuned: Tuned) -> Plan:
@@ -130,7 +137,7 @@ def told(key: str, value: Any) -> str:
     if value is None:
         return "as it was started" if key == WORKERS else NO_LIMIT
     if isinstance(value, (list, tuple)):
-        return ", ".join(map(str, value)) or "all hours"
+        return ", ".join(map(str, value)) or _EMPTY.get(key, NO_LIMIT)
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 

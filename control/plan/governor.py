@@ -64,7 +64,7 @@ class Governor(Part):
     """What becomes of a signal that has a limit and can't be read."""
     forget_standbys: tuple[str, ...] = ()
     """Standbys taken away for good, as `status` names them; any other that is gone is lag."""
-    rows_per_second: Annotated[int, Field(gt=0)] | None = None
+    rows_per_second: Annotated[int, Field(gt=0, le=1_000_000_000)] | None = None
     wal_per_second: Size | None = None
 
     def limits(self) -> dict[SignalName, Limit]:

@@ -19,7 +19,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from control.plan.governor import Governor
-from control.plan.values import Duration, Name, Part, Pattern, Setting, TableName, Windows, seconds
+from control.plan.values import Duration, Name, Part, Pattern, Setting, TableName, Target, Windows, seconds
 from sql.errors import PlanError
 from sql.tenant_source import Constant, Expression, Lookup, Parent, split_name
 
@@ -149,7 +149,7 @@ class Backfill(Part):
 
     paging: Paging = "auto"
     user_triggers: UserTriggers = "run"
-    target: Duration = "50ms"
+    target: Target = "50ms"
     first_batch: Annotated[int, Field(ge=100, le=100_000)] = 4_000
     synchronous_commit: Literal["on", "off"] = "on"
     active: Windows = ()

@@ -32,6 +32,9 @@ def read_plan(path: FilePath) -> Plan:
         place = _TOML_PLACE.search(str(error))
         line = int(place["line"]) if place and place["line"] else text.count("\n") + 1
         raise PlanError(f"not TOML: {_TOML_PLACE.sub('', str(error))}", file=str(path), line=line) from None
+    except ValueError:
+        # Python reads no number of over 4,300 digits, and tomllib doesn't say where one is.
+        raise PlanError("not a plan: a number in it has thousands of digits", file=str(path)) from None
     except RecursionError:
         raise PlanError("not a plan: nested too deeply", file=str(path)) from None
     try:

@@ -1,9 +1,17 @@
 """What single values of a plan file may be: names, durations, sizes, limits."""
 
 import re
+from collections.abc import Iterator, Mapping
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, StringConstraints
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    StringConstraints,
+    field_validator,
+)
 
 from sql.tenant_source import split_name
 from worker.governor.window import parse
@@ -11,8 +19,14 @@ from worker.governor.window import parse
 #: What a limit says that sets none.
 NO_LIMIT = "none"
 
-_DURATION = re.compile(r"(?P<number>\d+(?:\.\d+)?)(?P<unit>ms|s|m|h|d)")
-_SIZE = re.compile(r"(?P<number>\d+)\s*(?P<unit>B|kB|MB|GB|TB)?")
+# So many digits and no more: 400 of them are no float any more, and what is infinite is no JSON.
+_DURATION = re.compile(r"(?P<number>\d{1,9}(?:\.\d{1,9})?)(?P<unit>ms|s|m|h|d)")
+_SIZE = re.compile(r"(?P<number>\d{1,18})\s*(?P<unit>B|kB|MB|GB|TB)?")
+#: Numbers that are limits are below it.
+_NUMBERS_END = 10**18
+#: What a batch may be made to last, in seconds: none is done in less than the first, and for longer than the
+#: second nobody waits for a row.
+_SHORTEST, _LONGEST = 0.001, 10.0
 _BYTES = {"B": 1, "kB": 1024, "MB": 1024**2, "GB": 1024**3, "TB": 1024**4}
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
@@ -25,7 +39,7 @@ def seconds(duration: str) -> float:
     """
     match = _DURATION.fullmatch(duration)
     if match is None:
-        raise ValueError(f"{duration!r} is not a duration; write 100ms, 10s, 10m, 1h or 1d")
+        raise ValueError(f"{duration!r:.60} is not a duration; write 100ms, 10s, 10m, 1h or 1d")
     return float(match["number"]) * _SECONDS[match["unit"]]
 
 
@@ -37,7 +51,7 @@ def size(text: str | int) -> int:
     """
     match = _SIZE.fullmatch(str(text))
     if match is None:
-        raise ValueError(f"{text!r} is not a size; write 512kB, 64MB or 1GB")
+        raise ValueError(f"{text!r:.60} is not a size; write 512kB, 64MB or 1GB")
     return int(match["number"]) * _BYTES[match["unit"] or "B"]
 
 
@@ -49,6 +63,12 @@ def _is_size(value: str | int) -> str | int:
 
 def _is_duration(value: str) -> str:
     seconds(value)
+    return value
+
+
+def _is_target(value: str) -> str:
+    if not _SHORTEST <= seconds(value) <= _LONGEST:
+        raise ValueError(f"{value!r} is nothing to cut batches to; write a duration from 1ms to 10s, as 50ms")
     return value
 
 
@@ -76,16 +96,20 @@ def _is_pattern(value: str) -> str:
 
 
 def _is_duration_limit(value: str) -> str:
-    return value if value == NO_LIMIT else _is_duration(value)
+    # With a stop of 0 s any standby would hold the run for ever.
+    if value != NO_LIMIT and seconds(value) <= 0:
+        raise ValueError(f"{value!r} is no limit; write a duration above 0, such as 10s, or none")
+    return value
 
 
 def _is_size_limit(value: str | int) -> str | int:
     return value if value == NO_LIMIT else _is_size(value)
 
 
-def _is_number_limit(value: float | str) -> float | str:
-    if value != NO_LIMIT and (isinstance(value, str) or value <= 0):
-        raise ValueError(f"{value!r} is no limit; write a number above 0, or none")
+def _is_number_limit(value: object) -> object:
+    is_number = isinstance(value, (int, float)) and 0 < value < _NUMBERS_END
+    if value != NO_LIMIT and not is_number:
+        raise ValueError(f"{value!r:.60} is no limit; write a number above 0, or none")
     return value
 
 
@@ -103,11 +127,13 @@ Name = Annotated[str, AfterValidator(_is_name)]
 Setting = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)+$")]
 TableName = Annotated[str, AfterValidator(_is_table)]
 Duration = Annotated[str, AfterValidator(_is_duration)]
+#: How long a batch shall take.
+Target = Annotated[str, AfterValidator(_is_target)]
 Size = Annotated[str | int, AfterValidator(_is_size)]
 #: Limits, each of its own kind; `none` sets none.
 DurationLimit = Annotated[str, AfterValidator(_is_duration_limit)]
 SizeLimit = Annotated[str | int, AfterValidator(_is_size_limit)]
-NumberLimit = Annotated[int | float | str, AfterValidator(_is_number_limit)]
+NumberLimit = Annotated[int | float | str, BeforeValidator(_is_number_limit)]
 Pattern = Annotated[str, AfterValidator(_is_pattern)]
 #: Hours, one window of them or several.
 Windows = Annotated[tuple[Annotated[str, AfterValidator(_is_window)], ...], BeforeValidator(_one_or_several)]
@@ -116,4 +142,35 @@ Windows = Annotated[tuple[Annotated[str, AfterValidator(_is_window)], ...], Befo
 class Part(BaseModel):
     """A table of the file: what it does not know is an error, for a misspelt limit would limit nothing."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _is_no_truth_value(cls, value: object) -> object:
+        # No key of a plan takes one, and true would count as 1.
+        if isinstance(value, bool):
+            raise ValueError(f"{str(value).lower()} is nothing that a key of a plan can be")  # noqa: TRY004
+        return value
+
+    @field_validator("*", mode="after")
+    @classmethod
+    def _is_text_to_the_server(cls, value: object) -> object:
+        # TOML can write U+0000, and the command line bytes that are no UTF-8: neither gets into the ledger.
+        for text in _texts(value):
+            if "\0" in text or any("\ud800" <= letter <= "\udfff" for letter in text):
+                raise ValueError("a text holds U+0000 or what is no UTF-8; PostgreSQL takes neither")
+        return value
+
+
+def _texts(value: object) -> Iterator[str]:
+    """The texts in a value; what is a part itself has looked at its own."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, BaseModel) and not isinstance(value, Part):
+        yield from _texts(dict(value))
+    elif isinstance(value, Mapping):
+        for pair in value.items():
+            yield from _texts(pair)
+    elif isinstance(value, tuple):
+        for one in value:
+            yield from _texts(one)

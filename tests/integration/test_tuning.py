@@ -182,6 +182,9 @@ def test_a_run_takes_as_many_workers_as_are_tuned(operator: Operator) -> None:
         ("max_lagg=3s", "did you mean 'max_lag'?"),
         ("max_lag=soon", "max_lag: 'soon' is not a duration"),
         ("max_lag=10s", "stop_lag is below max_lag"),
+        ("target=1d", "target: '1d' is nothing to cut batches to; write a duration from 1ms to 10s"),
+        # As the shell hands over a byte that is no UTF-8.
+        ("query=SELECT '\udcff'", "query: a text holds U+0000 or what is no UTF-8"),
     ],
 )
 def test_what_cannot_be_tuned_is_one_line_with_status_2_and_changes_nothing(

@@ -173,6 +173,83 @@ WRONG: dict[str, tuple[str | bytes, int | None, str]] = {
         23,
         "'few' is no limit; write a number above 0, or none",
     ),
+    "a limit that is not a number": (
+        WHOLE + '[governor]\nquery = "SELECT 1"\nmax_query = nan\n',
+        24,
+        "governor.max_query: nan is no limit; write a number above 0, or none",
+    ),
+    "a limit without end": (
+        WHOLE + '[governor]\nquery = "SELECT 1"\nmax_query = inf\n',
+        24,
+        "governor.max_query: inf is no limit; write a number above 0, or none",
+    ),
+    "a limit of 400 digits": (
+        WHOLE + f"[governor]\nmax_archive_files = 1{'0' * 400}\n",
+        23,
+        "00 is no limit; write a number above 0, or none",
+    ),
+    "a size of 400 digits": (
+        WHOLE + f"[governor]\nwal_per_second = 1{'0' * 400}\n",
+        23,
+        "00 is not a size; write 512kB, 64MB or 1GB",
+    ),
+    "a duration of 400 digits": (
+        WHOLE + f"[governor]\nmax_lag = '1{'0' * 400}s'\n",
+        23,
+        "00 is not a duration; write 100ms, 10s, 10m, 1h or 1d",
+    ),
+    "a rate of 400 digits": (
+        WHOLE + f"[governor]\nrows_per_second = 1{'0' * 400}\n",
+        23,
+        "governor.rows_per_second: input should be less than or equal to 1000000000",
+    ),
+    "a time of a query of 400 digits": (
+        WHOLE + f"[[verify.queries]]\nsql = 'SELECT 1'\nmax_ms = 1{'0' * 400}\n",
+        24,
+        "max_ms: input should be a",
+    ),
+    "a time of a query without end": (
+        WHOLE + "[[verify.queries]]\nsql = 'SELECT 1'\nmax_ms = inf\n",
+        24,
+        "max_ms: input should be a finite number",
+    ),
+    "a number of thousands of digits": (f"a = {'1' * 5000}", None, "a number in it has thousands of digits"),
+    "a truth value for a number": (
+        WHOLE + "[governor]\nmax_waiting = true\n",
+        23,
+        "governor.max_waiting: true is nothing that a key of a plan can be",
+    ),
+    "a truth value for a size": (
+        WHOLE + "[governor]\nwal_per_second = true\n",
+        23,
+        "governor.wal_per_second: true is nothing that a key of a plan can be",
+    ),
+    "a duration of nothing for a limit": (
+        WHOLE + '[governor]\nmax_lag = "0s"\n',
+        23,
+        "governor.max_lag: '0s' is no limit; write a duration above 0, such as 10s, or none",
+    ),
+    "a target of nothing": (
+        WHOLE + '[backfill]\ntarget = "0s"\n',
+        23,
+        "backfill.target: '0s' is nothing to cut batches to; write a duration from 1ms to 10s, as 50ms",
+    ),
+    "a target of a day": (WHOLE + '[backfill]\ntarget = "1d"\n', 23, "write a duration from 1ms to 10s"),
+    "a query that is no text to the server": (
+        WHOLE + '[governor]\nquery = "SELECT \\u0000"\n',
+        23,
+        "governor.query: a text holds U+0000 or what is no UTF-8; PostgreSQL takes neither",
+    ),
+    "a list with what is no text to the server": (
+        WHOLE + '[governor]\nforget_standbys = ["\\u0000"]\n',
+        23,
+        "governor.forget_standbys: a text holds U+0000",
+    ),
+    "a tenant that is no text to the server": (
+        _with('otherwise = "legacy_default"', 'otherwise = "\\u0000"'),
+        16,
+        "a text holds U+0000",
+    ),
     "a limit that is no size": (
         WHOLE + '[governor]\nmax_lag_bytes = "64 MiB"\n',
         23,

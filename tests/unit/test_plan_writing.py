@@ -23,7 +23,7 @@ from control.plan.reading import read_plan
 from control.plan.writing import toml
 from sql.tenant_source import Constant, Expression, Lookup, Parent
 
-_TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
+_TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=12)
 _NAMES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=12)
 _TABLE_NAMES = _NAMES.map(lambda name: '"' + name.replace('"', '""') + '"')
 _ON = st.dictionaries(_NAMES, _NAMES, min_size=1, max_size=2)

@@ -40,6 +40,14 @@ def _tuned(*arguments: str) -> dict[str, Any]:
         ("active=22:00-06:00 Europe/Berlin", ["22:00-06:00 Europe/Berlin"]),
         ('active=["22:00-06:00 UTC", "Sat 10:00-12:00 UTC"]', ["22:00-06:00 UTC", "Sat 10:00-12:00 UTC"]),
         ("active=[]", []),
+        ("active=Mon,Wed 20:00-06:00 UTC", ["Mon,Wed 20:00-06:00 UTC"]),
+        ("active=all hours", []),
+        ("forget_standbys=a", ["a"]),
+        ("forget_standbys=a, b,", ["a", "b"]),
+        ('forget_standbys=["a,b"]', ["a,b"]),
+        ("forget_standbys=none", []),
+        ("target=1ms", "1ms"),
+        ("target=10s", "10s"),
         ("workers=0", 0),
     ],
 )
@@ -57,6 +65,17 @@ def test_a_value_is_read_as_the_plan_would(argument: str, kept: object) -> None:
         ("max_lag=3", "max_lag: '3' is not a duration; write 100ms"),
         ("max_waiting=-1", "max_waiting: '-1' is no limit"),
         ("max_dead=nan", "max_dead: 'nan' is no limit"),
+        ("max_query=1e400", "max_query: '1e400' is no limit"),
+        (f"max_query=1{'0' * 400}", "max_query: '1000"),
+        (f"max_query=1{'0' * 5000}", "max_query: '1000"),
+        (f"max_lag=1{'0' * 400}s", "max_lag: '1000"),
+        (f"wal_per_second=1{'0' * 400}", "wal_per_second: '1000"),
+        ("max_waiting=true", "max_waiting: 'true' is no limit"),
+        ("stop_lag=0s", "stop_lag: '0s' is no limit; write a duration above 0"),
+        ("target=0s", "target: '0s' is nothing to cut batches to; write a duration from 1ms to 10s"),
+        ("target=1d", "target: '1d' is nothing to cut batches to; write a duration from 1ms to 10s"),
+        ("query=SELECT '\udcff'", "query: a text holds U+0000 or what is no UTF-8"),
+        ("query=SELECT '\0'", "query: a text holds U+0000 or what is no UTF-8"),
         ("rows_per_second=fast", "rows_per_second: input should be a valid integer"),
         ("rows_per_second=0", "rows_per_second: input should be greater than 0"),
         ("unreadable=perhaps", "unreadable: input should be 'hold' or 'ignore'"),
@@ -93,3 +112,14 @@ def test_what_is_tuned_wins_over_the_plan_and_an_empty_value_gives_the_plans_own
 
 def test_every_part_of_the_plan_but_what_is_tuned_stays_as_it_is() -> None:
     assert tuning.applied(PLAN, {}) == PLAN
+
+
+@pytest.mark.parametrize(("key", "shown"), [("active", "all hours"), ("forget_standbys", "none")])
+def test_a_list_with_nothing_in_it_is_shown_as_what_it_means(key: str, shown: str) -> None:
+    assert tuning.told(key, []) == shown
+
+
+@pytest.mark.parametrize("names", [[], ["a"], ["a", "b"]])
+def test_standbys_are_read_as_they_are_shown(names: list[str]) -> None:
+    shown = tuning.told("forget_standbys", names)
+    assert _tuned(f"forget_standbys={shown}") == {"forget_standbys": names}
