@@ -169,6 +169,30 @@ def test_a_limit_in_wal_is_paid_for_in_rows_with_nothing_throttled_too(
     assert getattr(answer, "reason", "").startswith("rate limit: ")
 
 
+def test_a_row_made_dear_by_the_applications_wal_is_cheap_again_once_that_has_ended(
+    sample: str, connection: psycopg.Connection, valkey: EmbeddedValkey
+) -> None:
+    settings = Settings(
+        target=0.1, synchronous_commit="on", throttle=False, limits={}, wal_per_second=1_000_000
+    )
+    with (
+        grounded(sample, valkey),
+        station_of(sample, valkey, "dear", f"dear {next(namespaces)}") as station,
+    ):
+        governor = station.governor
+
+        def cost() -> float:
+            governor.ask(settings)
+            assert governor._posted is not None
+            return governor._posted.cost.bytes_per_row
+
+        cost()
+        governor.paid(settings, 1_000)
+        connection.execute("SELECT pg_logical_emit_message(true, 'application', repeat('x', 20000000))")
+        until(lambda: cost() > 10_000, 20, "a row to be dear")
+        until(lambda: cost() < 2_000, 20, "a row to be cheap")
+
+
 # -- what is held, and what is not
 
 

@@ -159,13 +159,39 @@ def test_a_row_costs_what_the_server_wrote_while_rows_were_paid_for() -> None:
 def test_a_second_without_rows_leaves_the_cost_of_a_row_as_it_was() -> None:
     cost = Cost().and_now(0.0, 0).and_now(500_000.0, 1_000)
     for second in range(20):
-        cost = cost.and_now(500_000.0 + second, 1_000)
+        cost = cost.and_now(500_000.0 + second, 1_000, 1e6)
     assert cost.bytes_per_row == pytest.approx(500.0, rel=0.01)
+
+
+def test_a_row_made_dear_by_the_application_is_cheap_again_within_seconds_of_its_end() -> None:
+    limit, cost = 10e6, Cost().and_now(0.0, 0, 10e6)
+    for second in range(1, 11):
+        cost = cost.and_now(150e6 * second, 4_000, limit)
+    assert cost.bytes_per_row > 300_000
+    for second in range(1, 11):
+        cost = cost.and_now(1_500e6 + second, 4_000, limit)
+    assert limit / cost.bytes_per_row > 4_000
+
+
+def test_a_row_stays_dear_while_the_application_alone_writes_more_than_the_limit() -> None:
+    limit, cost = 10e6, Cost().and_now(0.0, 0, 10e6)
+    for second in range(1, 40):
+        cost = cost.and_now(150e6 * second, 4_000, limit)
+    assert cost.bytes_per_row > 300_000
+
+
+def test_rows_that_cost_much_themselves_are_no_cheaper_after_a_hold() -> None:
+    limit, cost = 100e6, Cost()
+    for second in range(20):
+        cost = cost.and_now(50e6 * second, 10_000 * second, limit)
+    for _ in range(30):
+        cost = cost.and_now(50e6 * 19, 190_000, limit)
+    assert cost.bytes_per_row == pytest.approx(5_000.0)
 
 
 @given(st.lists(st.tuples(st.floats(0, 1e9), st.integers(0, 10**6)), max_size=40))
 def test_a_row_never_costs_nothing_whatever_was_flushed_or_restored(seen: list[tuple[float, int]]) -> None:
     cost = Cost()
     for written, rows in seen:
-        cost = cost.and_now(written, rows)
+        cost = cost.and_now(written, rows, 1e6)
     assert cost.bytes_per_row > 0

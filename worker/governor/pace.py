@@ -213,7 +213,8 @@ class Governor:
         before = answer.posted or self._before
         history, paid = self.shared.past()
         self._history = (history or self._history).and_now(seen, answer.now)
-        cost = (before.cost if before is not None else Cost()).and_now(seen.written, paid)
+        cost = before.cost if before is not None else Cost()
+        cost = cost.and_now(seen.written, paid, settings.wal_per_second)
         sample = self._history.sample(seen, answer.now, settings)
         calm = before.calm if before is not None else None
         if "commit" in judged(settings):
