@@ -256,6 +256,24 @@ def test_connections_near_the_maximum_stop_batches_until_they_are_closed(watch: 
     watch.goes(settings)
 
 
+@pytest.mark.parametrize(
+    ("query", "told"),
+    [
+        ("SELECT repeat('secret', 1000)", "it gives a text instead of a number"),
+        ("SELECT NULL::int", "it gives NULL instead of a number"),
+        ("SELECT 'NaN'::float8", "it gives infinity or NaN instead of a number"),
+        ("SELECT DATE '2020-01-01'", "it gives a value of type date instead of a number"),
+        ("SELECT repeat('secret', 1000)::int", "it ends in InvalidTextRepresentation"),
+        ("SELECT nothing", 'column "nothing" does not exist'),
+    ],
+)
+def test_a_query_that_gives_no_number_is_told_without_what_it_gives(
+    watch: Watch, query: str, told: str
+) -> None:
+    sample = watch.sample(settings_of("query", 3, query=query))
+    assert sample.unreadable["query"] == told
+
+
 def test_the_plans_own_query_stops_batches_until_it_gives_less(watch: Watch) -> None:
     watch.shop.autocommit = True
     watch.shop.execute("CREATE TABLE orders_to_do (id integer)")
