@@ -1,24 +1,24 @@
-"""Takes a migration through its stages in order, each behind its gate; and back again."""
+"""Takes a migration through its stages in order, each behind its gate; `control.rollback` takes it back."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
-from control import locks, tuning
+from control import tuning, window
 from control.cancelling import cancellable
 from control.course import actor, go_on
 from control.plan.begun import begun_with, changes
 from control.plan.model import Plan
 from control.plan.values import size
-from control.stage import Closed, Ground, OneWay, Stage, Step, Unworks, Works
+from control.stage import Closed, Ground, Stage, Works
 from control.stages import application, backfill, backup, columns, indexes, keys, preflight, rls, verify
 from control.status import STAGES
+from control.steps import look, take
 from control.tuning import Tuned
-from sql.errors import AnotherRunError, CatalogError, GateClosedError, GivenWrongError, TenantryError
-from sql.postgres import catalog
+from sql.errors import AnotherRunError, GateClosedError, GivenWrongError, TenantryError
 from sql.postgres.catalog import Catalog
 from sql.postgres.connection import Connection, connect, describe, resolve
 from sql.postgres.session import take_migration
@@ -87,21 +87,6 @@ def watching(connection: Connection, settings: Settings, before: Sequence[str] =
     return settings.model_copy(update={"standbys": tuple(sorted((now | kept).elements()))})
 
 
-def look(connection: Connection, plan: Plan) -> Catalog:
-    """The catalog of the plan's tables as it is.
-
-    Raises:
-        PlanError: a table of the plan is not there.
-    """
-    found = catalog.read(connection, [table.name for table in plan.tables])
-    for at, table in enumerate(plan.tables):
-        if table.name not in found.tables:
-            raise plan.wrong(
-                f"table {table.name} is not in this database; check its name and schema", "tables", at, "name"
-            )
-    return found
-
-
 def survey(plan: Plan, connection: Connection, notify: Notify) -> Ground:
     """The ground of a dry run or a check: nothing is written, not even a ledger.
 
@@ -112,8 +97,8 @@ def survey(plan: Plan, connection: Connection, notify: Notify) -> Ground:
     """
     known = ledger.find(connection, plan.name)
     if known is not None:
-        _as_begun(plan, connection, known)
-        return _ground(plan, connection, known, notify, None)
+        as_begun(plan, connection, known)
+        return ground_of(plan, connection, known, notify, None)
     return Ground(plan, look(connection, plan), connection, _NoMemory(), notify=notify)
 
 
@@ -129,9 +114,10 @@ class _NoMemory:
         return
 
 
-def _ground(
-    plan: Plan, connection: Connection, migration: Migration, notify: Notify, doorbell: Doorbell | None
+def ground_of(
+    plan: Plan, connection: Connection, migration: Migration, notify: Notify, doorbell: Doorbell | None = None
 ) -> Ground:
+    """What the stages of a migration on record stand on."""
     confirmed = {
         name for name, stage in ledger.stages(connection, migration.id).items() if stage.confirmed_by
     }
@@ -168,30 +154,41 @@ def run(
     *,
     to: str | None = None,
     throttle: bool = True,
+    maintenance_window: bool = False,
     notify: Notify,
 ) -> None:
     """Go through every open stage, as far as `to` or the first closed gate. `connection` is a `controller`'s.
+
+    In a maintenance window nobody else may be at work on the tables, so there is no throttle and no guard.
 
     Raises:
         GateClosedError: a stage must wait; what is done so far is on record.
         TenantryError: a stage failed.
     """
-    migration = _begin(plan, connection, throttle=throttle)
-    ledger.record(connection, migration.id, actor(), "run", f"to {to or 'the end'}")
+    migration = _begin(plan, connection, throttle=throttle and not maintenance_window)
+    alone = " in a maintenance window" if maintenance_window else ""
+    ledger.record(connection, migration.id, actor(), "run", f"to {to or 'the end'}{alone}")
+
+    def ground() -> Ground:
+        standing = ground_of(plan, connection, migration, notify, doorbell)
+        return replace(standing, window=maintenance_window)
+
+    states = {name: stage.state for name, stage in ledger.stages(connection, migration.id).items()}
+    window.settle(ground(), states)
     for name in STAGES[: STAGES.index(to) + 1 if to else None]:
         stage = IN_ORDER[name]
         record = ledger.stages(connection, migration.id).get(name)
         if record is not None and record.state == "done":
             continue
         with structlog.contextvars.bound_contextvars(migration=plan.name, stage=name):
-            _go_through(stage, _ground(plan, connection, migration, notify, doorbell))
+            _go_through(stage, ground())
     if to is None or to == STAGES[-1]:
         # A word that came during the last stage's checks is not to be written over.
-        go_on(_ground(plan, connection, migration, notify, doorbell), STAGES[-1])
+        go_on(ground(), STAGES[-1])
         ledger.set_state(connection, migration.id, "complete")
 
 
-def _as_begun(plan: Plan, connection: Connection, known: Migration) -> None:
+def as_begun(plan: Plan, connection: Connection, known: Migration) -> None:
     """Refuse a plan that says something else than what the stages so far were done by.
 
     Raises:
@@ -226,7 +223,7 @@ def _begin(plan: Plan, connection: Connection, *, throttle: bool) -> Migration:
         ledger.create(connection)
         original = ground.original.model_dump(mode="json")
     else:
-        _as_begun(plan, connection, known)
+        as_begun(plan, connection, known)
         if known.state in {"paused", "cancelled"}:
             back = "; `tenantry rollback` walks back" if known.state == "cancelled" else ""
             raise GateClosedError(
@@ -250,11 +247,12 @@ def _go_through(stage: Stage, ground: Ground) -> None:
     connection, migration = ground.connection, ground.migration
     try:
         with cancellable(ground, stage.name):
-            _open(stage, stage.gate(ground))
+            let_in(stage, stage.gate(ground))
+            let_in(stage, window.occupied(ground, stage.name))
             ledger.set_stage(connection, migration, stage.name, "running")
             log.info("stage begun")
-            for step in stage.steps(ground.plan, ground.original):
-                _take(step, ground, stage.name)
+            for step in window.steps(stage, ground):
+                take(step, ground, stage.name)
             go_on(ground, stage.name)
             if isinstance(stage, Works):
                 stage.work(ground)
@@ -271,84 +269,14 @@ def _go_through(stage: Stage, ground: Ground) -> None:
     log.info("stage done")
 
 
-def _open(stage: Stage, closed: Closed | None) -> None:
+def let_in(stage: Stage, closed: Closed | None) -> None:
+    """Nothing, where the gate is open.
+
+    Raises:
+        GateClosedError: it is closed.
+    """
     if closed is not None:
         raise GateClosedError(stage.name, list(closed.facts), closed.opens)
-
-
-def _take(step: Step, ground: Ground, stage: str) -> None:
-    """Take a step unless the catalog says that it is done, and see afterwards that it says so.
-
-    Raises:
-        CatalogError: the statement went through, and the catalog doesn't show it (lessons: pgroll#1014).
-        CancelledError: the migration is cancelled.
-    """
-    go_on(ground, stage)
-    if step.done(look(ground.connection, ground.plan)):
-        return
-    if step.gate is not None and not step.gate(ground):
-        return
-    ground.notify(step.what)
-    locks.take(ground.connection, step, notify=ground.notify, rules=_rules(ground, stage))
-    ledger.record(ground.connection, ground.migration, actor(), "statement", step.what)
-    if not step.done(look(ground.connection, ground.plan)):
-        raise CatalogError(
-            f"{step.what}: done, and yet the catalog doesn't show it; look at the server's log"
-        )
-
-
-def _rules(ground: Ground, stage: str) -> locks.Rules:
-    """How the plan wants locks to be taken; what is done to other sessions goes into the audit."""
-    plan = ground.plan
-    return locks.Rules(
-        standbys=tuple(standby.get_secret_value() for standby in plan.database.standbys),
-        terminate_after=plan.locks.terminate_after_seconds,
-        record=lambda line: ledger.record(ground.connection, ground.migration, actor(), "terminate", line),
-        go_on=lambda: go_on(ground, stage),
-    )
-
-
-def rollback(plan: Plan, connection: Connection, *, to: str | None = None, notify: Notify) -> None:
-    """Walk back to just after stage `to`, or to the very beginning. `connection` is a `controller`'s.
-
-    Raises:
-        NoMigrationError: there is nothing to walk back.
-        GivenWrongError: `to` is not done, or the plan has been edited.
-        GateClosedError: a stage can't be undone any more, and says why.
-    """
-    migration = ledger.read(connection, plan.name)
-    _as_begun(plan, connection, migration)
-    states = {name: stage.state for name, stage in ledger.stages(connection, migration.id).items()}
-    if to is not None and states.get(to) != "done":
-        raise GivenWrongError(
-            f"{to} is not done, so there is no way back to it; `tenantry status` shows what is"
-        )
-    keep = STAGES.index(to) + 1 if to else 0
-    # Only what was begun: putting the guard back before there was a column failed every early way back.
-    begun = [name for name in STAGES[keep:] if states.get(name, "open") != "open"]
-    for name in begun:
-        stage = IN_ORDER[name]
-        if isinstance(stage, OneWay):
-            _open(stage, stage.no_way_back(_ground(plan, connection, migration, notify, None)))
-    ledger.set_state(connection, migration.id, "rolling back")
-    ledger.record(connection, migration.id, actor(), "rollback", f"to {to or 'the beginning'}")
-    for name in reversed(begun):
-        stage = IN_ORDER[name]
-        # No longer done from the first step on: a run after a way back that broke off goes through it again.
-        ledger.set_stage(connection, migration.id, name, "running")
-        ground = _ground(plan, connection, migration, notify, None)
-        with structlog.contextvars.bound_contextvars(migration=plan.name, stage=name):
-            if isinstance(stage, Unworks):
-                stage.unwork(ground)
-            for step in stage.undo(plan, ground.original):
-                _take(step, ground, name)
-            ledger.withdraw_confirmation(connection, migration.id, name)
-            ledger.set_stage(connection, migration.id, name, "open")
-            log.info("stage undone")
-    if to is None:
-        ledger.forget(connection, migration.id)
-    else:
-        ledger.set_state(connection, migration.id, "complete" if to == STAGES[-1] else "running")
 
 
 def confirm(plan: Plan, connection: Connection, stage: str) -> None:

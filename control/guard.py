@@ -13,6 +13,7 @@ insert without a tenant fails (the column is NOT NULL) instead of leaving such a
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 
 from psycopg import sql
@@ -20,7 +21,7 @@ from psycopg import sql
 from control import names
 from control.plan.model import Plan
 from control.plan.model import Table as PlanTable
-from control.stage import How, Step
+from control.stage import Ground, How, Step
 from sql.errors import GivenWrongError
 from sql.postgres import guard
 from sql.postgres.catalog import Catalog, Column, Table, verbatim
@@ -70,6 +71,11 @@ def starting_default(plan: Plan, table: PlanTable, was: Table) -> Step:
     return _default(plan, table, was, start(plan, table))
 
 
+def default_of_sentinel(plan: Plan, table: PlanTable, was: Table) -> Step:
+    """The default of a column that stays without a migration: no tenant."""
+    return _default(plan, table, was, plan.tenant.sentinel_value)
+
+
 def original_default(plan: Plan, table: PlanTable, was: Table, column: Column) -> Iterator[Step]:
     """The default that the column had before the migration, and each partition's, whatever they were."""
     yield Step(
@@ -93,7 +99,19 @@ def original_default(plan: Plan, table: PlanTable, was: Table, column: Column) -
 
 
 def triggers(plan: Plan, original: Catalog) -> Iterator[Step]:
-    """The guard of every table with a derived tenant; each trigger in a transaction of its own."""
+    """The guard of every table with a derived tenant; each trigger in a transaction of its own.
+
+    Not in a maintenance window, where nobody writes.
+    """
+    for step in _triggers(plan, original):
+        yield replace(step, gate=_beside_writers)
+
+
+def _beside_writers(ground: Ground) -> bool:
+    return not ground.window
+
+
+def _triggers(plan: Plan, original: Catalog) -> Iterator[Step]:
     if _derived(plan):
         yield Step(
             what=f"schema {names.GUARD_SCHEMA}",

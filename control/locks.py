@@ -28,7 +28,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import psycopg
 from psycopg import conninfo, errors, sql
@@ -53,6 +53,13 @@ _CONFLICTS = {
     "SHARE UPDATE EXCLUSIVE": (
         "SHARE UPDATE EXCLUSIVE",
         "SHARE",
+        "SHARE ROW EXCLUSIVE",
+        "EXCLUSIVE",
+        "ACCESS EXCLUSIVE",
+    ),
+    "SHARE": (
+        "ROW EXCLUSIVE",
+        "SHARE UPDATE EXCLUSIVE",
         "SHARE ROW EXCLUSIVE",
         "EXCLUSIVE",
         "ACCESS EXCLUSIVE",
@@ -127,6 +134,29 @@ class Rules:
     go_on: Callable[[], None] = _no_objection
 
 
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What taking a step came to, for the audit; times in seconds.
+
+    `waited` is how long it waited for its lock: until the attempt that got it, with the announcing; an online
+    one for as long as sessions were seen in its way, twice a second. `took` is the statement itself, for
+    a brief one all of it under its lock. `repaired`: what an earlier try left was dropped first.
+    """
+
+    attempts: int
+    waited: float
+    took: float
+    repaired: bool = False
+
+
+@dataclass(slots=True)
+class _Seen:
+    """Who was in the way of an online step, the last ones, and for how long anybody was."""
+
+    blockers: list[Blocker] = field(default_factory=list)
+    seconds: float = 0.0
+
+
 class _NoLockError(Exception):
     """One attempt that ended without its lock; `pids` are the server's own sessions among the blockers."""
 
@@ -144,7 +174,7 @@ class _TooSlowError(Exception):
 
 def take(
     connection: Connection, step: Step, *, notify: Notify, attempts: int = 30, rules: Rules | None = None
-) -> None:
+) -> Taken:
     """Run a step's statement in the way its lock asks for.
 
     `connection` is in autocommit mode. `notify` is told, in one line, who blocks: before each further attempt
@@ -160,6 +190,7 @@ def take(
     if step.how is How.ONLINE:
         attempts = min(attempts, _ONLINE_ATTEMPTS)
     named: set[int] = set()
+    begun = time.monotonic()
 
     def tell(state: RetryCallState) -> None:
         rules.go_on()  # a statement that the operator's cancel cut short waited for no lock
@@ -187,7 +218,8 @@ def take(
             with attempt:
                 rules.go_on()
                 _end_named(connection, step, named, notify, rules)
-                _attempt(connection, step, attempt.retry_state.attempt_number, notify, rules)
+                number = attempt.retry_state.attempt_number
+                taken = _attempt(connection, step, number, notify, rules)
     except _NoLockError as last:
         raise LockNotGotError(step.what, attempts, last.blockers) from last.__cause__
     except _TooSlowError as last:
@@ -202,6 +234,9 @@ def take(
         raise CatalogError(
             f"{step.what}: the server refuses: {error.diag.message_primary}{detail}"
         ) from error
+    # What of the whole time the statement that went through did not take; of an online one's, what it waited.
+    before = max(0.0, time.monotonic() - begun - taken.took) if number > 1 or step.how is How.BRIEF else 0.0
+    return replace(taken, attempts=number, waited=before + taken.waited)
 
 
 def _rest(seconds: float, rules: Rules) -> None:
@@ -211,18 +246,21 @@ def _rest(seconds: float, rules: Rules) -> None:
         rules.go_on()
 
 
-def _attempt(connection: Connection, step: Step, number: int, notify: Notify, rules: Rules) -> None:
+def _attempt(connection: Connection, step: Step, number: int, notify: Notify, rules: Rules) -> Taken:
     match step.how:
         case How.BRIEF:
-            _brief(connection, step, number, rules.standbys)
+            return Taken(number, 0.0, _brief(connection, step, number, rules.standbys))
         case How.ONLINE:
-            _online(connection, step, notify)
+            return _online(connection, step, notify)
         case How.PLAIN:
+            begun = time.monotonic()
             with connection.transaction():
                 connection.execute(step.statement)
+            return Taken(number, 0.0, time.monotonic() - begun)
 
 
-def _brief(connection: Connection, step: Step, number: int, addresses: Sequence[str]) -> None:
+def _brief(connection: Connection, step: Step, number: int, addresses: Sequence[str]) -> float:
+    """Seconds that the statement took, to the end of its transaction."""
     lock_timeout_ms = min(_LONGEST_MS, _FIRST_MS * 2 ** (number - 1))
     work_ms = min(_LONGEST_WORK_MS, _WORK_MS * 2 ** (number - 1))
     tables = sql.SQL(", ").join(step.tables)
@@ -241,10 +279,12 @@ def _brief(connection: Connection, step: Step, number: int, addresses: Sequence[
                 _limit(connection, lock_timeout_ms, lock_timeout_ms)
                 connection.execute(STATEMENTS.hold.compose(tables=tables, lock=_MODES[step.lock]))
                 _limit(connection, lock_timeout_ms, work_ms)
+                begun = time.monotonic()
                 try:
                     connection.execute(step.statement)
                 except errors.QueryCanceled as error:
                     raise _TooSlowError(work_ms) from error
+            return time.monotonic() - begun
     except standbys.StandbyError as error:
         raise _NoLockError([str(error)]) from error
     except _NO_LOCK as error:
@@ -295,25 +335,29 @@ def _holders(connection: Connection, step: Step, wanted: str) -> list[Blocker]:
     return [Blocker(*row) for row in rows]
 
 
-def _online(connection: Connection, step: Step, notify: Notify) -> None:
+def _online(connection: Connection, step: Step, notify: Notify) -> Taken:
     connection.execute(STATEMENTS.lift_limits.compose())
-    seen: list[Blocker] = []
+    seen = _Seen()
     try:
         with _watched(connection, step, notify, seen):
-            if step.repair is not None and step.repair.needed(connection):
+            repaired = step.repair is not None and step.repair.needed(connection)
+            if step.repair is not None and repaired:
                 notify(f"{step.what}: dropping what an earlier try left invalid")
                 connection.execute(step.repair.statement)
+            begun = time.monotonic()
             connection.execute(step.statement)
+            took = time.monotonic() - begun
+        return Taken(1, seen.seconds, took, repaired)
     except _NO_LOCK as error:
-        raise _NoLockError(seen) from error
+        raise _NoLockError(seen.blockers) from error
     finally:
         if not connection.closed:
             connection.execute(STATEMENTS.restore_limits.compose())
 
 
 @contextmanager
-def _watched(connection: Connection, step: Step, notify: Notify, seen: list[Blocker]) -> Iterator[None]:
-    """Tell whom the connection waits for while the body runs; `seen` holds the last who were there."""
+def _watched(connection: Connection, step: Step, notify: Notify, seen: _Seen) -> Iterator[None]:
+    """Tell whom the connection waits for while the body runs; `seen` has the last who were there."""
     ended = threading.Event()
     address = conninfo.make_conninfo(
         **connection.info.get_parameters(), password=connection.info.password or None
@@ -326,13 +370,17 @@ def _watched(connection: Connection, step: Step, notify: Notify, seen: list[Bloc
             return
         try:
             with psycopg.connect(address, autocommit=True) as second:
+                looked = time.monotonic()
                 while not ended.wait(_WATCH_EVERY):
+                    looked, last = time.monotonic(), looked
                     blockers = [
                         Blocker(*row) for row in second.execute(STATEMENTS.blockers.compose(), {"pid": pid})
                     ]
-                    if blockers and {b.pid for b in blockers} != {b.pid for b in seen}:
+                    if blockers:
+                        seen.seconds += looked - last
+                    if blockers and {b.pid for b in blockers} != {b.pid for b in seen.blockers}:
                         notify(f"{step.what} waits for {'; '.join(map(str, blockers))}")
-                    seen[:] = blockers or seen
+                    seen.blockers = blockers or seen.blockers
         except psycopg.Error as error:
             # Watching is a courtesy: the step goes on without it, and the operator hears why it is silent.
             notify(f"{step.what}: can't look who blocks it: {error}")

@@ -100,6 +100,8 @@ class Ground:
     notify: Callable[[str], None] = _say_nothing
     migration: int = 0
     """Its id in the ledger; 0 before there is one (a dry run)."""
+    window: bool = False
+    """Whether this is a maintenance window: nobody else is at work."""
     doorbell: Doorbell | None = None
     """The queue, for the one stage that has work for it; a dry run and the way back have none."""
 

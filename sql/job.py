@@ -56,6 +56,13 @@ class JobSpec(BaseModel):
     """Then a change of tenant changes a key, and skipping locked rows needs FOR UPDATE."""
     hold_triggers: bool
     """Whether the table's own triggers are held off (`session_replication_role`)."""
+    reset: bool = False
+    """The way back: every row that has a tenant gets the sentinel again."""
+
+    @property
+    def kind(self) -> Literal["fill", "reset"]:
+        """What the ledger calls such a job."""
+        return "reset" if self.reset else "fill"
 
     @property
     def identity(self) -> tuple[KeyColumn, ...]:

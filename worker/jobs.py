@@ -72,7 +72,7 @@ def add(
         migration=migration,
         table=table,
         part=part,
-        kind="fill",
+        kind=spec.kind,
         state=state,
         spec=Jsonb(spec.model_dump()),
         last_key=last_key,
@@ -123,6 +123,11 @@ def standing(connection: Connection, job_id: int) -> Standing:
 def forget(connection: Connection, migration: int) -> None:
     """Delete the jobs with their batches: the column they filled is gone."""
     send(connection, JOBS.forget, migration=migration)
+
+
+def forget_kind(connection: Connection, migration: int, kind: Literal["fill", "reset"]) -> None:
+    """Delete the jobs of one kind with their batches."""
+    send(connection, JOBS.forget_kind, migration=migration, kind=kind)
 
 
 def forget_parts(connection: Connection, migration: int, table: str, there: Sequence[str]) -> list[str]:

@@ -19,6 +19,9 @@ from worker.governor.limits import Limit, Sample, SignalName
 MigrationState = Literal["running", "paused", "cancelled", "rolling back", "complete"]
 StageState = Literal["open", "running", "waiting", "done", "failed"]
 
+#: What the audit keeps of a migration: its last entries, of a statement so many characters. 20 MB at most.
+EVENTS, CHARACTERS = 10_000, 2_000
+
 
 class Settings(BaseModel):
     """What workers need of the plan, kept in the ledger; `target` is a batch's duration in seconds.
@@ -189,9 +192,11 @@ def state(connection: Connection, migration: int) -> MigrationState:
 
 def forget(connection: Connection, migration: int) -> None:
     """Delete a migration that was walked back to its start, and the ledger with the last of them."""
-    send(connection, LEDGER.forget_migration, migration=migration)
-    if send(connection, LEDGER.count_migrations)[0]["count"] == 0:
-        connection.execute(LEDGER.drop.compose())
+    # At once: killed in between, the next way back would find no migration, and leave an empty ledger there.
+    with connection.transaction():
+        send(connection, LEDGER.forget_migration, migration=migration)
+        if send(connection, LEDGER.count_migrations)[0]["count"] == 0:
+            connection.execute(LEDGER.drop.compose())
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,6 +314,66 @@ def record(connection: Connection, migration: int, actor: str, kind: str, messag
     send(connection, LEDGER.record, migration=migration, actor=actor, kind=kind, message=message)
 
 
-def events(connection: Connection, migration: int) -> list[dict[str, Any]]:
-    """The audit, oldest first: at, actor, kind, message."""
-    return send(connection, LEDGER.events, migration=migration)
+def begin_statement(
+    connection: Connection, migration: int, actor: str, *, stage: str, what: str, statement: str, lock: str
+) -> int:
+    """Write into the audit that a statement is about to run; the entry's id. The oldest entries make room."""
+    (row,) = send(
+        connection,
+        LEDGER.begin_statement,
+        migration=migration,
+        actor=actor,
+        stage=stage,
+        message=what,
+        text=statement[:CHARACTERS],
+        lock=lock,
+    )
+    send(connection, LEDGER.trim_events, migration=migration, most=EVENTS)
+    return int(row["id"])
+
+
+def end_statement(
+    connection: Connection,
+    event: int,
+    *,
+    attempts: int | None = None,
+    waited: float | None = None,
+    took: float | None = None,
+    error: str | None = None,
+) -> None:
+    """Write how the statement of an entry ended; `waited` for its lock and `took` are seconds."""
+    send(
+        connection,
+        LEDGER.end_statement,
+        event=event,
+        attempts=attempts,
+        waited_ms=None if waited is None else waited * 1000,
+        took_ms=None if took is None else took * 1000,
+        error=error,
+    )
+
+
+class Event(BaseModel):
+    """An entry of the audit. From `stage` on, only of a statement: its lock, its attempts, and milliseconds.
+
+    One without figures and without an error is running, or its controller died.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    at: datetime
+    actor: str
+    kind: str
+    message: str
+    stage: str | None = None
+    statement: str | None = None
+    lock: str | None = None
+    attempts: int | None = None
+    waited_ms: float | None = None
+    took_ms: float | None = None
+    error: str | None = None
+
+
+def events(connection: Connection, migration: int) -> list[Event]:
+    """The audit, oldest first."""
+    return [Event(**row) for row in send(connection, LEDGER.events, migration=migration)]

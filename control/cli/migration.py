@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from control import conductor, status, watch
+from control import rollback as way_back
 from control.cli.options import (
     DEFAULT_FILE,
     AsJson,
@@ -32,7 +33,7 @@ from control.worker_pool import workers as worker_processes
 from sql.errors import GateClosedError, GivenWrongError
 from sql.postgres.connection import Connection, resolve
 from worker import jobs, ledger, logs
-from worker.broker import doorbell
+from worker.broker import Doorbell, doorbell
 
 #: Worker processes that a run starts by itself: two fill a table three times as fast as one UPDATE (design,
 #: section 4), and leave a server of few cores to the application.
@@ -48,22 +49,55 @@ def run(
         typer.Option(min=0, max=64, help="Worker processes; 2, or none where the plan names a Redis."),
     ] = None,
     no_throttle: Annotated[bool, typer.Option("--no-throttle", help="As fast as it goes.")] = False,
+    maintenance_window: Annotated[
+        bool,
+        typer.Option(
+            "--maintenance-window",
+            help="While the application is stopped: no throttle, no guard; refused while others are there.",
+        ),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Go through every open stage, and stop at the first gate that is closed."""
     plan = read_plan(file)
     end = a_stage(to) if to is not None else None
-    # With a Redis of the operator's, workers are services elsewhere: tuning them starts none here.
-    own_pool = workers is not None or plan.redis is None
-    count = workers if workers is not None else WORKERS if own_pool else 0
     shown = console(as_json=as_json)
     with ExitStack() as house:
         connection = house.enter_context(conductor.controller(plan))
         log_to = house.enter_context(_log(shown, file))
-        queue = house.enter_context(queue_of(plan))
         url = resolve(plan.database.url.get_secret_value())
-        namespace = namespace_of(plan)
-        tuned = ledger.workers(connection, plan.name) if own_pool else None
+        bell = house.enter_context(_staffed(plan, connection, workers, log_to))
+        try:
+            with watch.shown(url, plan.name, shown) as notify:
+                conductor.run(
+                    plan,
+                    connection,
+                    bell,
+                    to=end,
+                    throttle=not no_throttle,
+                    maintenance_window=maintenance_window,
+                    notify=notify,
+                )
+        except GateClosedError:
+            _answer(connection, plan, as_json=as_json)
+            raise
+        _answer(connection, plan, as_json=as_json)
+        if maintenance_window and end in {None, STAGES[-1]} and not as_json:
+            say("Every stage is done: test the new code once more, then resume the application")
+
+
+@contextmanager
+def _staffed(
+    plan: Plan, connection: Connection, workers: int | None, log_to: IO[bytes] | None
+) -> Iterator[Doorbell]:
+    """A queue, and workers where they are ours to start, for as long as the context lasts."""
+    # With a Redis of the operator's, workers are services elsewhere: tuning them starts none here.
+    own_pool = workers is not None or plan.redis is None
+    count = workers if workers is not None else WORKERS if own_pool else 0
+    url, namespace = resolve(plan.database.url.get_secret_value()), namespace_of(plan)
+    tuned = ledger.workers(connection, plan.name) if own_pool else None
+    with ExitStack() as house:
+        queue = house.enter_context(queue_of(plan))
         pool = house.enter_context(
             worker_processes(
                 count if tuned is None else tuned,
@@ -75,20 +109,7 @@ def run(
         )
         if own_pool:
             house.enter_context(resized(pool, url, plan.name, otherwise=count))
-        try:
-            with watch.shown(url, plan.name, shown) as notify:
-                conductor.run(
-                    plan,
-                    connection,
-                    doorbell(queue, namespace),
-                    to=end,
-                    throttle=not no_throttle,
-                    notify=notify,
-                )
-        except GateClosedError:
-            _answer(connection, plan, as_json=as_json)
-            raise
-        _answer(connection, plan, as_json=as_json)
+        yield doorbell(queue, namespace)
 
 
 @contextmanager
@@ -120,30 +141,48 @@ def rollback(
     file: File = DEFAULT_FILE,
     *,
     to: ToStage = None,
+    keep_columns: Annotated[
+        bool,
+        typer.Option("--keep-columns", help="Columns and indexes stay; every row is without a tenant again."),
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Walk back: to just after a stage, or to the very beginning."""
+    """Walk back: to just after a stage, to the very beginning, or with the columns kept and emptied."""
     plan = read_plan(file)
     end = a_stage(to) if to is not None else None
+    if end is not None and keep_columns:
+        raise GivenWrongError("--to and --keep-columns each say how far back; give one of them")
     shown = console(as_json=as_json)
-    with conductor.controller(plan) as connection:
+    with ExitStack() as house:
+        connection = house.enter_context(conductor.controller(plan))
         status.read(connection, plan.name)
         if not yes:
-            _ask(plan, end)
+            _ask(plan, end, keep_columns=keep_columns)
+        bell = None
+        if keep_columns:
+            bell = house.enter_context(
+                _staffed(plan, connection, None, house.enter_context(_log(shown, file)))
+            )
         with watch.shown(plan.database.url.get_secret_value(), plan.name, shown) as notify:
-            conductor.rollback(plan, connection, to=end, notify=notify)
+            way_back.rollback(
+                plan, connection, to=end, keep_columns=keep_columns, doorbell=bell, notify=notify
+            )
     if as_json:
-        say_json({"migration": plan.name, "rolled_back_to": end})
+        say_json({"migration": plan.name, "rolled_back_to": end, "columns_kept": keep_columns})
+    elif keep_columns:
+        say(f"{plan.name} keeps its columns, without tenants, and its indexes")
     else:
         say(f"{plan.name} is {f'just after {end}' if end else 'as it was before it began'}")
 
 
-def _ask(plan: Plan, end: str | None) -> None:
+def _ask(plan: Plan, end: str | None, *, keep_columns: bool) -> None:
     if not sys.stdin.isatty():
         raise GivenWrongError("nobody is there to ask; --yes walks back without asking")
-    undone = STAGES[STAGES.index(end) + 1 if end else 0 :]
+    undone = STAGES[STAGES.index("indexes" if keep_columns else end) + 1 if keep_columns or end else 0 :]
     loss = f" {plan.tenant.column} goes, with its values." if "columns" in undone else ""
+    if keep_columns:
+        loss = f" {plan.tenant.column} stays, its values go."
     typer.confirm(f"{plan.name}: undo {', '.join(reversed(undone))}?{loss}", abort=True)
 
 

@@ -14,6 +14,7 @@ from control.cli.options import DEFAULT_FILE, AsJson, File, connect_to, console,
 from control.plan.reading import read_plan
 from control.render import held, render
 from worker import ledger
+from worker.ledger import Event
 
 #: How many rows of the quarantine are shown.
 _MOST = 1_000
@@ -48,18 +49,32 @@ def _complete(look: display.Looker, seconds: float) -> bool:
 
 
 def events(file: File = DEFAULT_FILE, *, as_json: AsJson = False) -> None:
-    """Show who did what, and when."""
+    """Show who did what, and when; of a statement its SQL, its lock, and how long it waited and took."""
     plan = read_plan(file)
     with connect_to(plan, "events") as connection:
         found = ledger.events(connection, ledger.read(connection, plan.name).id)
     if as_json:
-        say_json(found)
+        say_json([event.model_dump(mode="json", exclude_none=True) for event in found])
         return
     shown = console()
     for event in found:
-        when = Text(f"{event['at']:%Y-%m-%d %H:%M:%S}  ", style="dim")
-        who = Text(f"{event['actor']}  ", style="cyan")
-        shown.print(when + who + Text(f"{event['kind']}  {event['message']}"), soft_wrap=True)
+        when = Text(f"{event.at:%Y-%m-%d %H:%M:%S}  ", style="dim")
+        who = Text(f"{event.actor}  ", style="cyan")
+        shown.print(when + who + Text(f"{event.kind}  {event.message}{_figures(event)}"), soft_wrap=True)
+        if event.statement is not None:
+            shown.print(Text(f"    {' '.join(event.statement.split())}", style="dim"), soft_wrap=True)
+
+
+def _figures(event: Event) -> str:
+    if event.statement is None:
+        return ""
+    lock = "" if event.lock == "none" else f"{event.lock}, "
+    if event.error is not None:
+        return f" ({lock}failed: {event.error})"
+    if event.took_ms is None:
+        return f" ({lock}not known to have ended)"
+    attempts = f" in {event.attempts} attempts" if (event.attempts or 1) > 1 else ""
+    return f" ({lock}waited {event.waited_ms:.0f} ms{attempts}, took {event.took_ms:.0f} ms)"
 
 
 def quarantine(file: File = DEFAULT_FILE, *, as_json: AsJson = False) -> None:

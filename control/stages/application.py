@@ -6,6 +6,10 @@ the old code needs. Undoing: nothing; the guard and the column's default still s
 
 from control.stage import Closed, Ground, WithoutStatements
 
+_OPENS_IN_WINDOW = (
+    "Deploy the tenant-aware code without starting it, then `tenantry confirm application` and "
+    "`tenantry run --maintenance-window`"
+)
 _OPENS = "Deploy the tenant-aware code, then `tenantry confirm application`"
 
 
@@ -19,7 +23,10 @@ class Application(WithoutStatements):
         if self.name in ground.confirmed:
             return None
         column = ground.plan.tenant.column
-        return Closed((f"nobody has confirmed that all code reads and writes {column}",), _OPENS)
+        return Closed(
+            (f"nobody has confirmed that all code reads and writes {column}",),
+            _OPENS_IN_WINDOW if ground.window else _OPENS,
+        )
 
 
 STAGE = Application()

@@ -58,6 +58,8 @@ COUNT_HELD_EVERY = 5.0
 LOST = 3
 #: Ranges that the final scan hands over at a time.
 SWEPT = 1_000
+#: Where the ledger keeps that a way back has begun to put the sentinel back.
+RESET = "reset"
 #: So many sweeps in a row that each found something are not the application's few moved rows any more.
 SWEEPS = 20
 
@@ -75,6 +77,8 @@ class Backfill(WithoutStatements):
             QuarantineError: rows were set aside.
             JobStoppedError: more than half of the last batches failed.
         """
+        # Left by a way back that was broken off: its work is undone by this one.
+        jobs.forget_kind(ground.connection, ground.migration, "reset")
         # Again until none had any: a partition may come to a table whose turn was over.
         while any(_filled(ground, table) for table in ground.plan.in_order()):
             pass
@@ -91,7 +95,7 @@ def _filled(ground: Ground, table: Table) -> bool:
         any_open = True
         for job in open_:
             with structlog.contextvars.bound_contextvars(table=job.part):
-                _Drive(ground, job.id).to_the_end()
+                drive(ground, job.id)
     return any_open
 
 
@@ -139,7 +143,7 @@ def _begin(ground: Ground, table: Table, part: CatalogTable) -> None:
     spec, why = job_spec(plan, table, part, heap)
     # A partition that came later brought rows that the column's default never answered for.
     first = {found.oid for found in parts(ground.original.table(table.name))}
-    instant = part.oid in first and is_instant(plan, table, ground.original)
+    instant = part.oid in first and is_instant(plan, table, ground.original) and not was_reset(ground)
     last = None if instant else paging.last_key(connection, spec, heap.pages)
     jobs.add(
         connection,
@@ -163,6 +167,21 @@ def _begin(ground: Ground, table: Table, part: CatalogTable) -> None:
         last_key=last,
         instant=instant,
     )
+
+
+def was_reset(ground: Ground) -> bool:
+    """Whether rows may have the sentinel in a column whose default was another: a way back put it there."""
+    return bool(ground.memory.recall(RESET))
+
+
+def drive(ground: Ground, job_id: int) -> None:
+    """Drive a job until it is proved complete, or its table is gone.
+
+    Raises:
+        QuarantineError: rows were set aside.
+        JobStoppedError: more than half of the last batches failed.
+    """
+    _Drive(ground, job_id).to_the_end()
 
 
 @dataclass(slots=True)

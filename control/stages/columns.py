@@ -7,6 +7,7 @@ the column; a column that was there before stays, with the default it had.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from psycopg import sql
 
@@ -34,6 +35,7 @@ class Columns:
             was = original.table(table.name)
             if was.column(plan.tenant.column) is None:
                 yield _add(plan, table, was)
+                yield _default_again(plan, table, was)
             else:
                 yield guard.starting_default(plan, table, was)
         yield from guard.triggers(plan, original)
@@ -69,6 +71,16 @@ def _add(plan: Plan, table: PlanTable, was: Table) -> Step:
         done=lambda live: live.table(table.name).column(plan.tenant.column) is not None,
         tables=(was.identifier,),
     )
+
+
+def _default_again(plan: Plan, table: PlanTable, was: Table) -> Step:
+    """The default of a column that a way back has left there with the sentinel's."""
+    step = guard.starting_default(plan, table, was)
+
+    def done(live: Catalog) -> bool:
+        return live.table(table.name).column(plan.tenant.column) is None or step.done(live)
+
+    return replace(step, done=done)
 
 
 def _drop(plan: Plan, table: PlanTable, was: Table) -> Step:

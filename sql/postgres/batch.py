@@ -14,7 +14,7 @@ from psycopg import sql
 
 from sql.job import By, JobSpec, Key, KeyColumn, Range, Shape
 from sql.named import Statement, load, plain
-from sql.postgres.connection import Connection
+from sql.postgres.connection import Connection, literal
 from sql.postgres.paging import PAGING
 from sql.tenant_source import ROW, source_sql, unfilled
 
@@ -80,8 +80,11 @@ class JobSQL:
         return plain(sql.Identifier(self.spec.tenant_column))
 
     @property
-    def _unfilled(self) -> sql.SQL:
-        return plain(unfilled(self.spec.tenant_column, self.spec.sentinel))
+    def _unfilled(self) -> sql.Composable:
+        """Whether a row called `t` is still to be written."""
+        if not self.spec.reset:
+            return plain(unfilled(self.spec.tenant_column, self.spec.sentinel))
+        return sql.SQL("t.{} IS DISTINCT FROM {}").format(self._tenant, plain(literal(self.spec.sentinel)))
 
     @staticmethod
     def _in_order(columns: Sequence[KeyColumn]) -> sql.Composed:
@@ -143,6 +146,11 @@ class JobSQL:
         return fragments | {"unfilled": only.format(self._of_stripe, wanted)}
 
     def _source(self) -> dict[str, sql.Composable]:
+        if self.spec.reset:
+            nowhere: dict[str, sql.Composable] = dict.fromkeys(
+                ("source", "and_source", "cross_source"), _NOTHING
+            )
+            return nowhere | {"value": plain(literal(self.spec.sentinel)), "resolved": sql.SQL("true")}
         source = source_sql(
             self.spec.source, tenant_column=self.spec.tenant_column, sentinel=self.spec.sentinel
         )

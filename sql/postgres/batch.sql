@@ -32,7 +32,8 @@ WITH claimed AS MATERIALIZED (
     SELECT b.id FROM tenantry.batches AS b
     WHERE b.id = %(batch)s AND b.state = 'pending' AND EXISTS (
         SELECT FROM tenantry.jobs AS j JOIN tenantry.migrations AS m ON m.id = j.migration_id
-        WHERE j.id = b.job_id AND j.state = 'running' AND m.state = 'running')
+        WHERE j.id = b.job_id AND j.state = 'running'
+          AND m.state = CASE j.kind WHEN 'reset' THEN 'rolling back' ELSE 'running' END)
     FOR UPDATE SKIP LOCKED
 ), filled AS (
     UPDATE {table} AS t SET {tenant} = {value} {source}
@@ -57,7 +58,8 @@ WITH claimed AS MATERIALIZED (
     FROM tenantry.batches AS b
     WHERE b.id = %(batch)s AND b.state = 'pending' AND EXISTS (
         SELECT FROM tenantry.jobs AS j JOIN tenantry.migrations AS m ON m.id = j.migration_id
-        WHERE j.id = b.job_id AND j.state = 'running' AND m.state = 'running')
+        WHERE j.id = b.job_id AND j.state = 'running'
+          AND m.state = CASE j.kind WHEN 'reset' THEN 'rolling back' ELSE 'running' END)
     FOR UPDATE SKIP LOCKED
 ), free AS MATERIALIZED (
     SELECT t.ctid AS at FROM {table} AS t

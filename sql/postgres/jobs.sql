@@ -28,6 +28,10 @@ FROM tenantry.jobs AS j JOIN tenantry.migrations AS m ON m.id = j.migration_id W
 -- locks: ROW EXCLUSIVE on tenantry.jobs, tenantry.batches and tenantry.quarantine.
 DELETE FROM tenantry.jobs WHERE migration_id = %(migration)s;
 
+-- name: forget_kind
+-- locks: ROW EXCLUSIVE on tenantry.jobs, tenantry.batches and tenantry.quarantine.
+DELETE FROM tenantry.jobs WHERE migration_id = %(migration)s AND kind = %(kind)s;
+
 -- name: forget_parts
 -- locks: ROW EXCLUSIVE on tenantry.jobs, tenantry.batches and tenantry.quarantine.
 DELETE FROM tenantry.jobs

@@ -102,8 +102,18 @@ CREATE TABLE IF NOT EXISTS tenantry.events (
     at           timestamptz NOT NULL DEFAULT clock_timestamp(),
     actor        text NOT NULL,
     kind         text NOT NULL,
-    message      text NOT NULL
+    message      text NOT NULL,
+    -- Of a statement that the controller ran: written before it, the figures and the error after it. One that has
+    -- neither is running, or its controller died.
+    stage        text,
+    statement    text,
+    lock         text,
+    attempts     integer,
+    waited_ms    double precision,
+    took_ms      double precision,
+    error        text
 );
+CREATE INDEX IF NOT EXISTS events_of_migration ON tenantry.events (migration_id, id);
 -- A signal that can't be read is said once, whichever worker sees it first.
 CREATE UNIQUE INDEX IF NOT EXISTS events_unreadable ON tenantry.events (migration_id, split_part(message, ':', 1))
     WHERE kind = 'unreadable';
@@ -173,7 +183,8 @@ SELECT count(*) FROM tenantry.migrations;
 -- locks: ACCESS SHARE on tenantry.migrations and tenantry.jobs; a read. No row where no batch of the job may go.
 SELECT m.id, m.name, m.settings, j.started_at AS job_started_at
 FROM tenantry.jobs AS j JOIN tenantry.migrations AS m ON m.id = j.migration_id
-WHERE j.id = %(job)s AND j.state = 'running' AND m.state = 'running';
+WHERE j.id = %(job)s AND j.state = 'running'
+  AND m.state = CASE j.kind WHEN 'reset' THEN 'rolling back' ELSE 'running' END;
 
 -- name: remember
 -- locks: ROW EXCLUSIVE on tenantry.migrations.
@@ -268,6 +279,24 @@ WHERE migration_id = %(migration)s AND name = %(name)s;
 INSERT INTO tenantry.events (migration_id, actor, kind, message)
 VALUES (%(migration)s, %(actor)s, %(kind)s, %(message)s);
 
+-- name: begin_statement
+-- locks: ROW EXCLUSIVE on tenantry.events.
+INSERT INTO tenantry.events (migration_id, actor, kind, message, stage, statement, lock)
+VALUES (%(migration)s, %(actor)s, 'statement', %(message)s, %(stage)s, %(text)s, %(lock)s)
+RETURNING id;
+
+-- name: end_statement
+-- locks: ROW EXCLUSIVE on tenantry.events.
+UPDATE tenantry.events
+SET attempts = %(attempts)s, waited_ms = %(waited_ms)s, took_ms = %(took_ms)s, error = %(error)s
+WHERE id = %(event)s;
+
+-- name: trim_events
+-- locks: ROW EXCLUSIVE on tenantry.events. All but the last `most` of a migration; the first of them is found by its index.
+DELETE FROM tenantry.events WHERE migration_id = %(migration)s AND id <= (
+    SELECT id FROM tenantry.events WHERE migration_id = %(migration)s ORDER BY id DESC OFFSET %(most)s LIMIT 1);
+
 -- name: events
 -- locks: ACCESS SHARE on tenantry.events; a read.
-SELECT at, actor, kind, message FROM tenantry.events WHERE migration_id = %(migration)s ORDER BY id;
+SELECT at, actor, kind, message, stage, statement, lock, attempts, waited_ms, took_ms, error
+FROM tenantry.events WHERE migration_id = %(migration)s ORDER BY id;

@@ -14,6 +14,7 @@ from control import conductor
 from control.embedded.postgres import EmbeddedPostgres
 from control.plan.reading import read_plan
 from control.queue import namespace_of
+from control.rollback import rollback
 from control.worker_pool import workers
 from worker.broker import doorbell
 
@@ -103,7 +104,7 @@ class Operator:
         """Walk back to a stage, or to the start."""
         plan = read_plan(self.plan)
         with conductor.controller(plan) as connection:
-            conductor.rollback(plan, connection, to=stage, notify=notify)
+            rollback(plan, connection, to=stage, notify=notify)
 
     @property
     def environment(self) -> dict[str, str]:

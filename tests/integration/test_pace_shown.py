@@ -44,9 +44,9 @@ def test_what_can_not_be_read_is_said_once_by_whoever_sees_it_first(
         middle = (first + last) // 2
         a.work(first, middle)
         b.work(middle + 1, last)
-        said = [event for event in ledger.events(session, ground.migration) if event["kind"] == "unreadable"]
+        said = [event for event in ledger.events(session, ground.migration) if event.kind == "unreadable"]
         shown = status.read(session, ground.plan.name)
-    assert [event["message"] for event in said] == [
+    assert [event.message for event in said] == [
         "the plan's own query: can't be read, division by zero; it is not judged"
     ]
     assert [line["signal"] for line in logs if line["event"] == "a signal can't be read"] == ["query"]

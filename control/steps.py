@@ -1,0 +1,80 @@
+"""Takes one step: unless the catalog says it is done, with an entry in the audit, and looks afterwards."""
+
+from control import locks
+from control.course import actor, go_on
+from control.plan.model import Plan
+from control.stage import Ground, Step
+from sql.errors import CatalogError, TenantryError
+from sql.postgres import catalog
+from sql.postgres.catalog import Catalog
+from sql.postgres.connection import Connection
+from worker import ledger
+
+
+def look(connection: Connection, plan: Plan) -> Catalog:
+    """The catalog of the plan's tables as it is.
+
+    Raises:
+        PlanError: a table of the plan is not there.
+    """
+    found = catalog.read(connection, [table.name for table in plan.tables])
+    for at, table in enumerate(plan.tables):
+        if table.name not in found.tables:
+            raise plan.wrong(
+                f"table {table.name} is not in this database; check its name and schema", "tables", at, "name"
+            )
+    return found
+
+
+def take(step: Step, ground: Ground, stage: str) -> None:
+    """Take a step unless the catalog says that it is done, and see afterwards that it says so.
+
+    Raises:
+        CatalogError: the statement went through, and the catalog doesn't show it (lessons: pgroll#1014).
+        CancelledError: the migration is cancelled.
+    """
+    go_on(ground, stage)
+    if step.done(look(ground.connection, ground.plan)):
+        return
+    if step.gate is not None and not step.gate(ground):
+        return
+    ground.notify(step.what)
+    _run_statement(step, ground, stage)
+    if not step.done(look(ground.connection, ground.plan)):
+        raise CatalogError(
+            f"{step.what}: done, and yet the catalog doesn't show it; look at the server's log"
+        )
+
+
+def _run_statement(step: Step, ground: Ground, stage: str) -> None:
+    """Run a step's statement, with an entry in the audit from before it to after it."""
+    connection = ground.connection
+    event = ledger.begin_statement(
+        connection,
+        ground.migration,
+        actor(),
+        stage=stage,
+        what=step.what,
+        statement=step.statement.as_string(),
+        lock=step.lock,
+    )
+    try:
+        taken = locks.take(connection, step, notify=ground.notify, rules=_rules(ground, stage))
+    except TenantryError as error:
+        ledger.end_statement(connection, event, error=str(error))
+        raise
+    ledger.end_statement(connection, event, attempts=taken.attempts, waited=taken.waited, took=taken.took)
+    if step.repair is not None and taken.repaired:
+        told = f"{step.what}: dropped what an earlier try left: {step.repair.statement.as_string()}"
+        ledger.record(connection, ground.migration, actor(), "repair", told)
+
+
+def _rules(ground: Ground, stage: str) -> locks.Rules:
+    """How the plan wants locks to be taken; what is done to other sessions goes into the audit."""
+    plan = ground.plan
+    return locks.Rules(
+        standbys=tuple(standby.get_secret_value() for standby in plan.database.standbys),
+        terminate_after=plan.locks.terminate_after_seconds,
+        record=lambda line: ledger.record(ground.connection, ground.migration, actor(), "terminate", line),
+        go_on=lambda: go_on(ground, stage),
+    )
