@@ -49,3 +49,8 @@ def returning(name: str) -> str:
 def not_null_check(table: Table, column: str) -> str:
     """The check that proves a column free of NULL before it is declared NOT NULL."""
     return fitting(f"{table.name}_{column}_tenantry_not_null")
+
+
+def owner_policy(policy: str) -> str:
+    """The policy that goes on admitting a table's owner beside `policy`."""
+    return fitting(f"{policy}_owner")

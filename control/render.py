@@ -119,6 +119,7 @@ def _warnings(shown: Status, now: datetime) -> Iterator[Text]:
         first, *more = waits(waiting, now)
         yield Text(first, style="yellow")
         yield from (Text(f"  {line}", style="dim yellow") for line in more)
+    yield from (Text(str(one), style="yellow") for one in shown.unscoped)
     for table in shown.tables:
         yield from (Text(line, style="bold red") for line in _stops(table))
     if shown.quarantine:

@@ -7,9 +7,10 @@ from typing import Any, TypeVar
 
 from pydantic import Field
 
-from control import governed, holds
+from control import governed, holds, unscoped
 from control.governed import GovernorStatus
 from control.holds import Fact, Waiting
+from control.unscoped import Unscoped
 from sql.job import JobSpec
 from sql.postgres.connection import Connection
 from sql.postgres.ledger import JOBS, send
@@ -95,6 +96,8 @@ class Status(Fact):
     """Rows set aside; `control.holds` lists them."""
     waiting: tuple[Waiting, ...] = ()
     """Batches that wait after a failure."""
+    unscoped: tuple[Unscoped, ...] = ()
+    """Who comes to the tables without a tenant, while that is counted."""
     oldest_pending_seconds: float | None
     last_progress_at: datetime | None
     replica_lag_seconds: float | None
@@ -129,6 +132,7 @@ def read(connection: Connection, migration: str) -> Status:
         tuned=found.tuned,
         quarantine=send(connection, JOBS.count_quarantined, migration=found.id)[0]["count"],
         waiting=holds.waiting(connection, found.id),
+        unscoped=unscoped.read(connection, ledger.Memory(connection, found.id)),
         oldest_pending_seconds=max(_known(job.oldest_pending_seconds for job in every), default=None),
         last_progress_at=max(_known(job.last_progress_at for job in every), default=None),
         replica_lag_seconds=governor.now("lag") if governor else None,

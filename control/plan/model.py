@@ -106,6 +106,8 @@ class RowSecurity(Part):
     policy: Name
     mode: Mode = "strict"
     quiet: Duration = "10m"
+    roles: tuple[Name, ...] = ()
+    """Whom the policy holds; everybody where none is named."""
 
 
 class Table(Part):

@@ -41,7 +41,7 @@ def _table(table: Table) -> list[str]:
     if table.primary_key is not None:
         lines.append(f"primary_key = {_value(table.primary_key)}")
     if table.rls is not None:
-        lines.append(f"rls = {_value(table.rls.model_dump())}")
+        lines.append(f"rls = {_value(table.rls.model_dump(exclude=None if table.rls.roles else {'roles'}))}")
     return lines
 
 

@@ -58,7 +58,9 @@ def _rights(ground: Ground) -> Iterator[Finding]:
         way_out=f"GRANT CREATE ON SCHEMA … TO {role}: owning a table is not enough",
         fine=f"{role} has it in every schema of the tables",
     )
-    under_policy = any(table.rls is not None for table in ground.plan.tables)
+    under_policy = any(table.rls is not None for table in ground.plan.tables) or any(
+        table.row_security for table in ground.original.tables.values()
+    )
     granted = (
         ("stop", rights.makes_schemas, "right to make schemas", f"GRANT CREATE ON DATABASE … TO {role}"),
         (

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from control.jobs import key_of, parts
 from control.keys import sides
 from control.plan.model import Table as PlanTable
-from control.preflight import kinds, triggers
+from control.preflight import kinds, row_security, triggers
 from control.preflight.finding import Finding, none_of
 from control.preflight.rows import planned
 from control.stage import Ground
@@ -56,8 +56,7 @@ def _table(ground: Ground, table: PlanTable, found: Table) -> Iterator[Finding]:
         way_out="DROP INDEX CONCURRENTLY them, or REINDEX: they cost writes and serve nobody",
         fine="none",
     )
-    if table.rls is not None:
-        yield _row_security(table, found)
+    yield from row_security.look(ground, table, found)
     yield from triggers.look(ground, table, found)
 
 
@@ -147,18 +146,6 @@ def _index_names(ground: Ground, table: PlanTable, found: Table) -> Finding:
         level="stop",
         way_out="something else is called that: rename it, or name the plan's index differently",
         fine="free" if not taken else "free, or the wanted index is there",
-    )
-
-
-def _row_security(table: PlanTable, found: Table) -> Finding:
-    existing = [*(["row-level security is on"] if found.row_security or found.forced else [])]
-    existing += [f"policy {policy.name}" for policy in found.policies]
-    return none_of(
-        f"{table.name}: policies",
-        existing,
-        level="stop",
-        way_out="joining existing policies is not built yet: leave `rls` out of this table's plan",
-        fine="none yet",
     )
 
 

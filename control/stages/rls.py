@@ -1,82 +1,55 @@
 """Row-level security, switched on in a way that can be rehearsed.
 
-Every table starts in `observe`: sessions without a tenant still see every row, and each such access is
-counted. `permissive` shows them the legacy tenant, `strict` nothing. Strict stands behind a gate of its own
-inside the stage: a quiet time without one unscoped access, or the operator's word.
+Every table starts in `observe`: sessions without a tenant still see every row that they saw, and each such
+access is counted. `permissive` shows them the legacy tenant, `strict` nothing. Strict stands behind a gate of
+its own inside the stage (`control.unscoped`): a time without an unscoped access, or the operator's word.
+
+A table that is under row-level security already keeps its policies, and is never without them: see
+`control.policies` for how ours is put beside them.
 """
 
-import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from datetime import datetime, timedelta
 
 from psycopg import sql
 
-from control import retiring
-from control.plan.model import Mode, Plan, RowSecurity
+from control import policies
+from control.plan.model import Mode, Plan
 from control.plan.values import seconds
-from control.quiet import since
+from control.policies import Target, has_form
 from control.stage import Closed, Ground, How, Step
-from sql.errors import GateClosedError
-from sql.postgres import rls
-from sql.postgres.catalog import Catalog, Table
+from control.unscoped import STAGE_NAME, await_quiet
+from sql.postgres import catalog, rls
+from sql.postgres.catalog import Catalog
 
-#: Where the ledger keeps since when it has been quiet.
-MEMORY = "rls.unscoped"
-#: How many quiet times a run waits before it leaves the gate closed.
-PATIENCE = 3
-#: Seconds between two looks.
-POLL = 0.5
-#: An idle session reports its statistics this late.
-REPORTED_LATE = timedelta(seconds=10)
 LOCK = "ACCESS EXCLUSIVE"
-
-
-@dataclass(frozen=True, slots=True)
-class _Target:
-    """A table that gets a policy: as the plan names it, its policy, and the table before the migration."""
-
-    name: str
-    security: RowSecurity
-    table: Table
-
-
-def _targets(plan: Plan, original: Catalog) -> list[_Target]:
-    return [
-        _Target(t.name, t.rls, original.tables[t.name])
-        for t in plan.tables
-        if t.rls is not None and t.name in original.tables
-    ]
-
-
-def expression(plan: Plan, mode: Mode) -> sql.Composed:
-    """The policy's expression in the form of `mode`, for this plan."""
-    tenant = plan.tenant
-    return rls.expression(mode, column=tenant.column, setting=tenant.setting, legacy=tenant.legacy)
-
-
-def has_form(plan: Plan, catalog: Catalog, table: str, policy: str, *modes: Mode) -> bool:
-    """Whether the table's policy has one of these forms now."""
-    found = catalog.tables[table].policy(policy)
-    return found is not None and any(rls.says(found, expression(plan, mode)) for mode in modes)
 
 
 class RowLevelSecurity:
     """The stage `rls`."""
 
-    name = "rls"
+    name = STAGE_NAME
 
-    def gate(self, ground: Ground) -> Closed | None:  # noqa: ARG002  # its gate stands before a step, not before the stage
-        """Observing may always begin; the gate before strict is `await_quiet`."""
-        return None
+    def gate(self, ground: Ground) -> Closed | None:
+        """Policies that somebody made since preflight looked; the gate before strict is `await_quiet`."""
+        live = catalog.read(ground.connection, [table.name for table in ground.plan.tables])
+        found = [
+            (f"{target.name}: {obstacle.fact}", obstacle.way_out)
+            for target in policies.targets(ground.plan, ground.original)
+            if target.name in live.tables
+            for obstacle in policies.in_the_way(target, live.tables[target.name])
+        ]
+        if not found:
+            return None
+        return Closed(tuple(fact for fact, _ in found), "; ".join(dict.fromkeys(way for _, way in found)))
 
     def steps(self, plan: Plan, original: Catalog) -> Iterator[Step]:
         """Count, observe, and go on to the mode where the plan ends; one table per transaction."""
-        targets = _targets(plan, original)
+        targets = policies.targets(plan, original)
         if not targets:
             return
         yield from _counting(plan, targets)
         for target in targets:
+            yield from _admits_owner(target)
             yield _policy(plan, target)
             yield _enabled(target)
         for target in targets:
@@ -85,11 +58,18 @@ class RowLevelSecurity:
             yield from _uncounted()
 
     def undo(self, plan: Plan, original: Catalog) -> Iterator[Step]:
-        """Off first, so that no table is ever left showing no rows; then the policies and what they call."""
-        targets = _targets(plan, original)
+        """Off first, so that no table is ever left showing no rows; then the policies and what they call.
+
+        Where others' policies stood before, nothing goes off: ours goes, and theirs hold as they did.
+        """
+        targets = policies.targets(plan, original)
         for target in targets:
-            yield _disabled(target)
-            yield _dropped(target)
+            if target.joined:
+                yield _dropped(target, target.security.policy)
+                yield from _frees_owner(target)
+            else:
+                yield _disabled(target)
+                yield _dropped(target, target.security.policy)
         if targets:
             yield from _uncounted()
 
@@ -97,12 +77,10 @@ class RowLevelSecurity:
 STAGE = RowLevelSecurity()
 
 
-def _counting(plan: Plan, targets: list[_Target]) -> Iterator[Step]:
+def _counting(plan: Plan, targets: list[Target]) -> Iterator[Step]:
     def settled(catalog: Catalog) -> bool:
         return all(
-            t.security.mode != "observe"
-            and has_form(plan, catalog, t.name, t.security.policy, t.security.mode)
-            for t in targets
+            t.security.mode != "observe" and has_form(plan, catalog, t, t.security.mode) for t in targets
         )
 
     yield Step(
@@ -112,9 +90,10 @@ def _counting(plan: Plan, targets: list[_Target]) -> Iterator[Step]:
         done=lambda catalog: rls.SCHEMA in catalog.schemas or settled(catalog),
         how=How.PLAIN,
     )
+    tables = sql.SQL(", ").join(sql.Literal(target.table.identifier.as_string()) for target in targets)
     yield Step(
         what="count accesses by sessions without a tenant",
-        statement=rls.STATEMENTS.create_function.compose(),
+        statement=rls.STATEMENTS.create_function.compose(tables=tables),
         lock="none",
         done=lambda catalog: _counts(catalog) or settled(catalog),
         how=How.PLAIN,
@@ -122,7 +101,7 @@ def _counting(plan: Plan, targets: list[_Target]) -> Iterator[Step]:
 
 
 def _counts(catalog: Catalog) -> bool:
-    return any(name.removesuffix("()") == rls.FUNCTION for name in catalog.functions)
+    return rls.FUNCTION in catalog.functions
 
 
 def _uncounted() -> Iterator[Step]:
@@ -142,14 +121,34 @@ def _uncounted() -> Iterator[Step]:
     )
 
 
-def _policy(plan: Plan, target: _Target) -> Step:
+def _admits_owner(target: Target) -> Iterator[Step]:
+    name = target.owner_policy
+    if name is None:
+        return
+    yield Step(
+        what=f"{target.name}: policy {name}, by which its owner goes on being admitted",
+        statement=rls.STATEMENTS.create_owner_policy.compose(
+            policy=sql.Identifier(name),
+            table=target.table.identifier,
+            owner=sql.Identifier(target.table.owner),
+        ),
+        lock=LOCK,
+        done=lambda catalog: catalog.tables[target.name].policy(name) is not None,
+        tables=(target.table.identifier,),
+    )
+
+
+def _policy(plan: Plan, target: Target) -> Step:
     policy = target.security.policy
+    beside = ", beside those that are there," if target.joined else ","
     return Step(
-        what=f"{target.name}: policy {policy}, in the form that only observes",
+        what=f"{target.name}: policy {policy}{beside} in the form that only observes",
         statement=rls.STATEMENTS.create_policy.compose(
             policy=sql.Identifier(policy),
             table=target.table.identifier,
-            expression=expression(plan, "observe"),
+            kind=sql.SQL("RESTRICTIVE" if target.joined else "PERMISSIVE"),
+            roles=rls.roles(target.security.roles),
+            expression=policies.expression(plan, "observe"),
         ),
         lock=LOCK,
         done=lambda catalog: catalog.tables[target.name].policy(policy) is not None,
@@ -157,7 +156,7 @@ def _policy(plan: Plan, target: _Target) -> Step:
     )
 
 
-def _enabled(target: _Target) -> Step:
+def _enabled(target: Target) -> Step:
     def done(catalog: Catalog) -> bool:
         table = catalog.tables[target.name]
         return table.row_security and table.forced
@@ -171,7 +170,7 @@ def _enabled(target: _Target) -> Step:
     )
 
 
-def _walk(plan: Plan, target: _Target) -> Iterator[Step]:
+def _walk(plan: Plan, target: Target) -> Iterator[Step]:
     """From whatever form the policy has to the mode of the plan; to strict only by way of observing."""
     mode = target.security.mode
     if mode != "strict":
@@ -187,7 +186,7 @@ def _walk(plan: Plan, target: _Target) -> Iterator[Step]:
 
 def _altered(
     plan: Plan,
-    target: _Target,
+    target: Target,
     mode: Mode,
     *,
     already: tuple[Mode, ...],
@@ -197,29 +196,49 @@ def _altered(
     return Step(
         what=f"{target.name}: policy {policy} becomes {mode}",
         statement=rls.STATEMENTS.alter_policy.compose(
-            policy=sql.Identifier(policy), table=target.table.identifier, expression=expression(plan, mode)
+            policy=sql.Identifier(policy),
+            table=target.table.identifier,
+            roles=rls.roles(target.security.roles),
+            expression=policies.expression(plan, mode),
         ),
         lock=LOCK,
-        done=lambda catalog: has_form(plan, catalog, target.name, policy, *already),
+        done=lambda catalog: has_form(plan, catalog, target, *already),
         tables=(target.table.identifier,),
         gate=gate,
     )
 
 
-def _disabled(target: _Target) -> Step:
+def _disabled(target: Target) -> Step:
+    def done(catalog: Catalog) -> bool:
+        table = catalog.tables[target.name]
+        return not table.row_security and table.forced == target.table.forced
+
+    statements = rls.STATEMENTS
+    # FORCE alone has no effect, and may have been left by somebody: it stays.
+    off = statements.disable_only if target.table.forced else statements.disable
     return Step(
         what=f"{target.name}: row-level security off",
-        statement=rls.STATEMENTS.disable.compose(table=target.table.identifier),
+        statement=off.compose(table=target.table.identifier),
         lock=LOCK,
-        done=lambda catalog: (
-            not (catalog.tables[target.name].row_security or catalog.tables[target.name].forced)
-        ),
+        done=done,
         tables=(target.table.identifier,),
     )
 
 
-def _dropped(target: _Target) -> Step:
-    policy = target.security.policy
+def _frees_owner(target: Target) -> Iterator[Step]:
+    if target.owner_policy is None:
+        return
+    yield Step(
+        what=f"{target.name}: row-level security no longer for its owner",
+        statement=rls.STATEMENTS.no_force.compose(table=target.table.identifier),
+        lock=LOCK,
+        done=lambda catalog: not catalog.tables[target.name].forced,
+        tables=(target.table.identifier,),
+    )
+    yield _dropped(target, target.owner_policy)
+
+
+def _dropped(target: Target, policy: str) -> Step:
     return Step(
         what=f"{target.name}: drop policy {policy}",
         statement=rls.STATEMENTS.drop_policy.compose(
@@ -229,57 +248,3 @@ def _dropped(target: _Target) -> Step:
         done=lambda catalog: catalog.tables[target.name].policy(policy) is None,
         tables=(target.table.identifier,),
     )
-
-
-def await_quiet(ground: Ground, quiet: float) -> bool:
-    """Wait for `quiet` seconds without one unscoped access, at most three times as long.
-
-    What was counted, and since when it is quiet, is in the ledger: a controller that is started again goes
-    on waiting where the last one was.
-
-    Raises:
-        GateClosedError: it isn't quiet, or can't be known to be, and the operator hasn't confirmed `rls`.
-        CatalogError: the function that counts isn't there.
-    """
-    until = time.monotonic() + PATIENCE * quiet
-    who: list[str] = []
-    said: datetime | None = None
-    while STAGE.name not in ground.confirmed:
-        # The write guard's quiet runs beside this one: `verify` asks for it next.
-        retiring.observe(ground)
-        count = rls.unscoped_accesses(ground.connection)
-        seen = since(ground.memory, MEMORY, {"calls": count.calls, "by": count.counted_by}, count.now)
-        if seen.broken:
-            who = [str(found) for found in rls.sessions(ground.connection, count.now - REPORTED_LATE)]
-        left = quiet - (count.now - seen.since).total_seconds()
-        lasting = _lasting(ground, count)
-        if left <= 0 and not lasting:
-            return True
-        passing = f"{count.calls} unscoped accesses counted, none since {seen.since:%Y-%m-%d %H:%M:%S %z}"
-        facts = [*lasting, passing, *([f"at work around the last one: {', '.join(who)}"] if who else [])]
-        if lasting or time.monotonic() >= until:
-            raise GateClosedError(STAGE.name, facts, _opens(quiet, lasting=bool(lasting)))
-        if seen.since != said:
-            ground.notify(f"rls: {'; '.join(facts)}; strict in {left:.0f} s if it stays quiet")
-            said = seen.since
-        time.sleep(min(left, POLL))
-    ground.notify("rls: strict, as the operator confirmed")
-    return True
-
-
-def _lasting(ground: Ground, count: rls.Count) -> list[str]:
-    """What keeps strict closed and won't change by waiting."""
-    facts = [
-        f"{bridge.role} begins its sessions as {bridge.tenant!r} (ALTER ROLE or DATABASE … SET): "
-        "unscoped code there isn't counted"
-        for bridge in rls.bridged_roles(ground.connection, ground.plan.tenant.setting)
-    ]
-    if not count.counting:
-        facts.append("unscoped access can't be counted: track_functions is off and this role may not set it")
-    return facts
-
-
-def _opens(quiet: float, *, lasting: bool) -> str:
-    if lasting:
-        return "Mend that, or open it with `tenantry confirm rls`"
-    return f"`tenantry run` opens it after {quiet:g} s without one; `tenantry confirm rls` opens it now"

@@ -42,6 +42,11 @@ class Subject:
         """The tenant column."""
         return self.plan.tenant.column
 
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """Whom its policy holds; none for everybody."""
+        return self.table.rls.roles if self.table.rls is not None else ()
+
     def tried(self) -> str:
         """Who the sample is, for the evidence."""
         return f"{len(self.tenants.sample)} of {self.tenants.tenants} tenants"

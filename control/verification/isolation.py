@@ -7,7 +7,7 @@ from typing import Literal
 from psycopg import sql
 
 from control.plan.model import RowSecurity
-from control.stages.rls import has_form
+from control.policies import Target, has_form
 from control.verification.check import Check, Subject, listed
 from sql.postgres import verify
 from sql.postgres.catalog import Catalog
@@ -78,6 +78,11 @@ def _tries(subject: Subject, security: RowSecurity, own: str, other: str) -> Ite
         yield _Try("upsert", own, upsert, 1, f"{own} upserts its row")
 
 
+def _must_hold(tries: Iterator[_Try], subject: Subject) -> list[_Try]:
+    """Beside policies that were there before, only what is refused is ours to know: they may refuse more."""
+    return [one for one in tries if not (one.expected and subject.original.row_security)]
+
+
 def _pairs(sample: list[str]) -> list[tuple[str, str]]:
     """Each tenant with another one that tries its hands on its rows."""
     if len(sample) == 1:
@@ -93,12 +98,12 @@ def commands(subject: Subject, security: RowSecurity) -> list[Check]:
     if not subject.tenants.sample:
         return [Check(name, None, "no tenant has a row here", "verify.tenants") for name in names.values()]
     for own, other in _pairs(subject.tenants.sample):
-        with verify.nobody(subject.connection, subject.plan.tenant.setting) as session:
+        with verify.nobody(subject.connection, subject.plan.tenant.setting, subject.roles) as session:
             verify.quiet_triggers(subject.connection)
             row = verify.one_row(subject.connection, subject.found.identifier, subject.column, own)
             if row is None:
                 continue
-            for attempt in _tries(subject, security, own, other):
+            for attempt in _must_hold(_tries(subject, security, own, other), subject):
                 complaint = attempt.complaint(_run(session, attempt, row))
                 tried[attempt.command] += 1
                 complaints[attempt.command] += [complaint] if complaint else []
@@ -135,6 +140,8 @@ def _widened(subject: Subject, command: Command) -> list[str]:
 
     Such a statement reads nothing, so no SELECT policy narrows it; trying it would change every row.
     """
+    if subject.original.row_security:
+        return []  # ours is restrictive there: it narrows whatever they let through
     ours = subject.table.rls.policy if subject.table.rls is not None else None
     return [
         f"policy {policy.name} lets everybody {command} more"
@@ -165,8 +172,9 @@ def unscoped(subject: Subject, security: RowSecurity) -> Check:
                 tries.append(_Try("SELECT", "", anything, 1, f"it reads as {legacy}"))
         case "strict":
             tries.append(_Try("SELECT", "", anything, 0, "it reads"))
-    with verify.nobody(subject.connection, subject.plan.tenant.setting) as session:
-        outcomes = [(t, session.attempt("", t.statement, t.parameters)) for t in tries]
+    with verify.nobody(subject.connection, subject.plan.tenant.setting, subject.roles) as session:
+        held = _must_hold(iter(tries), subject)
+        outcomes = [(t, session.attempt("", t.statement, t.parameters)) for t in held]
     complaints = [complaint for t, outcome in outcomes if (complaint := t.complaint(outcome)) is not None]
     told = {"observe": "reads every row, and is counted", "permissive": f"reads {legacy} only"}
     evidence = listed(complaints) or told.get(mode, "reads nothing")
@@ -176,6 +184,8 @@ def unscoped(subject: Subject, security: RowSecurity) -> Check:
 def counts(subject: Subject) -> Check:
     """Whether each tenant reaches every row that it has, and all of them together the whole table."""
     name = f"{subject.name}: each tenant reaches all of its rows"
+    if subject.original.row_security:
+        return Check(name, None, "older policies decide that with ours: not counted", "verify.count")
     table, column = subject.found.identifier, subject.column
     everybody = subject.tenants.tenants <= ALL
     with verify.snapshot(subject.connection):
@@ -185,7 +195,7 @@ def counts(subject: Subject) -> Check:
         wanted = [tenant for tenant in wanted if tenant not in ("", subject.plan.tenant.sentinel_value)]
         real = verify.rows_of(subject.connection, table, column, wanted)
         seen: dict[str, int] = {}
-        with verify.nobody(subject.connection, subject.plan.tenant.setting) as session:
+        with verify.nobody(subject.connection, subject.plan.tenant.setting, subject.roles) as session:
             for tenant in wanted:
                 statement = verify.count_where(STATEMENTS.count, table, column, tenant)
                 seen[tenant] = session.value(tenant, statement)
@@ -197,13 +207,13 @@ def counts(subject: Subject) -> Check:
 
 def policy(subject: Subject, security: RowSecurity, live: Catalog) -> Check:
     """Whether row-level security is on, for the owner too, and the policy has the form of the mode."""
-    found = subject.found
+    found, target = subject.found, Target(subject.name, security, subject.original)
     facts = [
         *([] if found.row_security else ["row-level security is off"]),
         *([] if found.forced else ["it doesn't hold for the table's owner (no FORCE)"]),
         *(
             []
-            if has_form(subject.plan, live, subject.name, security.policy, security.mode)
+            if has_form(subject.plan, live, target, security.mode)
             else [f"policy {security.policy} isn't there in the form {security.mode}"]
         ),
     ]

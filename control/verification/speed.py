@@ -47,7 +47,7 @@ def index_used(subject: Subject) -> Check:
     statement = verify.count_where(
         STATEMENTS.explain, subject.found.identifier, subject.column, None if leans else tenant
     )
-    with verify.nobody(subject.connection, subject.plan.tenant.setting) as session:
+    with verify.nobody(subject.connection, subject.plan.tenant.setting, subject.roles) as session:
         scans = _scans(session.value(tenant, statement)[0]["Plan"])
     pages = verify.pages(subject.connection, subject.found)
     rows = verify.rows_of(subject.connection, subject.found.identifier, subject.column, [tenant]).get(
@@ -79,7 +79,7 @@ def overhead(subject: Subject) -> Check:
     table, column = subject.found.identifier, subject.column
     under = verify.count_where(STATEMENTS.time, table, column, tenant)
     with_policy, without = [], []
-    with verify.nobody(subject.connection, subject.plan.tenant.setting) as session:
+    with verify.nobody(subject.connection, subject.plan.tenant.setting, subject.roles) as session:
         for _ in range(RUNS):
             with_policy.append(session.value(tenant, under)[0]["Execution Time"])
             row = subject.connection.execute(under).fetchone()

@@ -156,8 +156,8 @@ def snapshot(connection: Connection) -> Iterator[None]:
 
 
 @contextmanager
-def nobody(connection: Connection, setting: str) -> Iterator[Nobody]:
-    """Make a role that is nobody, for as long as a transaction that is rolled back.
+def nobody(connection: Connection, setting: str, roles: Sequence[str] = ()) -> Iterator[Nobody]:
+    """Make a role that is nobody but one of `roles`, for as long as a transaction that is rolled back.
 
     Raises:
         psycopg.errors.InsufficientPrivilege: this role may not make roles that read and write all data.
@@ -166,6 +166,8 @@ def nobody(connection: Connection, setting: str) -> Iterator[Nobody]:
     role = sql.Identifier(f"tenantry_nobody_{secrets.token_hex(6)}")
     with connection.transaction(force_rollback=True):
         connection.execute(STATEMENTS.role.compose(role=role))
+        for member_of in roles:
+            connection.execute(STATEMENTS.member.compose(role=role, of=sql.Identifier(member_of)))
         connection.execute(STATEMENTS.obey_policies.compose())
         yield Nobody(connection, role, setting)
 

@@ -49,6 +49,10 @@ SELECT {column}::text, count(*) FROM {table} WHERE {column} = ANY (%(tenants)s::
 --   VACUUM wants to change.
 CREATE ROLE {role} NOLOGIN NOSUPERUSER NOBYPASSRLS IN ROLE pg_read_all_data, pg_write_all_data;
 
+-- name: member
+-- locks: ROW EXCLUSIVE on the catalog of memberships until the rollback. A policy that names roles holds their members.
+GRANT {of} TO {role};
+
 -- name: quiet_triggers
 -- locks: none. Neither triggers nor cascades fire for what is tried and rolled back; policies still hold.
 SET LOCAL session_replication_role = replica;
