@@ -20,7 +20,9 @@ POLL = 0.5
 
 
 def quiet_seconds(plan: Plan) -> float:
-    """The longest quiet time that the plan asks for."""
+    """The quiet time that the plan asks for the guard, or the longest of its policies."""
+    if plan.verify.quiet is not None:
+        return seconds(plan.verify.quiet)
     asked = [table.rls.quiet for table in plan.tables if table.rls is not None]
     return max(map(seconds, asked or [RowSecurity(policy="-").quiet]))
 
@@ -48,7 +50,11 @@ def unneeded(ground: Ground) -> bool:
             ground.notify(f"verify: the write guard stays: old code still needs it for {needed}")
             return False
         if not said:
-            ground.notify(f"verify: the write guard goes in {left:.0f} s if nothing needs it")
+            ground.notify(
+                f"verify: the write guard goes in {left:.0f} s if nothing needs it: nothing has since "
+                f"{seen.since:%Y-%m-%d %H:%M:%S}, and old code gets {quiet:g} s to show itself. Nothing is "
+                "lost by Ctrl-C and `tenantry run` later; `quiet` in [verify] of the plan sets another time"
+            )
             said = True
         time.sleep(min(left, POLL))
 

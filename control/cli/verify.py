@@ -1,7 +1,5 @@
 """`verify`: every check of the result, as often as one likes."""
 
-from dataclasses import asdict
-
 from rich.text import Text
 
 from control import conductor
@@ -22,7 +20,7 @@ def verify(file: File = DEFAULT_FILE, *, as_json: AsJson = False) -> None:
             raise NoMigrationError(plan.name)
         checks = run_checks(ground)
     if as_json:
-        say_json([asdict(check) for check in checks])
+        say_json([check.shown() for check in checks])
     else:
         shown = console()
         for check in checks:

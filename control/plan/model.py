@@ -141,9 +141,10 @@ class Redis(Part):
 
 
 class Backup(Part):
-    """Where `pg_dump` writes before anything is changed."""
+    """Where `pg_dump` writes before anything is changed; a folder where it does so by several jobs."""
 
     path: str
+    jobs: Annotated[int, Field(ge=1, le=64)] = 1
 
 
 class Backfill(Part):
@@ -183,9 +184,17 @@ class Query(Part):
 
 
 class Verify(Part):
-    """What `verify` looks at beside its own checks."""
+    """What `verify` looks at beside its own checks, and what it may find."""
 
     queries: tuple[Query, ...] = ()
+    role: Name | None = None
+    """Who tries isolation, where the migration's own role may not make one."""
+    quiet: Duration | None = None
+    """How long nothing must have needed the write guard before it goes; else the longest of `rls`."""
+    max_deadlocks: Annotated[int, Field(ge=0)] = 0
+    """In the whole database, since the migration began."""
+    max_log_errors: Annotated[int, Field(ge=0)] | None = None
+    """Of the whole server, since the migration began; only told without it."""
 
 
 @dataclass(frozen=True, slots=True)

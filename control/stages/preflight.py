@@ -1,10 +1,12 @@
 """Preflight: every fact looked at before anything is touched.
 
-Will do: nothing in the database. Gate: no finding stops. Undoing: nothing to undo.
+Will do: nothing in the database, but to keep in the ledger what the server has counted so far. Gate: no
+finding stops. Undoing: nothing to undo.
 """
 
 from control.preflight.checklist import look
 from control.stage import Ground, WithoutStatements
+from control.verification import baseline
 from sql.errors import GateClosedError
 
 
@@ -26,6 +28,7 @@ class Preflight(WithoutStatements):
         stops = [f"{f.name}: {f.fact} ({f.way_out})" for f in findings if f.level == "stop"]
         if stops:
             raise GateClosedError(self.name, stops, "Mend that; `tenantry check` shows the whole list")
+        baseline.keep(ground)
 
 
 STAGE = Preflight()

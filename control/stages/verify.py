@@ -6,7 +6,6 @@ of all, for the old code is coming back.
 """
 
 from collections.abc import Iterator
-from dataclasses import asdict
 
 from control import guard, retiring
 from control.plan.model import Plan
@@ -40,7 +39,7 @@ class Verify:
             VerificationError: at least one is false.
         """
         checks = run_checks(ground)
-        ground.memory.remember("verification", {"checks": [asdict(check) for check in checks]})
+        ground.memory.remember("verification", {"checks": [check.shown() for check in checks]})
         for check in checks:
             told = {True: "true", False: "FALSE", None: "told"}[check.ok]
             ground.notify(f"verify: {told}: {check.name}: {check.evidence}")

@@ -1,11 +1,17 @@
 """A check, and what all checks of one table stand on."""
 
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
 
 from control.plan.model import Plan, Table
-from sql.postgres import catalog
+from sql.named import load
+from sql.postgres import catalog, verify
 from sql.postgres.connection import Connection
-from sql.postgres.verify import Tenants
+from sql.postgres.verify import Nobody, Tenants
+
+_FOLDER = Path(verify.__file__).parent
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +25,17 @@ class Check:
     ok: bool | None
     evidence: str
     query: str
+
+    @property
+    def statement(self) -> str:
+        """The text of that statement, with the names that it is given in braces."""
+        file, _, name = self.query.partition(".")
+        text: str = getattr(load(_FOLDER, file), name).text
+        return text.strip()
+
+    def shown(self) -> dict[str, Any]:
+        """Everything about it, for JSON."""
+        return asdict(self) | {"sql": self.statement}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +64,18 @@ class Subject:
         """Whom its policy holds; none for everybody."""
         return self.table.rls.roles if self.table.rls is not None else ()
 
+    def nobody(self) -> AbstractContextManager[Nobody]:
+        """A role that is held by the table's policy and bypasses nothing, for one transaction."""
+        return nobody(self.connection, self.plan, self.roles)
+
     def tried(self) -> str:
         """Who the sample is, for the evidence."""
         return f"{len(self.tenants.sample)} of {self.tenants.tenants} tenants"
+
+
+def nobody(connection: Connection, plan: Plan, roles: tuple[str, ...] = ()) -> AbstractContextManager[Nobody]:
+    """The role that tries isolation: the plan's own, or one made for the moment that is one of `roles`."""
+    return verify.nobody(connection, plan.tenant.setting, roles, plan.verify.role)
 
 
 def listed(things: list[str], most: int = 3) -> str:

@@ -8,7 +8,7 @@ import psycopg
 from psycopg import sql
 
 from control.plan.model import Plan, Query
-from control.verification.check import Check, Subject
+from control.verification.check import Check, Subject, nobody
 from sql.postgres import verify
 from sql.postgres.connection import Connection
 from sql.postgres.verify import STATEMENTS
@@ -47,7 +47,7 @@ def index_used(subject: Subject) -> Check:
     statement = verify.count_where(
         STATEMENTS.explain, subject.found.identifier, subject.column, None if leans else tenant
     )
-    with verify.nobody(subject.connection, subject.plan.tenant.setting, subject.roles) as session:
+    with subject.nobody() as session:
         scans = _scans(session.value(tenant, statement)[0]["Plan"])
     pages = verify.pages(subject.connection, subject.found)
     rows = verify.rows_of(subject.connection, subject.found.identifier, subject.column, [tenant]).get(
@@ -79,7 +79,7 @@ def overhead(subject: Subject) -> Check:
     table, column = subject.found.identifier, subject.column
     under = verify.count_where(STATEMENTS.time, table, column, tenant)
     with_policy, without = [], []
-    with verify.nobody(subject.connection, subject.plan.tenant.setting, subject.roles) as session:
+    with subject.nobody() as session:
         for _ in range(RUNS):
             with_policy.append(session.value(tenant, under)[0]["Execution Time"])
             row = subject.connection.execute(under).fetchone()
@@ -109,7 +109,7 @@ def queries(connection: Connection, plan: Plan, subjects: Sequence[Subject]) -> 
 def _timed(connection: Connection, plan: Plan, name: str, query: Query, tenant: str) -> Check:
     statement: sql.Composed = verify.timed(query.sql)
     took = []
-    with verify.nobody(connection, plan.tenant.setting) as session:
+    with nobody(connection, plan) as session:
         # One that is ten times too slow needs no more time to prove it.
         verify.read_only(connection, timeout_ms=max(1000.0, 10 * query.max_ms))
         for _ in range(RUNS):

@@ -156,17 +156,22 @@ def snapshot(connection: Connection) -> Iterator[None]:
 
 
 @contextmanager
-def nobody(connection: Connection, setting: str, roles: Sequence[str] = ()) -> Iterator[Nobody]:
+def nobody(
+    connection: Connection, setting: str, roles: Sequence[str] = (), made: str | None = None
+) -> Iterator[Nobody]:
     """Make a role that is nobody but one of `roles`, for as long as a transaction that is rolled back.
+
+    Where the operator has `made` one, it is that; `unfit` says whether it will do.
 
     Raises:
         psycopg.errors.InsufficientPrivilege: this role may not make roles that read and write all data.
     """
     # Roles belong to the whole server: two verifications must not want the same name.
-    role = sql.Identifier(f"tenantry_nobody_{secrets.token_hex(6)}")
+    role = sql.Identifier(made or f"tenantry_nobody_{secrets.token_hex(6)}")
     with connection.transaction(force_rollback=True):
-        connection.execute(STATEMENTS.role.compose(role=role))
-        for member_of in roles:
+        if made is None:
+            connection.execute(STATEMENTS.role.compose(role=role))
+        for member_of in () if made else roles:
             connection.execute(STATEMENTS.member.compose(role=role, of=sql.Identifier(member_of)))
         connection.execute(STATEMENTS.obey_policies.compose())
         yield Nobody(connection, role, setting)
@@ -182,6 +187,12 @@ def can_be_nobody(connection: Connection) -> str | None:
     except (psycopg.errors.InsufficientPrivilege, psycopg.errors.ReadOnlySqlTransaction) as error:
         return error.diag.message_primary
     return None
+
+
+def unfit(connection: Connection, role: str, tables: Sequence[int], roles: Sequence[str]) -> list[str]:
+    """Why a role that the operator made can't try the tables (oids), whose policies hold `roles`."""
+    given = {"role": role, "tables": list(tables), "roles": list(roles)}
+    return [fact for (fact,) in connection.execute(STATEMENTS.unfit.compose(), given)]
 
 
 def quiet_triggers(connection: Connection) -> None:

@@ -1,14 +1,23 @@
 """What several of these tests begin from."""
 
+from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 
 import pytest
+from psycopg import sql
 
 from control.embedded.postgres import EmbeddedPostgres
 from control.embedded.valkey import EmbeddedValkey
 from control.plan.proposal import propose
+from control.stage import Ground
+from control.verification import baseline
 from sql.postgres.connection import connect
+from tests.integration.finished import Finished, on_record, operate
+from tests.integration.migrated import finish, ground, plan
 from tests.integration.operating import Operator
+
+_finished = count(1)
 
 
 @pytest.fixture
@@ -25,3 +34,34 @@ def operator(
         proposed = propose(connection, url="env:DATABASE_URL")
     (tmp_path / "migration.toml").write_text(proposed.replace('quiet = "10m"', 'quiet = "1s"'))
     return Operator(tmp_path, sample, postgres, valkey.url)
+
+
+@pytest.fixture(scope="session")
+def finished_template(postgres: EmbeddedPostgres, sample_template: str) -> Finished:
+    """The finished sample, made once and copied from then on."""
+    name = "finished_template"
+    operate(
+        postgres,
+        sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(*map(sql.Identifier, (name, sample_template))),
+    )
+    with connect(postgres.url(name), "test") as connection:
+        on = ground(connection, plan())
+        finish(on)
+        return Finished(name, on.original, on_record(on))
+
+
+@pytest.fixture
+def finished(postgres: EmbeddedPostgres, finished_template: Finished) -> Iterator[Ground]:
+    """A fresh copy of the finished sample, to be broken."""
+    name = f"finished_{next(_finished)}"
+    operate(
+        postgres,
+        sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(
+            *map(sql.Identifier, (name, finished_template.database))
+        ),
+    )
+    with connect(postgres.url(name), "test") as connection:
+        on = ground(connection, plan(), finished_template.original, migration=finished_template.migration)
+        baseline.keep(on)
+        yield on
+    operate(postgres, sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
