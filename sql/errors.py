@@ -84,6 +84,17 @@ class StatementTooSlowError(TenantryError):
         )
 
 
+class MigrationHeldError(TenantryError):
+    """Somebody keeps the ledger's row of a migration locked."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__(
+            f"another session has kept the record of {name} locked for 5 s: a transaction left open on "
+            "tenantry.migrations; end it (pg_stat_activity shows it), then say this again"
+        )
+
+
 class CatalogError(TenantryError):
     """The catalog does not say what it must after a step, or before one."""
 

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
+from psycopg.errors import LockNotAvailable
 from psycopg.types.json import Jsonb
 from pydantic import BaseModel, ConfigDict
 
-from sql.errors import NoMigrationError
+from sql.errors import MigrationHeldError, NoMigrationError
 from sql.postgres.connection import Connection
 from sql.postgres.ledger import LEDGER, send
 from worker.governor.limits import Limit, Sample, SignalName
@@ -136,9 +137,14 @@ def hold(connection: Connection, name: str) -> Migration:
 
     Raises:
         NoMigrationError: the ledger isn't there, or doesn't know it.
+        MigrationHeldError: somebody else holds it, and did not let go within 5 s.
     """
     if exists(connection):
-        send(connection, LEDGER.hold_migration, name=name)
+        send(connection, LEDGER.wait_briefly)
+        try:
+            send(connection, LEDGER.hold_migration, name=name)
+        except LockNotAvailable:
+            raise MigrationHeldError(name) from None
     return read(connection, name)
 
 

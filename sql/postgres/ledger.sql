@@ -148,6 +148,10 @@ RETURNING id, original, tables, state;
 SELECT id, name, state, tables, original, settings, tuned, held, started_at, finished_at
 FROM tenantry.migrations WHERE name = %(name)s;
 
+-- name: wait_briefly
+-- locks: none; for the transaction that runs. A row of the ledger is somebody else's for milliseconds.
+SELECT set_config('lock_timeout', '5s', true);
+
 -- name: hold_migration
 -- locks: ROW SHARE on tenantry.migrations, and the migration's row until the transaction's end: two who tune at the same
 -- time would else forget what the other said. Workers and displays only read it.

@@ -205,6 +205,17 @@ def test_who_reads_the_ledger_holds_up_no_run(operator: Operator) -> None:
         operator.run_to("columns")
 
 
+def test_who_keeps_the_migrations_record_locked_is_told_of_instead_of_waited_for(operator: Operator) -> None:
+    operator.run_to("columns")
+    with psycopg.connect(operator.url) as shop:
+        shop.execute("SELECT FROM tenantry.migrations FOR UPDATE")
+        for words in (["pause"], ["cancel"], ["tune", "target=20ms"]):
+            said = operator.tenantry(*words)
+            assert said.returncode == 1
+            assert "another session has kept the record of" in said.stderr
+    operator.done("pause")
+
+
 def test_a_service_of_workers_is_resized_too(operator: Operator, connection: psycopg.Connection) -> None:
     operator.run_to("columns")
     with operator.plan.open("a") as plan:
