@@ -55,6 +55,16 @@ def row(session: Connection, statement: str) -> tuple[Any, ...]:
     return tuple(found)
 
 
+def read_and_report(session: Connection) -> None:
+    """Read, and have the session report what it counted while it goes on."""
+    row(session, SEEN)
+    if session.info.server_version >= 150_000:
+        row(session, "SELECT pg_stat_force_next_flush()")
+    else:
+        # PostgreSQL 14 can't be asked: it reports after a statement, at most twice a second.
+        row(session, "SELECT pg_sleep(0.6)")
+
+
 def counted(operator: Connection, calls: int) -> None:
     """Poll until that many accesses are counted: sessions report up to 10 s late, at their end at once."""
     until(lambda: unscoped_accesses(operator).calls >= calls, 15, f"{calls} counted accesses")

@@ -20,6 +20,7 @@ from sql.errors import GateClosedError
 from sql.postgres.connection import Connection, connect
 from sql.postgres.rls import unscoped_accesses
 from tests.integration.migrated import fill, ground, plan_in, read, take, take_back
+from tests.integration.policed import read_and_report
 from tests.waiting import until
 
 TENANT = "SELECT set_config('app.current_tenant_id', %s, false)"
@@ -118,15 +119,19 @@ def test_the_tables_owner_is_not_excepted(operator: Connection) -> None:
 
 
 @pytest.mark.parametrize("mode", ["permissive", "strict"])
-def test_an_index_on_the_tenant_serves_the_policy(operator: Connection, mode: str) -> None:
-    in_mode(operator, mode)
+def test_the_planner_takes_an_index_on_the_tenant_for_the_policy_alone(
+    operator: Connection, mode: str
+) -> None:
+    in_mode(operator, mode, legacy="org-03")
     operator.execute("CREATE INDEX by_tenant ON graph_entities (tenant_id)")
-    with application(operator) as session:
-        session.execute(TENANT, ["org-01"])
-        # The sample is small enough for a sequential scan: what matters is that the index *can* serve.
-        session.execute("SET enable_seqscan = off")
-        told = "\n".join(line for (line,) in session.execute("EXPLAIN SELECT count(*) FROM graph_entities"))
-    assert "Index Cond: (tenant_id =" in told
+    operator.execute("VACUUM ANALYZE graph_entities")
+    with application(operator) as scoped, application(operator) as straggler:
+        scoped.execute(TENANT, ["org-01"])
+        straggler.execute(TENANT, [""])
+        for session in (scoped, straggler):
+            told = "\n".join(line for (line,) in session.execute("EXPLAIN SELECT * FROM graph_entities"))
+            assert "Index Cond: (tenant_id =" in told
+            assert "Seq Scan" not in told
 
 
 def test_an_unscoped_access_in_a_read_only_transaction_is_counted(operator: Connection) -> None:
@@ -184,8 +189,7 @@ def test_an_unscoped_access_keeps_strict_closed_and_says_who_is_at_work(operator
         def disturb(line: str) -> None:
             """Read again each time that the gate says it waits."""
             said.append(line)
-            row(session, "SELECT pg_stat_force_next_flush(), count(*) FROM graph_entities")
-            row(session, "SELECT 1")
+            read_and_report(session)
 
         with pytest.raises(GateClosedError) as closed:
             take(rls.STAGE, replace(ground(operator, plan), notify=disturb))
@@ -223,9 +227,14 @@ def test_forgotten_statistics_begin_the_quiet_time_again(operator: Connection) -
         take(rls.STAGE, on)
     first = on.memory.recall(unscoped.MEMORY)
     operator.execute("SELECT pg_stat_reset()")
-    with pytest.raises(_StoppedWaitingError):
-        take(rls.STAGE, on)
-    assert on.memory.recall(unscoped.MEMORY) != first
+
+    def begun_again() -> bool:
+        with pytest.raises(_StoppedWaitingError):
+            take(rls.STAGE, on)
+        return on.memory.recall(unscoped.MEMORY) != first
+
+    # PostgreSQL 14 resets when its collector comes to it.
+    until(begun_again, 15, "a new quiet time")
 
 
 def test_the_operators_word_opens_strict_at_once(operator: Connection) -> None:

@@ -19,13 +19,20 @@ from sql.errors import GateClosedError
 from sql.postgres.connection import Connection, connect
 from sql.postgres.rls import unscoped_accesses
 from tests.integration.migrated import Remembered, fill, ground, take
-from tests.integration.policed import SEEN, TENANT, counted, entities_in, make_role, row, session_of, taken
+from tests.integration.policed import (
+    SEEN,
+    TENANT,
+    counted,
+    entities_in,
+    make_role,
+    read_and_report,
+    row,
+    session_of,
+    taken,
+)
 from tests.servers import start_postgres
 from tests.waiting import until
 from worker import ledger
-
-#: Read, and have the session report what it counted as soon as it is idle.
-READ_AND_REPORT = "SELECT pg_stat_force_next_flush(), count(*) FROM graph_entities"
 
 
 @pytest.fixture
@@ -49,7 +56,7 @@ def look(operator: Connection, memory: Remembered) -> dict[str, Unscoped]:
 def reading(operator: Connection, role: str, application: str) -> Iterator[Connection]:
     """A session that has read without a tenant, and reported it."""
     with session_of(operator, role, application_name=application) as session:
-        row(session, READ_AND_REPORT)
+        read_and_report(session)
         yield session
 
 
@@ -57,10 +64,10 @@ def test_each_role_is_counted_with_the_applications_that_it_had_sessions_of(obse
     operator, memory = observed.connection, Remembered()
     with session_of(operator, "graph_app", application_name="scoped") as scoped:
         scoped.execute(TENANT, ["org-01"])
-        row(scoped, READ_AND_REPORT)
+        read_and_report(scoped)
     with reading(operator, "graph_app", "billing") as billing:
         until(lambda: look(operator, memory), 15, "the first count")
-        row(billing, READ_AND_REPORT)
+        read_and_report(billing)
         with reading(operator, "graph_reader", "report"):
             until(lambda: "graph_reader" in look(operator, memory), 15, "the reader's count")
             until(lambda: look(operator, memory)["graph_app"].accesses > 1, 15, "the second count")
@@ -74,12 +81,13 @@ def test_each_role_is_counted_with_the_applications_that_it_had_sessions_of(obse
 def test_a_session_that_became_another_role_is_counted_as_that_role(observed: Ground) -> None:
     operator = observed.connection
     make_role(operator, "graph_login")
-    operator.execute("GRANT graph_reader TO graph_login")
+    operator.execute("GRANT graph_app TO graph_login")
     with session_of(operator, "graph_login", application_name="switching") as session:
-        session.execute("SET ROLE graph_reader")
-        row(session, READ_AND_REPORT)
+        session.execute("SET ROLE graph_app")
+        read_and_report(session)
         found = until(lambda: look(operator, Remembered()), 15, "a count")
-    assert found["graph_reader"].applications == ("switching",)
+    operator.execute("REVOKE graph_app FROM graph_login")
+    assert found["graph_app"].applications == ("switching",)
 
 
 def test_a_role_made_since_is_counted_too(observed: Ground) -> None:
@@ -106,7 +114,7 @@ def test_who_was_counted_is_told_by_status_and_by_the_closed_gate(observed: Grou
     with reading(connection, "graph_app", "billing") as session:
 
         def disturb(_line: str) -> None:
-            row(session, READ_AND_REPORT)
+            read_and_report(session)
 
         counted(connection, 1)
         (unrecorded,) = status.read(connection, plan.name).unscoped
