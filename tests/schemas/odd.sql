@@ -1,0 +1,64 @@
+-- Integer, uuid, composite and missing keys, self-referencing and deferrable foreign keys, triggers, views,
+-- generated and identity columns, odd names.
+CREATE SCHEMA "Odd ""Schema";
+
+CREATE TABLE node (
+  id bigint GENERATED ALWAYS AS IDENTITY,
+  up bigint,
+  "new" text NOT NULL,
+  payload text DEFAULT 'it''s',
+  touched integer NOT NULL DEFAULT 0,
+  shout text GENERATED ALWAYS AS (upper("new")) STORED,
+  CONSTRAINT "node key" PRIMARY KEY (id) INCLUDE (payload) WITH (fillfactor = 70)
+);
+ALTER TABLE node ADD CONSTRAINT node_up_fkey FOREIGN KEY (up) REFERENCES node ON DELETE CASCADE
+  DEFERRABLE INITIALLY DEFERRED;
+ALTER TABLE node CLUSTER ON "node key";
+ALTER TABLE node REPLICA IDENTITY USING INDEX "node key";
+COMMENT ON CONSTRAINT "node key" ON node IS 'the node''s key';
+COMMENT ON INDEX "node key" IS 'and its index';
+COMMENT ON COLUMN node."new" IS 'whose';
+
+CREATE TABLE "Odd ""Schema"."Edge %s" (
+  source bigint,
+  target bigint NOT NULL,
+  kind uuid NOT NULL DEFAULT gen_random_uuid(),
+  found text,
+  PRIMARY KEY (source, kind),
+  CONSTRAINT "edge's source" FOREIGN KEY (source) REFERENCES node MATCH FULL
+    ON DELETE CASCADE ON UPDATE CASCADE,
+  CONSTRAINT target FOREIGN KEY (target) REFERENCES node (id) ON DELETE RESTRICT DEFERRABLE
+);
+COMMENT ON CONSTRAINT target ON "Odd ""Schema"."Edge %s" IS 'where it ends';
+
+CREATE TABLE document (
+  id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+  number serial,
+  node bigint NOT NULL,
+  title text UNIQUE,
+  CONSTRAINT document_node FOREIGN KEY (node) REFERENCES node (id) DEFERRABLE INITIALLY DEFERRED
+);
+
+CREATE TABLE keyless (a integer NOT NULL, tg_op text);
+
+CREATE TABLE tenanted (
+  id integer PRIMARY KEY, tenant_id text DEFAULT 'somebody', node bigint REFERENCES node
+);
+
+CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  NEW.touched := NEW.touched + 1;
+  RETURN NEW;
+END $$;
+CREATE TRIGGER touch BEFORE UPDATE OF payload ON node FOR EACH ROW EXECUTE FUNCTION touch();
+
+CREATE VIEW named AS SELECT id, "new", payload FROM node WHERE up IS NOT NULL;
+CREATE VIEW plain AS SELECT n.id, d.title FROM node AS n JOIN document AS d ON d.node = n.id;
+
+INSERT INTO node (up, "new") SELECT nullif(n, 1), CASE WHEN n % 2 = 0 THEN 'acme' ELSE 'zenith' END
+FROM generate_series(1, 50) AS n;
+UPDATE node SET up = CASE WHEN id > 2 THEN id - 2 END;
+INSERT INTO "Odd ""Schema"."Edge %s" (source, target) SELECT n, 1 + (n + 1) % 50 FROM generate_series(1, 50) AS n;
+INSERT INTO document (node, title) SELECT n, 'title ' || n FROM generate_series(1, 50) AS n;
+INSERT INTO keyless SELECT n, 'acme' FROM generate_series(1, 50) AS n;
+INSERT INTO tenanted SELECT n, 'acme', n FROM generate_series(2, 50, 2) AS n;
