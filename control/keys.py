@@ -4,13 +4,14 @@ Both sides have the same names in the end; while they stand side by side the com
 So going there and going back are the same walk between two sides.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from control import names
+from control.indexes import Wanted, key_index
+from control.jobs import parts
 from control.plan.model import Plan
 from control.plan.model import Table as PlanTable
-from control.stages.indexes import Wanted, key_index
 from sql.errors import CatalogError, GivenWrongError
 from sql.postgres.catalog import Catalog, ForeignKey, Table
 
@@ -22,14 +23,14 @@ _SET_COLUMNS_SINCE = 150_000
 class Key:
     """A primary key on one side; no columns where the table has none on that side.
 
-    `table` is the table's name in the plan, `was` the table before the migration, `index` what the key is
-    made of while the other side's still stands.
+    `table` is the table's name in the plan, `was` the table before the migration, `indexes` what the key
+    is made of while the other side's still stands: one, or one for each partition.
     """
 
     table: str
     was: Table
     columns: tuple[str, ...]
-    index: Wanted
+    indexes: tuple[Wanted, ...]
 
     @property
     def name(self) -> str:
@@ -38,8 +39,11 @@ class Key:
 
     def is_there(self, live: Catalog) -> bool:
         """Whether this side's key stands."""
-        key = live.table(self.table).primary_key
-        return (key.columns if key else ()) == self.columns
+        table = live.table(self.table)
+        key = table.primary_key
+        index = table.index(key.index or "") if key else None
+        # A partitioned table's is invalid as long as a partition lacks its part.
+        return (key.columns if key else ()) == self.columns and (index is None or index.valid)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,15 +107,19 @@ def _changes(table: PlanTable, original: Catalog) -> bool:
 def _old_key(table: PlanTable, original: Catalog) -> Key:
     was = original.table(table.name)
     columns = was.primary_key.columns if was.primary_key else ()
-    index = key_index(table.name, was, columns, names.returning(names.primary_key(was)))
-    return Key(table.name, was, columns, index)
+    return Key(table.name, was, columns, _indexes(table.name, was, columns, names.returning))
 
 
 def _new_key(table: PlanTable, original: Catalog) -> Key:
     was = original.table(table.name)
     columns = table.primary_key or ()
-    index = key_index(table.name, was, columns, names.incoming(names.primary_key(was)))
-    return Key(table.name, was, columns, index)
+    return Key(table.name, was, columns, _indexes(table.name, was, columns, names.incoming))
+
+
+def _indexes(
+    table: str, was: Table, columns: tuple[str, ...], called: Callable[[str], str]
+) -> tuple[Wanted, ...]:
+    return tuple(key_index(table, part, columns, called(names.primary_key(part))) for part in parts(was))
 
 
 def _references(plan: Plan, table: PlanTable, original: Catalog) -> Iterator[tuple[Reference, Reference]]:

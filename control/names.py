@@ -36,6 +36,11 @@ def primary_key(table: Table) -> str:
     return table.primary_key.name if table.primary_key else fitting(f"{table.name}_pkey")
 
 
+def part_of(index: str, partition: Table) -> str:
+    """The part of a partitioned table's index that is on a partition."""
+    return fitting(f"{partition.name}_{index}")
+
+
 def incoming(name: str) -> str:
     """What replaces `name`, as long as both stand side by side."""
     return fitting(f"{name}_tenantry_new")

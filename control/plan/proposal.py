@@ -117,7 +117,9 @@ def _directories(live: Catalog) -> Iterator[str]:
 
 def _note_its_kind(table: catalog.Table, name: str, proposed: _Proposal) -> None:
     if table.kind == "p":
-        proposed.note(name, "is partitioned: only the column is added and filled, partition by partition")
+        proposed.note(
+            name, "is partitioned: column and backfill are proposed; indexes and primary_key may be added"
+        )
     elif table.primary_key is None:
         proposed.note(name, "has no primary key, and gets none")
 

@@ -64,13 +64,20 @@ def _partitioned(ground: Ground, table: PlanTable, found: Table) -> Iterator[Fin
         "name another column",
         fine=f"{column} is not in it",
     )
-    wanted = {"indexes": table.indexes, "primary_key": table.primary_key, "rls": table.rls}
-    unbuilt = [name for name, given in wanted.items() if given]
     yield none_of(
         f"{table.name}: what is built for partitioned tables",
-        unbuilt,
+        ["rls"] if table.rls else [],
         level="stop",
-        way_out="not built yet for partitioned tables: leave these out of the plan for it; column, guard and "
-        "backfill work",
-        fine="column, guard and backfill, and the plan wants no more",
+        way_out="not built yet for partitioned tables: leave it out of the plan for it",
+        fine="column, guard, backfill, indexes and key",
     )
+    if table.primary_key is not None:
+        trees = preflight.trees(ground.connection, [found.oid])
+        others = [c.name for c in found.columns if c.name not in table.primary_key]
+        yield none_of(
+            f"{table.name}: partition key in primary_key",
+            [name for name in others if preflight.partitioned_by(ground.connection, trees, name)],
+            level="stop",
+            way_out="a key of a partitioned table holds the columns that it is partitioned by: add them",
+            fine="it holds it",
+        )

@@ -161,4 +161,8 @@ def _keys(ground: Ground) -> Finding:
         return Finding(
             "stop", name, fact, "not built yet: leave `primary_key` out of the table that they point to"
         )
+    onto = [f"{r.name} onto {r.target.name}" for r in after.references if r.target.kind == "p"]
+    if onto:
+        fact = f"{', '.join(onto)}, which is partitioned, would have to lean on a key that isn't there yet"
+        return Finding("stop", name, fact, "not built yet: leave `primary_key` out of that table")
     return Finding("pass", name, f"{len(after.references)} will hold the tenant")

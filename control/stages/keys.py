@@ -8,9 +8,10 @@ Will do, each line in a transaction of its own (the unique index of the new key 
 4. table by table drop the old key and make the index the primary key, in one statement;
 5. give the foreign keys their old names, and comments, replica identity and the like back.
 
-So integrity is never open and the longest lock takes milliseconds. Gate: none of its own; `application` is
-before it, because old code that upserts on the old key stops working at 4. The column's default is left
-alone here: it belongs to the write guard (`control.guard`), which goes in `verify`.
+So integrity is never open and the longest lock takes milliseconds. A partitioned table's key is exchanged
+partition by partition, in one transaction. Gate: every partition is known; and `application` is before it,
+because old code that upserts on the old key stops working at 4. The column's default is left alone here: it
+belongs to the write guard (`control.guard`), which goes in `verify`.
 
 Undoing is the same walk the other way, with the old key's unique index built first. It is impossible once an
 old key stands in two tenants: `cannot_undo` says so beforehand.
@@ -20,11 +21,11 @@ from collections.abc import Iterator
 
 from psycopg import sql
 
-from control import names
+from control import indexes, names, partitioned_indexes
 from control.keys import Key, Reference, Side, sides
 from control.plan.model import Plan
 from control.stage import Closed, Ground, How, Step
-from control.stages import columns, indexes
+from control.stages import columns
 from sql.postgres import catalog
 from sql.postgres.catalog import Action, Catalog, Table
 from sql.postgres.connection import Connection
@@ -45,9 +46,10 @@ class Keys:
 
     name = "keys"
 
-    def gate(self, ground: Ground) -> Closed | None:  # noqa: ARG002  # `application` before it is the gate
-        """Nothing but the stages before it."""
-        return None
+    def gate(self, ground: Ground) -> Closed | None:
+        """No partition may have come since the migration began; `application` before it is the real gate."""
+        live = catalog.read(ground.connection, [table.name for table in ground.plan.tables])
+        return partitioned_indexes.others(ground.plan, ground.original, live)
 
     def steps(self, plan: Plan, original: Catalog) -> Iterator[Step]:
         """From the old side to the new one."""
@@ -103,7 +105,7 @@ def cannot_undo(connection: Connection, plan: Plan, original: Catalog) -> str | 
 def _walk(out_of: Side, into: Side) -> Iterator[Step]:
     for key in into.keys:
         if key.columns:
-            yield indexes.build(key.index)
+            yield from map(indexes.build, key.indexes)
     for reference in into.references:
         yield _add(reference)
         if reference.original.validated:
@@ -114,7 +116,7 @@ def _walk(out_of: Side, into: Side) -> Iterator[Step]:
         yield _drop(reference, reference.temporary)
     for key in out_of.keys:
         if key.columns:
-            yield indexes.drop(key.index)
+            yield from map(indexes.drop, key.indexes)
     for before, after in zip(out_of.keys, into.keys, strict=True):
         yield _swap(before, after)
     for reference in into.references:
@@ -179,28 +181,68 @@ def _drop(reference: Reference, name: str) -> Step:
 
 
 def _swap(before: Key, after: Key) -> Step:
-    table, name = after.was.identifier, sql.Identifier(after.name)
-    key = after.was.primary_key
-    deferrable = _deferrable(deferrable=key.deferrable, deferred=key.deferred) if key else _NOTHING
-    named = {
-        "table": table,
-        "name": name,
-        "index": sql.Identifier(after.index.name),
-        "deferrable": deferrable,
-    }
-    if not after.columns:
-        statements = [STATEMENTS.drop_constraint.compose(table=table, name=name)]
-    elif before.columns:
-        statements = [STATEMENTS.swap_key.compose(**named), *_kept(after.was)]
-    else:
-        statements = [STATEMENTS.add_key.compose(**named)]
+    statements = list(
+        _partition_by_partition(before, after) if after.was.kind == "p" else _at_once(before, after)
+    )
+    if before.columns and after.columns:
+        for part in (*after.was.partitions, *after.was.branches, after.was):
+            statements += _kept(part)
     return Step(
         what=f"{after.table}: primary key ({', '.join(after.columns) or 'none'})",
         statement=_together(statements),
         lock="ACCESS EXCLUSIVE",
         done=after.is_there,
-        tables=(table,),
+        tables=partitioned_indexes.whole(after.was),
     )
+
+
+def _at_once(before: Key, after: Key) -> Iterator[sql.Composed]:
+    named = {"table": after.was.identifier, "name": sql.Identifier(after.name)}
+    if not after.columns:
+        yield STATEMENTS.drop_constraint.compose(**named)
+        return
+    (index,) = after.indexes
+    swap = STATEMENTS.swap_key if before.columns else STATEMENTS.add_key
+    yield swap.compose(**named, index=sql.Identifier(index.name), deferrable=_as_was(after.was))
+
+
+def _partition_by_partition(before: Key, after: Key) -> Iterator[sql.Composed]:
+    """A partitioned table takes no index for its key: its partitions do, and are attached to one ON ONLY it.
+
+    Nothing is built and nothing read. PRIMARY KEY without ONLY would build the index of a partition that came
+    a moment ago, under the lock.
+    """
+    was = after.was
+    if before.columns:
+        yield STATEMENTS.drop_constraint.compose(table=was.identifier, name=sql.Identifier(after.name))
+    if not after.columns:
+        return
+    for index in after.indexes:
+        yield STATEMENTS.add_key.compose(
+            table=index.was.identifier,
+            name=sql.Identifier(names.primary_key(index.was)),
+            index=sql.Identifier(index.name),
+            deferrable=_as_was(was),
+        )
+    for table in (was, *was.branches):
+        yield STATEMENTS.key_on_only.compose(
+            table=table.identifier,
+            name=sql.Identifier(names.primary_key(table)),
+            columns=_identifiers(after.columns),
+            include=indexes.include_of(indexes.key_index(after.table, was, after.columns, "").include),
+            deferrable=_as_was(was),
+        )
+    for part in (*was.partitions, *reversed(was.branches)):
+        above = partitioned_indexes.above(was, part)
+        yield STATEMENTS.attach_key.compose(
+            name=sql.Identifier(above.schema_, names.primary_key(above)),
+            part=sql.Identifier(part.schema_, names.primary_key(part)),
+        )
+
+
+def _as_was(was: Table) -> sql.SQL:
+    key = was.primary_key
+    return _deferrable(deferrable=key.deferrable, deferred=key.deferred) if key else _NOTHING
 
 
 def _kept(was: Table) -> Iterator[sql.Composed]:
@@ -269,7 +311,7 @@ def _declare_not_null(key: Key, column: str) -> Iterator[Step]:
         statement=STATEMENTS.check_not_null.compose(**named, column=sql.Identifier(column)),
         lock="ACCESS EXCLUSIVE",
         done=lambda live: checked(live) or _is_not_null(key, column, live),
-        tables=(key.was.identifier,),
+        tables=partitioned_indexes.whole(key.was),
     )
     yield Step(
         what=f"{key.table}: validate that {column} is not NULL",
@@ -277,7 +319,7 @@ def _declare_not_null(key: Key, column: str) -> Iterator[Step]:
         lock="SHARE UPDATE EXCLUSIVE",
         done=lambda live: valid(live) or _is_not_null(key, column, live),
         how=How.ONLINE,
-        tables=(key.was.identifier,),
+        tables=partitioned_indexes.whole(key.was),
     )
     yield Step(
         what=f"{key.table}: {column} NOT NULL",
@@ -289,7 +331,7 @@ def _declare_not_null(key: Key, column: str) -> Iterator[Step]:
         ),
         lock="ACCESS EXCLUSIVE",
         done=lambda live: _is_not_null(key, column, live) and not checked(live),
-        tables=(key.was.identifier,),
+        tables=partitioned_indexes.whole(key.was),
     )
 
 
@@ -300,14 +342,20 @@ def _allow_null(key: Key, column: str) -> Iterator[Step]:
         statement=STATEMENTS.drop_constraint.compose(table=key.was.identifier, name=sql.Identifier(check)),
         lock="ACCESS EXCLUSIVE",
         done=lambda live: live.table(key.table).constraint(check) is None,
-        tables=(key.was.identifier,),
+        tables=partitioned_indexes.whole(key.was),
     )
     yield Step(
         what=f"{key.table}: {column} may be NULL again",
-        statement=STATEMENTS.drop_not_null.compose(table=key.was.identifier, column=sql.Identifier(column)),
+        # Of each partition too: on PostgreSQL 18 a key of its own has made its NOT NULL its own.
+        statement=_together(
+            [
+                STATEMENTS.drop_not_null.compose(table=table, column=sql.Identifier(column))
+                for table in partitioned_indexes.whole(key.was)
+            ]
+        ),
         lock="ACCESS EXCLUSIVE",
         done=lambda live: not _is_not_null(key, column, live),
-        tables=(key.was.identifier,),
+        tables=partitioned_indexes.whole(key.was),
     )
 
 

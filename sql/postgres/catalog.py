@@ -78,6 +78,8 @@ class Index(_Fact):
     options: tuple[str, ...] = ()
     tablespace: str | None = None
     constraint: str | None
+    attached_to: str | None = None
+    """Of a partition's index: the index of the table above that it is a part of."""
     comment: str | None
 
 
@@ -183,6 +185,10 @@ class Table(_Fact):
     triggers: tuple[Trigger, ...]
     partitions: tuple["Table", ...] = ()
     """The leaf partitions, at whatever level, of a partitioned table: what holds its rows."""
+    branches: tuple["Table", ...] = ()
+    """The partitions of a partitioned table that have partitions of their own, the upper ones first."""
+    under: tuple[str, str] | None = None
+    """The table right above a partition, as (schema, name)."""
     partition_of: str | None = None
     """The partitioned table at the top that this is a partition of, quoted and schema-qualified."""
     inherits: bool = False
@@ -269,8 +275,8 @@ def read(connection: Connection, names: Sequence[str]) -> Catalog:
         oids, path = _one(connection.execute(STATEMENTS.resolve.compose(), {"names": quoted}))
         connection.execute(STATEMENTS.bare_search_path.compose())
         roots = {"oids": [oid for oid in oids if oid is not None]}
-        leaves = connection.execute(STATEMENTS.leaves.compose(), roots).fetchall()
-        there = {"oids": [*roots["oids"], *(leaf for _, leaf in leaves)]}
+        partitions = connection.execute(STATEMENTS.partitions.compose(), roots).fetchall()
+        there = {"oids": [*roots["oids"], *(part for _, part, _ in partitions)]}
         facts: dict[int, dict[str, Any]] = {
             oid: table | {"foreign_keys": [], "referenced_by": []}
             for oid, table in connection.execute(STATEMENTS.tables.compose(), there | {"path": path})
@@ -284,8 +290,11 @@ def read(connection: Connection, names: Sequence[str]) -> Catalog:
             connection.execute(STATEMENTS.ours.compose(), {"schemas": list(OURS)})
         )
     tables = {oid: Table.model_validate(fact) for oid, fact in facts.items()}
-    for root, under in groupby(leaves, key=itemgetter(0)):
-        tables[root] = _partitioned(tables[root], [tables[leaf] for _, leaf in under])
+    for root, group in groupby(partitions, key=itemgetter(0)):
+        under = list(group)
+        leaves = [tables[part] for _, part, is_leaf in under if is_leaf]
+        branches = [tables[part] for _, part, is_leaf in under if not is_leaf]
+        tables[root] = _partitioned(tables[root], leaves, branches)
     return Catalog(
         server_version=connection.info.server_version,
         tables={name: tables[oid] for name, oid in zip(names, oids, strict=True) if oid in tables},
@@ -296,11 +305,12 @@ def read(connection: Connection, names: Sequence[str]) -> Catalog:
     )
 
 
-def _partitioned(table: Table, partitions: Sequence[Table]) -> Table:
+def _partitioned(table: Table, partitions: Sequence[Table], branches: Sequence[Table]) -> Table:
     known = all(partition.rows >= 0 for partition in partitions)
     return table.model_copy(
         update={
             "partitions": tuple(partitions),
+            "branches": tuple(branches),
             "rows": sum(partition.rows for partition in partitions) if known else -1,
             "bytes": sum(partition.bytes for partition in partitions),
         }

@@ -11,15 +11,16 @@ SELECT coalesce(
        ),
        current_schemas(false)::text[]
 
--- name: leaves
+-- name: partitions
 -- locks: ACCESS SHARE on the tables and their partitions until the reading is rolled back; it waits only behind an
--- ACCESS EXCLUSIVE lock. Each partitioned table with the partitions that hold rows, whatever the levels between.
-SELECT root.oid, leaf.relid::oid
+-- ACCESS EXCLUSIVE lock. Each partitioned table with the partitions below it, and whether they hold rows or have
+-- partitions of their own: the upper ones first.
+SELECT root.oid, part.relid::oid, part.isleaf
 FROM pg_class AS root
-CROSS JOIN LATERAL pg_partition_tree(root.oid) AS leaf
-JOIN pg_class AS c ON c.oid = leaf.relid
-WHERE root.oid = ANY (%(oids)s) AND root.relkind = 'p' AND leaf.isleaf AND leaf.relid <> root.oid
-ORDER BY root.oid, c.relnamespace::regnamespace::text, c.relname
+CROSS JOIN LATERAL pg_partition_tree(root.oid) AS part
+JOIN pg_class AS c ON c.oid = part.relid
+WHERE root.oid = ANY (%(oids)s) AND root.relkind = 'p' AND part.relid <> root.oid
+ORDER BY root.oid, part.isleaf, CASE WHEN NOT part.isleaf THEN part.level END, c.relnamespace::regnamespace::text, c.relname
 
 -- name: tables
 -- locks: ACCESS SHARE on the tables for an instant (their size), and on the system catalogs; it waits only
@@ -38,6 +39,11 @@ SELECT
     'forced', c.relforcerowsecurity,
     'replica_identity', c.relreplident::text,
     'partition_of', CASE WHEN c.relispartition THEN pg_partition_root(c.oid)::regclass::text END,
+    'under', (
+      SELECT jsonb_build_array(un.nspname, u.relname) FROM pg_inherits AS i
+      JOIN pg_class AS u ON u.oid = i.inhparent JOIN pg_namespace AS un ON un.oid = u.relnamespace
+      WHERE i.inhrelid = c.oid AND c.relispartition
+    ),
     'inherits', EXISTS (
       SELECT FROM pg_inherits AS i JOIN pg_class AS child ON child.oid = i.inhrelid
       WHERE c.oid IN (i.inhrelid, i.inhparent) AND NOT child.relispartition
@@ -134,6 +140,10 @@ SELECT
         'constraint', (
           SELECT k.conname FROM pg_constraint AS k
           WHERE k.conindid = i.indexrelid AND k.conrelid = i.indrelid AND k.contype IN ('p', 'u', 'x')
+        ),
+        'attached_to', (
+          SELECT up.relname FROM pg_inherits AS h JOIN pg_class AS up ON up.oid = h.inhparent
+          WHERE h.inhrelid = i.indexrelid
         ),
         'comment', obj_description(i.indexrelid, 'pg_class')
       ) ORDER BY ic.relname)

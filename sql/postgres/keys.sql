@@ -27,6 +27,16 @@ ALTER TABLE {table} DROP CONSTRAINT {name}, ADD CONSTRAINT {name} PRIMARY KEY US
 -- locks: ACCESS EXCLUSIVE on {table} for milliseconds, as for the swap; for a table that had no key.
 ALTER TABLE {table} ADD CONSTRAINT {name} PRIMARY KEY USING INDEX {index} {deferrable}
 
+-- name: key_on_only
+-- locks: ACCESS EXCLUSIVE on {table}, a partitioned one, in the transaction of the swap. ON ONLY: no index is built;
+-- the key is whole when every partition's is attached.
+ALTER TABLE ONLY {table} ADD CONSTRAINT {name} PRIMARY KEY ({columns}){include} {deferrable}
+
+-- name: attach_key
+-- locks: ACCESS EXCLUSIVE on the partition's index, in the transaction of the swap, which has its table already. No row
+-- is read.
+ALTER INDEX {name} ATTACH PARTITION {part}
+
 -- name: comment_on_constraint
 -- locks: SHARE UPDATE EXCLUSIVE on {table}: nobody reads or writes slower for it. A swap loses the comment.
 COMMENT ON CONSTRAINT {name} ON {table} IS {comment}

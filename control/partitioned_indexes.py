@@ -1,0 +1,130 @@
+"""The index of a partitioned table, built without a lock that anybody feels.
+
+CONCURRENTLY is refused on a partitioned table. So the index is made ON ONLY the table, and on each partition
+that has partitions of its own, where it holds nothing and is invalid; then CONCURRENTLY on each partition
+with rows; then each is attached to the one above. With the last one it is valid. Once attached a part
+can't be dropped alone, so going back drops the whole at once, with ACCESS EXCLUSIVE for milliseconds.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from psycopg import sql
+
+from control import indexes, names
+from control.indexes import Wanted, columns_of, include_of
+from control.plan.model import Plan
+from control.stage import Closed, Step
+from sql.postgres.catalog import Catalog, Table
+from sql.postgres.indexes import STATEMENTS
+
+
+def others(plan: Plan, original: Catalog, live: Catalog) -> Closed | None:
+    """Partitions that have come since the migration began: nobody would have built their indexes."""
+    come: list[str] = []
+    for table in plan.tables:
+        if not (table.indexes or table.primary_key):
+            continue
+        was, now = original.table(table.name), live.table(table.name)
+        known = {(part.schema_, part.name) for part in (*was.branches, *was.partitions)}
+        come += [
+            f"{part.identifier.as_string()} became a partition of {table.name} after the migration began"
+            for part in (*now.branches, *now.partitions)
+            if (part.schema_, part.name) not in known
+        ]
+    if not come:
+        return None
+    return Closed(tuple(come), "DETACH them, and ATTACH them again once `keys` is done; or roll back and run")
+
+
+def whole(was: Table) -> tuple[sql.Identifier, ...]:
+    """A table with all its partitions: what a strong lock on the table falls on."""
+    return tuple(part.identifier for part in (was, *was.branches, *was.partitions))
+
+
+def build(wanted: Wanted) -> Iterator[Step]:
+    """Build it, from the partitions up; nothing where the whole was there before the migration."""
+    was = wanted.was
+    before = was.index(wanted.name)
+    if before is not None and wanted.is_like(before) and before.valid:
+        return
+    for part in (was, *was.branches):
+        yield _on_only(of(wanted, part))
+    for part in was.partitions:
+        yield indexes.build(of(wanted, part))
+    for part in (*was.partitions, *reversed(was.branches)):
+        yield _attach(wanted, part)
+
+
+def drop(wanted: Wanted) -> Iterator[Step]:
+    """Drop it with all that is attached, and then what a broken-off walk has not attached yet."""
+    for part in (wanted.was, *wanted.was.branches):
+        yield _drop_whole(wanted, part)
+    for part in wanted.was.partitions:
+        yield indexes.drop(of(wanted, part))
+
+
+def of(wanted: Wanted, part: Table) -> Wanted:
+    """The part of an index that is on a partition."""
+    if part is wanted.was:
+        return wanted
+    return replace(wanted, was=part, name=names.part_of(wanted.name, part))
+
+
+def above(was: Table, part: Table) -> Table:
+    """The table right above a partition of `was`."""
+    return next((b for b in was.branches if (b.schema_, b.name) == part.under), was)
+
+
+def _on_only(wanted: Wanted) -> Step:
+    def done(live: Catalog) -> bool:
+        table = wanted.find(live)
+        index = table.index(wanted.name) if table is not None else None
+        return table is None or (index is not None and wanted.is_like(index))
+
+    return Step(
+        what=f"{wanted.table}: index {wanted.name} on {wanted.was.name}, without its partitions",
+        statement=STATEMENTS.create_index_on_only.compose(
+            name=sql.Identifier(wanted.name),
+            table=wanted.was.identifier,
+            columns=columns_of(wanted.columns),
+            include=include_of(wanted.include),
+        ),
+        lock="SHARE",
+        done=done,
+        tables=(wanted.was.identifier,),
+    )
+
+
+def _attach(wanted: Wanted, part: Table) -> Step:
+    mine, up = of(wanted, part), of(wanted, above(wanted.was, part))
+
+    def done(live: Catalog) -> bool:
+        table = mine.find(live)
+        return table is None or any(index.attached_to == up.name for index in table.indexes)
+
+    return Step(
+        what=f"{wanted.table}: attach {mine.name} to {up.name}",
+        statement=STATEMENTS.attach_index.compose(
+            name=sql.Identifier(up.was.schema_, up.name), part=sql.Identifier(part.schema_, mine.name)
+        ),
+        lock="ACCESS EXCLUSIVE",
+        done=done,
+        tables=(part.identifier,),
+    )
+
+
+def _drop_whole(wanted: Wanted, part: Table) -> Step:
+    mine = of(wanted, part)
+
+    def done(live: Catalog) -> bool:
+        table = mine.find(live)
+        return table is None or table.index(mine.name) is None
+
+    return Step(
+        what=f"{wanted.table}: drop index {mine.name}, and what is attached to it",
+        statement=STATEMENTS.drop_partitioned_index.compose(name=sql.Identifier(part.schema_, mine.name)),
+        lock="ACCESS EXCLUSIVE",
+        done=done,
+        tables=whole(wanted.was),
+    )
