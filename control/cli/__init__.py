@@ -32,6 +32,9 @@ COMMANDS = {
     "quarantine": "status",
     "retry": "migration",
     "events": "status",
+    "backup": "backup",
+    "restore": "backup",
+    "rehearse": "backup",
     "worker": "services",
     "exporter": "services",
 }

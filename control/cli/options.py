@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from psycopg import conninfo
 from rich.console import Console
 
 from control.plan.model import Plan, nearest
 from control.status import STAGES
 from sql.errors import GivenWrongError
-from sql.postgres.connection import Connection, connect
+from sql.postgres.connection import Connection, connect, describe, resolve
 
 DEFAULT_FILE = Path("migration.toml")
 
@@ -28,6 +29,21 @@ def connect_to(plan: Plan, purpose: str) -> Connection:
         UnreachableError: no answer, or the login refused.
     """
     return connect(plan.database.url.get_secret_value(), purpose)
+
+
+def address(url: str) -> str:
+    """Check an address from the command line, which may be `env:NAME`.
+
+    Raises:
+        GivenWrongError: it can't be read, names a variable that is not set, or holds a password.
+    """
+    describe(resolve(url))
+    if not url.startswith("env:") and conninfo.conninfo_to_dict(url).get("password"):
+        raise GivenWrongError(
+            "a password on the command line is there for every user of this machine to read; "
+            "export the address and name it as env:NAME"
+        )
+    return url
 
 
 def a_stage(name: str) -> str:

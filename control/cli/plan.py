@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 from psycopg import conninfo
+from rich.table import Table
 from rich.text import Text
 
 from control import conductor, dry_run
@@ -54,7 +55,10 @@ def check(file: File = DEFAULT_FILE, *, as_json: AsJson = False) -> None:
     """Look at every fact that could stand in the way; nothing is changed."""
     read = read_plan(file)
     with connect_to(read, "check") as connection:
-        findings = look(conductor.survey(read, connection, lambda _line: None))
+        ground = conductor.survey(read, connection, lambda _line: None)
+        findings = look(ground)
+        stops = [f"{finding.name}: {finding.fact}" for finding in findings if finding.level == "stop"]
+        costs = [] if stops else estimates(ground)
     if as_json:
         say_json([asdict(finding) for finding in findings])
     else:
@@ -65,7 +69,8 @@ def check(file: File = DEFAULT_FILE, *, as_json: AsJson = False) -> None:
             shown.print(line, soft_wrap=True)
             if finding.way_out:
                 shown.print(Text(f"  {finding.way_out}", style=style), soft_wrap=True)
-    stops = [f"{finding.name}: {finding.fact}" for finding in findings if finding.level == "stop"]
+        if costs:
+            shown.print(_timeline(costs))
     if stops:
         raise GateClosedError("preflight", stops, "Mend that, then `tenantry check` again")
 
@@ -85,7 +90,7 @@ def plan(
                 say(line)
             return
         told = list(dry_run.statements(conductor.IN_ORDER.values(), ground))
-    costs = {cost.stage: cost for cost in estimates(ground.plan, ground.original)}
+        costs = {cost.stage: cost for cost in estimates(ground)}
     if as_json:
         say_json(
             {
@@ -105,6 +110,26 @@ def plan(
             if one.why:
                 shown.print(Text(f"      {one.why}", style="dim"), soft_wrap=True)
             shown.print(Text(f"      {one.statement}", style="cyan"), soft_wrap=True)
+
+
+def _timeline(costs: list[Estimate]) -> Table:
+    table = Table(title="What each stage will cost, about", title_justify="left")
+    table.add_column("stage")
+    for name in ("time", "downtime", "WAL", "disk"):
+        table.add_column(name, justify="right")
+    table.add_column("locks")
+    table.add_column("")
+    for cost in costs:
+        table.add_row(
+            cost.stage,
+            duration(cost.seconds),
+            f"{cost.downtime * 1000:,.0f} ms",
+            f"{cost.wal_bytes / 1e6:,.0f} MB",
+            f"{cost.disk_bytes / 1e6:+,.0f} MB",
+            cost.locks,
+            "as rehearsed" if cost.rehearsed else "",
+        )
+    return table
 
 
 def _cost(cost: Estimate | None) -> str:

@@ -1,6 +1,6 @@
 """Every fact that preflight looks at, in the order in which they are read."""
 
-from control.preflight import estimate, rows, server, tables
+from control.preflight import application, bypasses, estimate, guide, listeners, room, rows, server, tables
 from control.preflight.finding import Finding
 from control.stage import Ground
 
@@ -13,8 +13,24 @@ def look(ground: Ground) -> list[Finding]:
     Raises:
         psycopg.Error: the server can't answer.
     """
-    findings = [*server.look(ground), *tables.look(ground)]
+    findings = [
+        *server.look(ground),
+        *listeners.look(ground),
+        *tables.look(ground),
+        *bypasses.look(ground),
+        *application.look(ground),
+    ]
     if any(finding.level == "stop" for finding in findings):
         skipped = "not counted: the stops above come first"
-        return [*findings, Finding("warn", "rows", skipped, "mend them, then `tenantry check` again")]
-    return [*findings, *rows.look(ground), *estimate.look(ground.plan, ground.original)]
+        findings.append(
+            Finding("warn", "rows", skipped, "mend them, then `tenantry check` again"),
+        )
+        return [*findings, guide.look_at_backup(ground)]
+    costs = estimate.estimates(ground)
+    return [
+        *findings,
+        *rows.look(ground),
+        *estimate.look(ground, costs),
+        *room.look(ground, costs),
+        *guide.look(ground, costs),
+    ]

@@ -1,21 +1,20 @@
 """The server and this session: version, rights, who else is there, and who listens."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
-from control import backup, standbys
+from control import standbys
 from control.plan.values import seconds
 from control.preflight.finding import Finding, none_of
 from control.stage import Ground
-from control.stages.backup import MEMORY
-from sql.errors import BackupError
-from sql.postgres import preflight, verify
+from sql.postgres import preflight, surroundings, verify
 
 OLDEST = 140_000
 #: Seconds after which a transaction is long: it stops pruning, and everything CONCURRENTLY waits for it.
 LONG = 300.0
 #: Seconds that an idle session may keep its statistics to itself.
 REPORTED_LATE = 10.0
+#: The share of autovacuum_freeze_max_age from which on a vacuum against wraparound may come meanwhile.
+DUE = 0.9
 
 
 def look(ground: Ground) -> Iterator[Finding]:
@@ -25,7 +24,6 @@ def look(ground: Ground) -> Iterator[Finding]:
     yield from _settings(ground)
     yield from _others(ground)
     yield from _standbys(ground)
-    yield _backup(ground)
 
 
 def _version(ground: Ground) -> Finding:
@@ -90,10 +88,7 @@ def _settings(ground: Ground) -> Iterator[Finding]:
         yield Finding(
             "stop", "primary", "this session may only read", "name the primary's address in the plan"
         )
-    if not settings.autovacuum:
-        yield Finding(
-            "warn", "autovacuum", "it is off", "switch it on: the backfill leaves a dead row for each"
-        )
+    yield from _vacuum(ground, on=settings.autovacuum)
     strict = [t.rls for t in ground.plan.tables if t.rls is not None and t.rls.mode == "strict"]
     if not strict:
         return
@@ -111,6 +106,24 @@ def _settings(ground: Ground) -> Iterator[Finding]:
             f"shorter than the {REPORTED_LATE:g} s for which an idle session may keep its counts",
             "give rls.quiet at least 10s, as long as your rarest job takes to come round",
         )
+
+
+def _vacuum(ground: Ground, *, on: bool) -> Iterator[Finding]:
+    tables = preflight.trees(ground.connection, [table.oid for table in ground.original.tables.values()])
+    yield none_of(
+        "autovacuum",
+        ([] if on else ["it is off"]) + surroundings.not_vacuumed(ground.connection, tables),
+        level="warn",
+        way_out="switch it on (autovacuum_enabled, for a table): the backfill leaves a dead row for each",
+        fine="on, for every table",
+    )
+    yield none_of(
+        "wraparound",
+        surroundings.wraparound_due(ground.connection, tables, DUE),
+        level="warn",
+        way_out="VACUUM (FREEZE) them before: a vacuum against wraparound gives way to no lock",
+        fine="no table is near its next vacuum against it",
+    )
 
 
 def _others(ground: Ground) -> Iterator[Finding]:
@@ -161,21 +174,3 @@ def _standbys(ground: Ground) -> Iterator[Finding]:
             "looked at, no strong lock is taken",
             fine="each of the plan's answers",
         )
-
-
-def _backup(ground: Ground) -> Finding:
-    if ground.plan.backup is None:
-        return Finding(
-            "warn", "backup", "the plan has none", "add [backup] path, or vouch for one of your own"
-        )
-    try:
-        folder = backup.tools(ground.original.server_version)
-    except BackupError as error:
-        return Finding("stop", "backup", "pg_dump can't be used", str(error))
-    path = Path(ground.plan.backup.path)
-    if ground.memory.recall(MEMORY) is None:
-        if path.exists():
-            return Finding("stop", "backup", f"{path} is there already", "move it away, or name another")
-        if not path.parent.is_dir():
-            return Finding("stop", "backup", f"there is no folder {path.parent}", "make it, or name another")
-    return Finding("pass", "backup", f"{folder / 'pg_dump'} writes {ground.plan.backup.path}")

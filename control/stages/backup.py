@@ -1,20 +1,21 @@
 """The backup: the last way back, should every other one fail.
 
-Will do: `pg_dump` to the plan's path, listed and checksummed. Gate: none; without a path the stage passes and
-its warning is on record. Undoing: nothing; the file stays, it is the operator's.
+Will do: `pg_dump` to the plan's path, listed and checksummed; or take over what `tenantry backup` wrote there
+before. Gate: none; without a path the stage passes and its warning is on record. Undoing: nothing; the file
+stays, it is the operator's.
 """
 
-from dataclasses import asdict
 from pathlib import Path
 
-from control import backup
+from control import backup, timings
+from control.backup import Backup
 from control.course import unless_cancelled
 from control.stage import Ground, WithoutStatements
+from sql.errors import GivenWrongError
+from sql.postgres import surroundings
 
 #: Where the ledger keeps what was backed up, or that nothing was.
 MEMORY = "backup"
-#: The ledger isn't part of it: a restored database has not been migrated.
-LEDGER_SCHEMA = "tenantry"
 
 
 class TakeBackup(WithoutStatements):
@@ -23,14 +24,17 @@ class TakeBackup(WithoutStatements):
     name = "backup"
 
     def work(self, ground: Ground) -> None:
-        """Take the backup, or put on record that there is none.
+        """Take the backup, or put on record that there is none; and what its rehearsal took.
 
         Raises:
-            GivenWrongError: the file is there already, or can't be written.
+            GivenWrongError: something else is there already, or it can't be written.
             BackupError: no fitting `pg_dump`, it failed, or the backup doesn't hold what it must.
-            CancelledError: the operator cancelled the migration; no file is left.
+            CancelledError: the operator cancelled the migration; nothing is left.
         """
         plan = ground.plan
+        rehearsal = timings.latest(plan, ground.memory)
+        if rehearsal is not None:
+            ground.memory.remember(timings.MEMORY, rehearsal.model_dump(mode="json"))
         if plan.backup is None or self.name in ground.confirmed:
             warning = "not taken: the plan has no [backup] path"
             if plan.backup is not None:
@@ -38,15 +42,35 @@ class TakeBackup(WithoutStatements):
             ground.memory.remember(MEMORY, {"warning": warning})
             ground.notify(f"backup: {warning}")
             return
-        taken = backup.dump(
-            plan.database.url.get_secret_value(),
-            Path(plan.backup.path),
+        path = Path(plan.backup.path)
+        taken = self._taken_before(ground, path) if path.exists() else self._take(ground, path)
+        ground.memory.remember(MEMORY, taken.model_dump(mode="json"))
+        ground.notify(f"backup: {taken.path}, {taken.bytes} bytes, sha256 {taken.sha256}")
+
+    def _take(self, ground: Ground, path: Path) -> Backup:
+        return backup.dump(
+            ground.plan.database.url.get_secret_value(),
+            path,
             ground.original,
-            LEDGER_SCHEMA,
+            jobs=ground.plan.backup.jobs if ground.plan.backup is not None else 1,
+            database=surroundings.identity(ground.connection),
             go_on=lambda: unless_cancelled(ground, self.name),
         )
-        ground.memory.remember(MEMORY, asdict(taken))
-        ground.notify(f"backup: {taken.path}, {taken.bytes} bytes, sha256 {taken.sha256}")
+
+    def _taken_before(self, ground: Ground, path: Path) -> Backup:
+        try:
+            taken = backup.read(path)
+        except GivenWrongError:
+            raise GivenWrongError(
+                f"{path} is there already; move it away, or name another [backup] path"
+            ) from None
+        if taken.database != surroundings.identity(ground.connection):
+            raise GivenWrongError(
+                f"{path} is of another database; move it away, or name another [backup] path"
+            )
+        backup.check(taken, lambda: unless_cancelled(ground, self.name))
+        ground.notify(f"backup: the one taken at {taken.taken_at:%Y-%m-%d %H:%M} UTC is whole, and stands")
+        return taken
 
 
 STAGE = TakeBackup()

@@ -17,6 +17,7 @@ from rich.console import Console
 from control.embedded.postgres import EmbeddedPostgres, start_postgres
 from tests.benchmarks import (
     comparisons,
+    estimated,
     fallen_behind,
     governed,
     instant,
@@ -35,6 +36,7 @@ from worker import logs
 FELT: Mapping[str, Callable[[Tables], list[Figure]]] = {
     governed.NAME: governed.measure,
     whole_migration.NAME: whole_migration.measure,
+    estimated.NAME: estimated.measure,
     fallen_behind.NAME: fallen_behind.measure,
     locked_out.LOCKED: locked_out.behind_a_session,
     locked_out.VACUUMED: locked_out.behind_an_autovacuum,

@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,13 @@ import psycopg
 import pytest
 from psycopg import conninfo
 
-from control.backup import environment, tools
+from control import backup as backups
+from control.backup import beside
+from control.client_programs import environment, tools
+from control.demo import sample as sample_graph
 from control.embedded.postgres import EmbeddedPostgres
 from control.plan.model import Plan
+from control.preflight import guide
 from control.stage import Ground
 from control.stages import backup
 from sql.errors import BackupError, GivenWrongError
@@ -19,9 +24,13 @@ from sql.postgres.connection import connect
 from tests.integration.migrated import PLAN, ground, plan
 
 
-def saving(url: str, path: Path) -> Plan:
+def saving(url: str, path: Path, **more: Any) -> Plan:
     """The sample's plan with a backup to `path`."""
-    return Plan.model_validate(PLAN | {"database": {"url": url}, "backup": {"path": str(path)}})
+    return Plan.model_validate(PLAN | {"database": {"url": url}, "backup": {"path": str(path), **more}})
+
+
+def go_on() -> None:
+    """Nobody cancels."""
 
 
 def kept(on: Ground) -> dict[str, Any]:
@@ -43,6 +52,7 @@ def test_a_backup_restores_to_the_same_rows_and_its_checksum_is_kept(
     assert kept(on)["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
     assert set(kept(on)["tables"]) == {"graph_entities", "graph_relations"}
     assert path.stat().st_mode & 0o077 == 0
+    assert beside(path).stat().st_mode & 0o077 == 0
     postgres.run("pg_restore", "--exit-on-error", "--dbname", database, str(path))
     with psycopg.connect(database) as restored:
         assert restored.execute(rows).fetchone() == before
@@ -71,6 +81,66 @@ def test_a_file_that_is_there_is_never_written_over(sample: str, tmp_path: Path)
     with connect(sample, "test") as connection, pytest.raises(GivenWrongError, match="is there already"):
         backup.STAGE.work(ground(connection, saving(sample, path)))
     assert path.read_text() == "somebody's"
+
+
+def test_a_backup_by_several_jobs_is_a_folder_whose_checksum_finds_any_change(
+    sample: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "before"
+    with connect(sample, "test") as connection:
+        on = ground(connection, saving(sample, path, jobs=2))
+        backup.STAGE.work(on)
+    assert path.stat().st_mode & 0o077 == 0
+    taken = backups.read(path)
+    assert taken.sha256 == kept(on)["sha256"]
+    backups.check(taken, go_on)
+    data = max(path.iterdir(), key=lambda file: file.stat().st_size)
+    spoiled = bytearray(data.read_bytes())
+    spoiled[-1] ^= 1
+    data.write_bytes(spoiled)
+    with pytest.raises(BackupError, match="is not what was written"):
+        backups.check(taken, go_on)
+
+
+def test_a_backup_that_was_taken_before_stands_for_the_stages_own(sample: str, tmp_path: Path) -> None:
+    path = tmp_path / "before.dump"
+    with connect(sample, "test") as connection:
+        of = saving(sample, path)
+        first = ground(connection, of)
+        backup.STAGE.work(first)
+        second = ground(connection, of)
+        backup.STAGE.work(second)
+        assert kept(second) == kept(first)
+        path.write_bytes(path.read_bytes() + b"more")
+        with pytest.raises(BackupError, match="is not what was written"):
+            backup.STAGE.work(ground(connection, of))
+
+
+def test_a_backup_of_another_database_is_not_taken_for_the_plans(
+    sample: str, database: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "before.dump"
+    with connect(sample, "test") as connection:
+        backup.STAGE.work(ground(connection, saving(sample, path)))
+    with connect(database, "test") as connection:
+        sample_graph.create(connection)
+        on = ground(connection, saving(database, path))
+        assert "another database" in guide.look_at_backup(on).fact
+        with pytest.raises(GivenWrongError, match="of another database"):
+            backup.STAGE.work(on)
+
+
+def test_an_old_backup_is_warned_of_and_a_fresh_one_passes(sample: str, tmp_path: Path) -> None:
+    path = tmp_path / "before.dump"
+    with connect(sample, "test") as connection:
+        of = saving(sample, path)
+        backup.STAGE.work(ground(connection, of))
+        assert guide.look_at_backup(ground(connection, of)).level == "pass"
+        old = backups.read(path).model_copy(update={"taken_at": datetime.now(UTC) - timedelta(days=2)})
+        beside(path).write_text(old.model_dump_json())
+        found = guide.look_at_backup(ground(connection, of))
+    assert found.level == "warn"
+    assert "is old" in found.fact
 
 
 def test_a_failed_dump_leaves_no_file_and_says_why(sample: str, tmp_path: Path) -> None:

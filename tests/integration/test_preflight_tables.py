@@ -10,6 +10,7 @@ from control.preflight.checklist import look
 from control.preflight.finding import Finding
 from sql.postgres.connection import Connection, connect
 from tests.integration.migrated import ground
+from tests.integration.test_preflight import UNPREPARED
 
 #: A partitioned table of two levels below a plain one; a table without a key.
 SCHEMA = """
@@ -63,7 +64,7 @@ def at(findings: list[Finding], level: str) -> dict[str, str]:
 def test_partitioned_and_keyless_tables_pass_and_say_how_they_are_paged(operator: Connection) -> None:
     findings = look(ground(operator, plan()))
     assert at(findings, "stop") == {}
-    assert set(at(findings, "warn")) == {"backup"}
+    assert set(at(findings, "warn")) == set(UNPREPARED)
     passed = at(findings, "pass")
     assert "2 partitions" in passed["reading: kind"]
     by_pages = passed["reading: key to page by"]
@@ -230,7 +231,7 @@ def test_triggers_held_off_are_told_from_those_that_fire_all_the_same_or_only_th
     operator.execute(TRIGGERS.format(table="note", column="body").encode())
     findings = look(ground(operator, plan(note={"user_triggers": "hold"})))
     assert at(findings, "stop") == {}
-    warned = {f.name: f.fact for f in findings if f.level == "warn" and f.name != "backup"}
+    warned = {f.name: f.fact for f in findings if f.level == "warn" and f.name not in UNPREPARED}
     assert warned == {
         "note: triggers that fire all the same": "audit",
         "note: triggers that fire only now": "subscriber",

@@ -1,0 +1,114 @@
+"""`backup`, `restore`, `rehearse`: the last way back, and what it is good for before."""
+
+import logging
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from control import backup as backups
+from control import conductor, rehearsal, watch
+from control.cli.migration import WORKERS
+from control.cli.options import DEFAULT_FILE, AsJson, File, address, connect_to, console, say, say_json
+from control.plan.reading import read_plan
+from control.render import duration
+from control.restore import restore as bring_back
+from sql.errors import GivenWrongError
+from sql.postgres import surroundings
+from sql.postgres.connection import resolve
+from worker import ledger, logs
+
+Into = Annotated[
+    str | None,
+    typer.Option("--into", help="Another database, without a password, or `env:NAME`.", metavar="URL"),
+]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace the tables that are there: what came since is lost.")
+]
+Jobs = Annotated[
+    int, typer.Option(min=1, max=64, help="Connections of pg_restore; with one it is all or nothing.")
+]
+
+
+def backup(file: File = DEFAULT_FILE, *, as_json: AsJson = False) -> None:
+    """Take the plan's backup now; a run that finds it takes it over."""
+    plan = read_plan(file)
+    if plan.backup is None:
+        raise GivenWrongError(f"{file} names no place for it: add [backup] path")
+    with connect_to(plan, "backup") as connection:
+        known = ledger.find(connection, plan.name)
+        stages = ledger.stages(connection, known.id) if known is not None else {}
+        if "columns" in stages and stages["columns"].state != "open":
+            raise GivenWrongError(
+                f"{plan.name} has begun, and a backup would hold half of it; roll back first, or use pg_dump"
+            )
+        taken = backups.dump(
+            plan.database.url.get_secret_value(),
+            Path(plan.backup.path),
+            conductor.survey(plan, connection, lambda _line: None).original,
+            jobs=plan.backup.jobs,
+            database=surroundings.identity(connection),
+        )
+    if as_json:
+        say_json(taken.model_dump(mode="json"))
+    else:
+        say(f"wrote {taken.path}, {taken.bytes / 1e6:,.0f} MB, sha256 {taken.sha256}")
+
+
+def restore(
+    path: Annotated[Path, typer.Argument(help="The backup.", metavar="FILE")],
+    file: File = DEFAULT_FILE,
+    *,
+    into: Into = None,
+    overwrite: Overwrite = False,
+    jobs: Jobs = 1,
+    as_json: AsJson = False,
+) -> None:
+    """Bring a backup back: into the plan's database, or with --into another."""
+    url = address(into) if into is not None else read_plan(file).database.url.get_secret_value()
+    shown = console(as_json=as_json)
+    restored = bring_back(
+        path, url, jobs=jobs, overwrite=overwrite, notify=lambda line: shown.print(line, style="dim")
+    )
+    if as_json:
+        say_json(asdict(restored))
+    else:
+        say(f"{restored.into} is as {restored.backup} has it: {restored.tables} tables")
+
+
+def rehearse(
+    file: File = DEFAULT_FILE,
+    *,
+    into: Annotated[
+        str,
+        typer.Option("--into", help="An empty database, without a password, or `env:NAME`.", metavar="URL"),
+    ],
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Worker processes.")] = WORKERS,
+    overwrite: Overwrite = False,
+    jobs: Jobs = 1,
+    as_json: AsJson = False,
+) -> None:
+    """Restore the plan's backup elsewhere, run the plan there, and keep what each stage took."""
+    plan = read_plan(file)
+    url = address(into)
+    shown = console(as_json=as_json)
+    # The display tells what goes on; what workers say goes into a file, where it draws over nothing.
+    logs.configure(level=logging.WARNING)
+    log = file.with_suffix(".rehearsal.log")
+    with ExitStack() as house:
+        try:
+            log_to = house.enter_context(log.open("wb"))
+        except OSError as error:
+            raise GivenWrongError(f"the log {log} can't be written: {error.strerror}") from None
+        notify = house.enter_context(watch.shown(resolve(url), plan.name, shown))
+        told = rehearsal.rehearse(
+            plan, url, workers=workers, jobs=jobs, overwrite=overwrite, notify=notify, log_to=log_to
+        )
+    if as_json:
+        say_json(told.timings.model_dump(mode="json"))
+        return
+    for stage in told.timings.stages:
+        say(f"{stage.stage:<12} {duration(stage.seconds):>8}  {stage.wal_bytes / 1e6:>8,.0f} MB of WAL")
+    say(f"kept in {told.file}; `tenantry check` goes by it")
