@@ -1,7 +1,7 @@
 """Rehearses a plan: the backup goes into another database, and every stage is run there and timed."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,6 +24,9 @@ from worker import ledger
 from worker.broker import Doorbell, doorbell
 
 Notify = Callable[[str], None]
+
+#: No application is on the copy, whose deployment or quiet there would be to wait for.
+_VOUCHED = frozenset({"application", "rls"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +67,6 @@ def rehearse(
     workers: int,
     jobs: int = 1,
     overwrite: bool = False,
-    throttle: bool = True,
     notify: Notify,
     log_to: IO[bytes] | None = None,
 ) -> Rehearsed:
@@ -93,7 +95,7 @@ def rehearse(
         found = catalog.read(connection, [table.name for table in plan.tables])
         rows = {name: max(0, table.rows) for name, table in found.tables.items()}
         version = connection.info.server_version
-    stages = run_timed(of, workers, notify, log_to, throttle=throttle)
+    stages = run_timed(of, workers, notify, log_to, confirmed=_VOUCHED)
     told = Rehearsal(
         rehearsed_at=datetime.now(UTC),
         server=describe(resolve(into)),
@@ -122,9 +124,9 @@ def _not_itself(plan: Plan, into: str) -> None:
 
 
 def run_timed(
-    plan: Plan, workers: int, notify: Notify, log_to: IO[bytes] | None, *, throttle: bool = True
+    plan: Plan, workers: int, notify: Notify, log_to: IO[bytes] | None, *, confirmed: Collection[str]
 ) -> list[StageTiming]:
-    """Run a plan from the first stage to the last, and tell what each took; nobody's word is waited for.
+    """Run a plan from the first stage to the last, and tell what each took; `confirmed` are vouched for.
 
     Raises:
         TenantryError: a stage must wait, or failed.
@@ -138,19 +140,21 @@ def run_timed(
     ):
         bell = doorbell(queue, namespace)
         try:
-            return [_timed(plan, connection, bell, name, notify, throttle=throttle) for name in STAGES]
+            return [
+                _timed(plan, connection, bell, name, notify=notify, confirmed=name in confirmed)
+                for name in STAGES
+            ]
         finally:
             bell.client.close()
 
 
 def _timed(
-    plan: Plan, connection: Connection, bell: Doorbell, stage: str, notify: Notify, *, throttle: bool
+    plan: Plan, connection: Connection, bell: Doorbell, stage: str, *, notify: Notify, confirmed: bool
 ) -> StageTiming:
-    if stage in {"application", "rls"}:
-        # No application is here whose word or quiet there would be to wait for.
+    if confirmed:
         conductor.confirm(plan, connection, stage)
     before, begun = surroundings.position(connection), time.monotonic()
-    conductor.run(plan, connection, bell, to=stage, throttle=throttle, notify=notify)
+    conductor.run(plan, connection, bell, to=stage, notify=notify)
     seconds, after = time.monotonic() - begun, surroundings.position(connection)
     return StageTiming(
         stage=stage,
