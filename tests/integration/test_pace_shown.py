@@ -47,16 +47,16 @@ def test_what_can_not_be_read_is_said_once_by_whoever_sees_it_first(
         said = [event for event in ledger.events(session, ground.migration) if event.kind == "unreadable"]
         shown = status.read(session, ground.plan.name)
     assert [event.message for event in said] == [
-        "the plan's own query: can't be read, division by zero; it is not judged"
+        "the plan's own query: can't be read, it ends in DivisionByZero; it is not judged"
     ]
     assert [line["signal"] for line in logs if line["event"] == "a signal can't be read"] == ["query"]
     assert shown.governor is not None
     assert [(each.signal, each.unreadable) for each in shown.governor.unreadable] == [
-        ("query", "division by zero")
+        ("query", "it ends in DivisionByZero")
     ]
     view = Console(file=io.StringIO(), width=150)
     view.print(render(View(shown, datetime.now(UTC))))
-    assert "can't be read: the plan's own query (division by zero)" in view.file.getvalue()  # type: ignore[attr-defined]
+    assert "can't be read: the plan's own query (it ends in DivisionByZero)" in view.file.getvalue()  # type: ignore[attr-defined]
 
 
 def test_the_log_tells_a_change_of_the_pace_and_not_each_sample(
