@@ -11,6 +11,7 @@ import psycopg
 import structlog
 from psycopg.errors import ConnectionFailure, InsufficientPrivilege, UndefinedTable
 from psycopg_pool import PoolTimeout
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt
 
 from sql.postgres.batch import commit_as, hold_triggers, let_triggers_run
 from sql.postgres.connection import Connection, Pool
@@ -162,16 +163,28 @@ class Station:
                 metrics.FAILURES.labels(table, sqlstate[:2]).inc()
 
     def _tell_loss(self, batch: Batch, error: psycopg.OperationalError) -> None:
-        """Write down why a batch's connection was lost, on another one; not while the server is away."""
+        """Write down why a batch's connection was lost, on another one; not while the server is away.
+
+        What cuts one connection cuts those beside it a moment later (seen: one that the pool had just found
+        to be sound), so it is tried on three.
+        """
         reason = (error.diag.message_primary or str(error)).strip().splitlines()[0]
-        with suppress(psycopg.Error, PoolTimeout), self.pool.connection(timeout=1) as connection:
-            send(
-                connection,
-                JOBS.interrupted,
-                batch=batch.id,
-                sqlstate=error.sqlstate or ConnectionFailure.sqlstate,
-                error=reason,
-            )
+        again = Retrying(
+            retry=retry_if_exception_type(psycopg.OperationalError), stop=stop_after_attempt(3), reraise=True
+        )
+
+        def tell() -> None:
+            with self.pool.connection(timeout=1) as connection:
+                send(
+                    connection,
+                    JOBS.interrupted,
+                    batch=batch.id,
+                    sqlstate=error.sqlstate or ConnectionFailure.sqlstate,
+                    error=reason,
+                )
+
+        with suppress(psycopg.Error, PoolTimeout):
+            again(tell)
 
     def _filling(self, connection: Connection, job_id: int, started_at: datetime) -> Filling:
         known = (job_id, started_at)

@@ -34,11 +34,12 @@ class Relay:
 
     def cut(self) -> None:
         """End every connection that is open now, without a word to either side."""
-        for end in self._through:
+        # Taken out first: a connection that comes while these are cut is a new one, and lives.
+        cut, self._through = self._through, []
+        for end in cut:
             with suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
             end.close()
-        self._through.clear()
 
 
 def _pass_on(one: socket.socket, other: socket.socket) -> None:
