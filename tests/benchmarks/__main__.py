@@ -16,6 +16,7 @@ from rich.console import Console
 
 from control.embedded.postgres import EmbeddedPostgres, start_postgres
 from tests.benchmarks import (
+    chain,
     comparisons,
     estimated,
     fallen_behind,
@@ -41,6 +42,7 @@ FELT: Mapping[str, Callable[[Tables], list[Figure]]] = {
     locked_out.LOCKED: locked_out.behind_a_session,
     locked_out.VACUUMED: locked_out.behind_an_autovacuum,
     governed.LIMIT: governed.rates,
+    chain.NAME: chain.measure,
 }
 NAMES = (
     *dict.fromkeys(comparison.name for comparison in comparisons.BIG),

@@ -30,9 +30,22 @@ RATE, CONNECTIONS = 200, 8
 WARM_UP = 1.0
 
 #: What the application runs: on `big`, or on the sample graph before and after it knows tenants.
-Code = Literal["big", "graph", "graph with tenants"]
+Code = Literal["big", "graph", "graph with tenants", "graph of one tenant"]
+
+#: The tenant of a graph that has one.
+LEGACY = "legacy_default"
 
 _SCOPE = "SELECT set_config('app.current_tenant_id', %(tenant)s, true)"
+
+_SCOPED: Sequence[tuple[str, str]] = tuple(
+    (of, f"{statement} WHERE id = %(id)s AND tenant_id = %(tenant)s")
+    for of, statement in (
+        ("entity", "SELECT properties FROM graph_entities"),
+        ("entity", "UPDATE graph_entities SET updated_at = now()"),
+        ("relation", "SELECT properties FROM graph_relations"),
+        ("relation", "UPDATE graph_relations SET updated_at = now()"),
+    )
+)
 
 #: Half of the operations read, half update, each table as often. No update touches an indexed column: what
 #: the row's own indexes cost is not what is measured.
@@ -47,15 +60,8 @@ _STATEMENTS: Mapping[Code, Sequence[tuple[str, str]]] = {
         ("relation", "SELECT properties FROM graph_relations WHERE id = %(id)s"),
         ("relation", "UPDATE graph_relations SET updated_at = now() WHERE id = %(id)s"),
     ),
-    "graph with tenants": tuple(
-        (of, f"{statement} WHERE id = %(id)s AND tenant_id = %(tenant)s")
-        for of, statement in (
-            ("entity", "SELECT properties FROM graph_entities"),
-            ("entity", "UPDATE graph_entities SET updated_at = now()"),
-            ("relation", "SELECT properties FROM graph_relations"),
-            ("relation", "UPDATE graph_relations SET updated_at = now()"),
-        )
-    ),
+    "graph with tenants": _SCOPED,
+    "graph of one tenant": _SCOPED,
 }
 
 
@@ -161,13 +167,16 @@ class _Client:
     def _parameters(self, of: str) -> dict[str, str]:
         number = self._choice.randint(1, self._rows)
         if of == "entity":
-            return {"id": sample.entity_key(number), "tenant": sample.organisation(number)}
+            return {"id": sample.entity_key(number), "tenant": self._tenant(number)}
         relation = 2 * number - self._choice.randint(0, 1)
         source, _ = sample.ends(relation, entities=self._rows, relations=2 * self._rows)
-        return {"id": sample.relation_key(relation), "tenant": sample.organisation(source)}
+        return {"id": sample.relation_key(relation), "tenant": self._tenant(source)}
+
+    def _tenant(self, entity: int) -> str:
+        return LEGACY if self.running == "graph of one tenant" else sample.organisation(entity)
 
     def _execute(self, statement: bytes, parameters: dict[str, str]) -> int:
-        if self.running != "graph with tenants":
+        if "%(tenant)s" not in statement.decode():
             return self._connection.execute(statement, parameters).rowcount
         with self._connection.transaction():
             self._connection.execute(_SCOPE.encode(), parameters)

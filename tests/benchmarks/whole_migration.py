@@ -7,6 +7,7 @@ stage `application`, and then the code that does: as an operator deploys it ther
 import tempfile
 import time
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 from control import conductor
@@ -16,59 +17,90 @@ from control.plan.model import Plan
 from control.queue import namespace_of
 from sql.errors import GateClosedError
 from sql.postgres.connection import Connection
-from tests.benchmarks.application import RATE, Application, applied
+from tests.benchmarks.application import RATE, Code, Felt, applied
 from tests.benchmarks.backfills import crew
 from tests.benchmarks.figures import Bar, Figure
 from tests.benchmarks.governed import WORKERS, shown
 from tests.benchmarks.tables import Tables
 from worker import ledger
-from worker.broker import Doorbell, doorbell
+from worker.broker import doorbell
 
 NAME = "governor-migration"
 ENTITIES = 200_000
+#: Stages shorter than this, in seconds, have no stall of their own.
+_TOLD = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Migrated:
+    """A migration from its first stage to its last: when each stage ran, and what was felt."""
+
+    spans: dict[str, tuple[float, float]]
+    felt: Felt
+
+    @property
+    def seconds(self) -> float:
+        """From the first stage's beginning to the last one's end."""
+        return max(end for _, end in self.spans.values()) - min(begun for begun, _ in self.spans.values())
+
+    def stalls(self) -> dict[str, float]:
+        """The longest stall of each stage, in seconds; between two operations a short one may pass."""
+        return {
+            stage: self.felt.between(begun, ended).longest
+            for stage, (begun, ended) in self.spans.items()
+            if ended - begun > _TOLD
+        }
 
 
 def measure(tables: Tables) -> list[Figure]:
     """From the first stage to the last, under the default governor."""
     url = tables.graph(ENTITIES)
+    with tempfile.TemporaryDirectory(prefix="tenantry-bench-") as folder:
+        plan = plan_for(url, Path(folder) / "graph.dump")
+        done = migrated(plan, tables.url(user="graph_app"), ENTITIES, "graph with tenants")
+    says = f"the whole migration, {ENTITIES:,} entities and {2 * ENTITIES:,} relations, {RATE}/s"
+    values = {
+        Bar("longest stall, ms", must=500.0, at_most=True): done.felt.longest * 1000,
+        Bar("errors", must=0.0, at_most=True): len(done.felt.errors),
+        Bar("seconds"): done.seconds,
+        **shown("in all", done.felt),
+        **{Bar(f"longest stall in {stage}, ms"): stall * 1000 for stage, stall in done.stalls().items()},
+    }
+    return [Figure(NAME, says, bar, (value,)) for bar, value in values.items()]
+
+
+def migrated(
+    plan: Plan,
+    application: str,
+    entities: int,
+    deployed: Code,
+    *,
+    throttle: bool = True,
+    vouched: bool = False,
+) -> Migrated:
+    """Migrate beside an application at an address, which runs the code `deployed` from `application` on.
+
+    With `vouched`, the operator confirms `rls` too, and nothing waits for a quiet time.
+    """
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tenantry-bench-")))
-        plan = plan_for(url, folder / "graph.dump")
         queue = stack.enter_context(start_valkey())
         stack.enter_context(crew(plan, queue.url, WORKERS))
         connection = stack.enter_context(conductor.controller(plan))
         bell = doorbell(queue.url, namespace_of(plan))
         stack.callback(bell.client.close)
-        application = stack.enter_context(applied(tables.url(user="graph_app"), ENTITIES, "graph"))
+        beside = stack.enter_context(applied(application, entities, "graph"))
         begun = time.time()
-        _every_stage(plan, connection, bell, application)
+        try:
+            conductor.run(plan, connection, bell, throttle=throttle, notify=lambda _line: None)
+        except GateClosedError as closed:
+            if closed.stage != "application":
+                raise
+        beside.switch(deployed)
+        for stage in ("application", "rls") if vouched else ("application",):
+            conductor.confirm(plan, connection, stage)
+        conductor.run(plan, connection, bell, throttle=throttle, notify=lambda _line: None)
         ended = time.time()
-        felt = application.stop().between(begun, ended)
-        spans = _spans(connection, plan)
-    says = f"the whole migration, {ENTITIES:,} entities and {2 * ENTITIES:,} relations, {RATE}/s"
-    values = {
-        Bar("longest stall, ms", must=500.0, at_most=True): felt.longest * 1000,
-        Bar("errors", must=0.0, at_most=True): len(felt.errors),
-        Bar("seconds"): ended - begun,
-        **shown("in all", felt),
-    }
-    for stage, (first, last) in spans.items():
-        # A stage of a few milliseconds may pass between two operations.
-        if last - first > 0.1:
-            values[Bar(f"longest stall in {stage}, ms")] = felt.between(first, last).longest * 1000
-    return [Figure(NAME, says, bar, (value,)) for bar, value in values.items()]
-
-
-def _every_stage(plan: Plan, connection: Connection, bell: Doorbell, application: Application) -> None:
-    """Go to the gate of `application`, deploy the other code, vouch for it, and go on to the end."""
-    try:
-        conductor.run(plan, connection, bell, notify=lambda _line: None)
-    except GateClosedError as closed:
-        if closed.stage != "application":
-            raise
-    application.switch("graph with tenants")
-    conductor.confirm(plan, connection, "application")
-    conductor.run(plan, connection, bell, notify=lambda _line: None)
+        return Migrated(_spans(connection, plan), beside.stop().between(begun, ended))
 
 
 def _spans(connection: Connection, plan: Plan) -> dict[str, tuple[float, float]]:
