@@ -11,28 +11,25 @@ from dataclasses import dataclass
 from itertools import groupby
 from statistics import median
 
-import psycopg
 import redis
 import structlog
 from psycopg import sql
 from psycopg.errors import UndefinedTable
 
+from control import proof
 from control.course import go_on
 from control.jobs import heap_of, is_instant, job_spec, parts
 from control.plan.model import Table
 from control.stage import Ground, WithoutStatements
 from control.status import remember_updates
-from sql.errors import CatalogError, JobStoppedError, QuarantineError
-from sql.job import By, Range
+from sql.errors import CatalogError, JobStoppedError
 from sql.postgres import catalog
 from sql.postgres.analyze import put_off
-from sql.postgres.batch import JobSQL
 from sql.postgres.catalog import Table as CatalogTable
 from sql.postgres.connection import Connection
 from sql.postgres.ledger import JOBS, send
 from worker import batch as batches
 from worker import jobs, ledger, paging
-from worker.batch import Failure
 from worker.broker import Doorbell
 from worker.jobs import Job
 
@@ -56,12 +53,8 @@ PLENTY = 64
 COUNT_HELD_EVERY = 5.0
 #: A batch begun again this often with no outcome kills its worker or its backend, and is split.
 LOST = 3
-#: Ranges that the final scan hands over at a time.
-SWEPT = 1_000
 #: Where the ledger keeps that a way back has begun to put the sentinel back.
 RESET = "reset"
-#: So many sweeps in a row that each found something are not the application's few moved rows any more.
-SWEEPS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +229,10 @@ class _Drive:
             self._plan(job)
             return False
         if job.planned and pending == 0:
-            return self._proved(job)
+            if proof.proved(self._connection, self.ground.migration, job):
+                return True
+            self._ring(job, after=RING_LOST)  # what the proof found is batches now
+            return False
         if time.monotonic() >= self._care_at:
             if not jobs.is_there(self._connection, job.part):
                 return True
@@ -323,86 +319,6 @@ class _Drive:
             reason = f"{row['failed']} of the last {row['touched']} batches failed: {row['error']}"
             jobs.set_state(self._connection, job.id, "stopped", reason)
             raise JobStoppedError(job.part, reason)
-
-    def _proved(self, job: Job) -> bool:
-        """Prove the job complete: no gap, nothing set aside, and a scan that finds no row without its tenant.
-
-        Raises:
-            CatalogError: the ledger has a gap.
-            QuarantineError: rows are set aside.
-        """
-        send(self._connection, JOBS.count_settled, job=job.id)
-        if job.last_key is not None:
-            gaps = send(
-                self._connection, JOBS.gaps, job=job.id, stripes=job.spec.stripes, last_key=job.last_key
-            )
-            if gaps:
-                gap = gaps[0]
-                raise CatalogError(f"the ledger of {job.table}: {gap['gap']}, stripe {gap['stripe']}")
-        (left,) = self._connection.execute(JobSQL(job.spec).unfilled(), {}).fetchone() or (0,)
-        if left and self._sweep(job, left):
-            return False
-        (aside,) = send(self._connection, JOBS.job_quarantined, job=job.id)
-        if aside["count"]:
-            fact = f"{aside['count']} row(s) of {job.part} in quarantine, {aside['key']}: {aside['message']}"
-            raise QuarantineError(
-                STAGE.name, [fact], "Mend the cause, then `tenantry retry` and `tenantry run`"
-            )
-        if left:
-            return False  # neither swept nor set aside: they were on their way from the one to the other
-        jobs.set_state(self._connection, job.id, "complete")
-        # No batch is left to say so: a worker that was held and killed left its reason.
-        ledger.clear_held(self._connection, self.ground.migration)
-        log.info("job complete", table=job.table)
-        return True
-
-    def _sweep(self, job: Job, left: int) -> bool:
-        """Cut what is left into ranges of the key; True if there were any.
-
-        Such rows were moved by the application between two visits, or have a new key. Rows whose tenant no
-        source tells go into quarantine; the application may go on writing such rows, so they are no reason to
-        look again.
-
-        Raises:
-            JobStoppedError: sweep after sweep found some.
-        """
-        again = self._unswept(job, left)
-        if not again:
-            return False
-        if job.sweeps >= SWEEPS:
-            reason = f"{SWEEPS} sweeps each found rows without a tenant, such as {again[0].upper}"
-            jobs.set_state(self._connection, job.id, "stopped", reason)
-            raise JobStoppedError(job.part, reason)
-        log.info("rows are left for a sweep", table=job.part, rows=left, ranges=len(again))
-        with self._connection.transaction():
-            jobs.add_batches(self._connection, job.id, again, "sweep")
-            send(self._connection, JOBS.count_sweep, job=job.id, left=left, whole=len(again) < SWEPT)
-        self._ring(job, after=RING_LOST)
-        return True
-
-    def _unswept(self, job: Job, left: int) -> list[Range]:
-        """The ranges of a sweep, once the rows whose tenant no source tells are set aside."""
-        job_sql = JobSQL(job.spec)
-        asked = {"job": job.id, "each": swept_together(left, job.rows_total), "most": SWEPT}
-        try:
-            self._connection.execute(job_sql.set_aside(), {"job": job.id})
-            found = self._connection.execute(job_sql.sweep(), asked).fetchall()
-        except psycopg.Error as error:
-            if batches.classify(error) is not Failure.DATA:
-                raise
-            # The source fails for a row that came after the bound, and the error doesn't say for which:
-            # batches find it, and set it aside.
-            found = self._connection.execute(job_sql.sweep(ask=False), asked).fetchall()
-        by: By = "key" if job.spec.key else "page"
-        return [Range(by=by, lower=lower, upper=upper, stripe=None) for lower, upper in found]
-
-
-def swept_together(left: int, rows: int) -> int:
-    """How many of the rows that are left make one range of a sweep: those among some 20,000 rows, 1 to 2,500.
-
-    A batch reads all that lies between its bounds, so few rows far apart are ranges of their own.
-    """
-    return min(2_500, max(1, 20_000 * left // max(1, rows)))
 
 
 def slices(ids: Sequence[int], seconds: float, group: int = 1) -> Iterator[tuple[int, int]]:

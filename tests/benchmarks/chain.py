@@ -77,7 +77,9 @@ def _compared(tables: Tables, rows: _Rows) -> Iterator[Figure]:
         ours = migrated(rows.plan(url), application, ENTITIES, rows.deployed, throttle=throttle, vouched=True)
         shape = _shape(url)
         assert shape == wanted, f"not the same end: {shape ^ wanted}"
-        bar = Bar("time to that of the guide's statements", must=0.8, aim=0.7, at_most=True)
+        # Who asks that nobody notices while every row is written has asked for another time.
+        must, aim = (0.8, 0.7) if rows.constant or not throttle else (None, None)
+        bar = Bar("time to that of the guide's statements", must, aim, at_most=True)
         yield Figure(NAME, f"{says}, {how}", bar, (ours.seconds / guide.seconds,))
         yield from _shown(f"{says}, {how}", ours)
 

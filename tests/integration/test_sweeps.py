@@ -6,9 +6,9 @@ from typing import Any
 import psycopg
 import pytest
 
+from control import proof
 from control.embedded.valkey import EmbeddedValkey
 from control.plan.model import Plan
-from control.stages import backfill
 from sql.errors import JobStoppedError, QuarantineError
 from tests.integration.backfilling import filling
 from tests.waiting import until
@@ -77,9 +77,9 @@ def test_sweeps_end_where_a_trigger_keeps_rows_as_they_are_however_many(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """More of them than one sweep hands over."""
-    monkeypatch.setattr(backfill, "SWEPT", 4)
-    monkeypatch.setattr(backfill, "SWEEPS", 3)
-    monkeypatch.setattr(backfill, "swept_together", lambda _left, _rows: 1)
+    monkeypatch.setattr(proof, "SWEPT", 4)
+    monkeypatch.setattr(proof, "SWEEPS", 3)
+    monkeypatch.setattr(proof, "swept_together", lambda _left, _rows: 1)
     operator.execute(
         f"""
         CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {kept_by}; END $$;

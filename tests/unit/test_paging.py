@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from control.jobs import LEAVING, chosen, largest, visits
-from control.stages.backfill import slices, swept_together
+from control.proof import swept_together
+from control.stages.backfill import slices
 from sql.job import JobSpec, KeyColumn
 from sql.postgres.paging import Heap
 from sql.tenant_source import Constant
