@@ -251,8 +251,7 @@ def _go_through(stage: Stage, ground: Ground) -> None:
             let_in(stage, window.occupied(ground, stage.name))
             ledger.set_stage(connection, migration, stage.name, "running")
             log.info("stage begun")
-            for step in window.steps(stage, ground):
-                take(step, ground, stage.name)
+            take(window.steps(stage, ground), ground, stage.name)
             go_on(ground, stage.name)
             if isinstance(stage, Works):
                 stage.work(ground)

@@ -20,18 +20,21 @@ def actor() -> str:
     return f"{getpass.getuser()}@{socket.gethostname()}"
 
 
-def go_on(ground: Ground, stage: str) -> None:
-    """Return once the next step may be taken: at once as a rule, after the pause where there is one.
+def go_on(ground: Ground, stage: str) -> bool:
+    """Return once the next step may be taken: at once as a rule, after the pause where there is one (True).
 
     Call it outside a transaction: a pause may last for hours.
 
     Raises:
         CancelledError: the migration is cancelled.
     """
+    paused = False
     while (state := ledger.state(ground.connection, ground.migration)) == "paused":
+        paused = True
         time.sleep(LOOK_EVERY)
     if state == "cancelled":
         raise CancelledError(ground.plan.name, stage)
+    return paused
 
 
 def unless_cancelled(ground: Ground, stage: str) -> None:

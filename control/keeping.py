@@ -27,8 +27,7 @@ def keep_columns(ground: Ground) -> None:
     Raises:
         TenantryError: a step or a job failed.
     """
-    for step in _steps(ground):
-        take(step, ground, "backfill")
+    take(_steps(ground), ground, "backfill")
     ground.memory.remember(RESET, {"begun": True})
     jobs.forget_kind(ground.connection, ground.migration, "fill")
     # Children first: nothing reads a parent's tenant any more, but that order is the way back everywhere.

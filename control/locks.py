@@ -131,7 +131,7 @@ class Rules:
     standbys: tuple[str, ...] = ()
     terminate_after: float | None = None
     record: Notify = _say_nothing
-    go_on: Callable[[], None] = _no_objection
+    go_on: Callable[[], object] = _no_objection
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,8 +84,7 @@ def rollback(
 def _undo(stage: Stage, ground: Ground) -> None:
     if isinstance(stage, Unworks):
         stage.unwork(ground)
-    for step in stage.undo(ground.plan, ground.original):
-        take(step, ground, stage.name)
+    take(stage.undo(ground.plan, ground.original), ground, stage.name)
     if stage.name == "columns":
         # The column comes again with its default in every row.
         ground.memory.remember(RESET, {})

@@ -1,11 +1,13 @@
-"""Takes one step: unless the catalog says it is done, with an entry in the audit, and looks afterwards."""
+"""Takes steps: unless the catalog says they are done, with an entry in the audit, and looks afterwards."""
+
+from collections.abc import Iterable
 
 from control import locks
 from control.course import actor, go_on
 from control.plan.model import Plan
 from control.stage import Ground, Step
 from sql.errors import CatalogError, TenantryError
-from sql.postgres import catalog
+from sql.postgres import catalog, on_demand
 from sql.postgres.catalog import Catalog
 from sql.postgres.connection import Connection
 from worker import ledger
@@ -17,7 +19,16 @@ def look(connection: Connection, plan: Plan) -> Catalog:
     Raises:
         PlanError: a table of the plan is not there.
     """
-    found = catalog.read(connection, [table.name for table in plan.tables])
+    return _whole(catalog.read(connection, [table.name for table in plan.tables]), plan)
+
+
+def _look(ground: Ground) -> Catalog:
+    """The same until the next statement: of its tables only those are read that somebody asks about."""
+    names = [table.name for table in ground.plan.tables]
+    return _whole(on_demand.look(ground.connection, names), ground.plan)
+
+
+def _whole(found: Catalog, plan: Plan) -> Catalog:
     for at, table in enumerate(plan.tables):
         if table.name not in found.tables:
             raise plan.wrong(
@@ -26,24 +37,30 @@ def look(connection: Connection, plan: Plan) -> Catalog:
     return found
 
 
-def take(step: Step, ground: Ground, stage: str) -> None:
-    """Take a step unless the catalog says that it is done, and see afterwards that it says so.
+def take(steps: Iterable[Step], ground: Ground, stage: str) -> None:
+    """Take each step unless the catalog says that it is done, and see afterwards that it says so.
 
     Raises:
-        CatalogError: the statement went through, and the catalog doesn't show it (lessons: pgroll#1014).
+        CatalogError: a statement went through, and the catalog doesn't show it (lessons: pgroll#1014).
         CancelledError: the migration is cancelled.
     """
-    go_on(ground, stage)
-    if step.done(look(ground.connection, ground.plan)):
-        return
-    if step.gate is not None and not step.gate(ground):
-        return
-    ground.notify(step.what)
-    _run_statement(step, ground, stage)
-    if not step.done(look(ground.connection, ground.plan)):
-        raise CatalogError(
-            f"{step.what}: done, and yet the catalog doesn't show it; look at the server's log"
-        )
+    live: Catalog | None = None
+    for step in steps:
+        # What was seen after the last statement is there before the next, unless a pause came between.
+        if go_on(ground, stage) or live is None:
+            live = _look(ground)
+        if step.done(live):
+            continue
+        if step.gate is not None and not step.gate(ground):
+            live = None  # the gate may have waited for long
+            continue
+        ground.notify(step.what)
+        _run_statement(step, ground, stage)
+        live = _look(ground)
+        if not step.done(live):
+            raise CatalogError(
+                f"{step.what}: done, and yet the catalog doesn't show it; look at the server's log"
+            )
 
 
 def _run_statement(step: Step, ground: Ground, stage: str) -> None:

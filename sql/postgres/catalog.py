@@ -5,12 +5,14 @@ that the way back can rebuild what the way there replaced.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, Literal
 
+import psycopg
 from psycopg import Cursor, sql
 from psycopg.rows import TupleRow
 from pydantic import BaseModel, ConfigDict
@@ -243,7 +245,7 @@ class Catalog(_Fact):
     """
 
     server_version: int
-    tables: dict[str, Table]
+    tables: Mapping[str, Table]
     functions: tuple[str, ...]
     sequences: tuple[str, ...] = ()
     schemas: tuple[str, ...]
@@ -269,40 +271,78 @@ def read(connection: Connection, names: Sequence[str]) -> Catalog:
     Raises:
         ValueError: not a table name.
     """
-    quoted = [".".join('"' + part.replace('"', '""') + '"' for part in split_name(name)) for name in names]
-    # Rolled back for the sake of the search path, which is changed for the time of the reading.
-    with connection.transaction(force_rollback=True):
-        oids, path = _one(connection.execute(STATEMENTS.resolve.compose(), {"names": quoted}))
-        connection.execute(STATEMENTS.bare_search_path.compose())
-        roots = {"oids": [oid for oid in oids if oid is not None]}
-        partitions = connection.execute(STATEMENTS.partitions.compose(), roots).fetchall()
-        there = {"oids": [*roots["oids"], *(part for _, part, _ in partitions)]}
-        facts: dict[int, dict[str, Any]] = {
-            oid: table | {"foreign_keys": [], "referenced_by": []}
-            for oid, table in connection.execute(STATEMENTS.tables.compose(), there | {"path": path})
-        }
-        for source, target, key in connection.execute(STATEMENTS.foreign_keys.compose(), there):
-            if source in facts:
-                facts[source]["foreign_keys"].append(key)
-            if target in facts:
-                facts[target]["referenced_by"].append(key)
+    with _bare(connection):
+        tables, path = _tables(connection, names)
         schemas, functions, sequences = _one(
             connection.execute(STATEMENTS.ours.compose(), {"schemas": list(OURS)})
         )
+    return Catalog(
+        server_version=connection.info.server_version,
+        tables=tables,
+        functions=functions,
+        sequences=sequences,
+        schemas=schemas,
+        search_path=path,
+    )
+
+
+def table(connection: Connection, name: str) -> Table | None:
+    """Read one table alone; None where it isn't there.
+
+    Raises:
+        ValueError: not a table name.
+    """
+    with _bare(connection):
+        return _tables(connection, [name])[0].get(name)
+
+
+def _bare(connection: Connection) -> AbstractContextManager[psycopg.Transaction]:
+    """A transaction, or a savepoint: rolled back for the sake of the search path that is changed within."""
+    return connection.transaction(force_rollback=True)
+
+
+def _tables(connection: Connection, names: Sequence[str]) -> tuple[dict[str, Table], tuple[str, ...]]:
+    """The tables that are there, by name, and the search path in which they were looked for."""
+    oids, path = _resolved(connection, names)
+    roots = {"oids": [oid for oid in oids if oid is not None]}
+    if not roots["oids"]:
+        return {}, path
+    connection.execute(STATEMENTS.bare_search_path.compose())
+    partitions = connection.execute(STATEMENTS.partitions.compose(), roots).fetchall()
+    there = {"oids": [*roots["oids"], *(part for _, part, _ in partitions)]}
+    facts: dict[int, dict[str, Any]] = {
+        oid: table | {"foreign_keys": [], "referenced_by": []}
+        for oid, table in connection.execute(STATEMENTS.tables.compose(), there | {"path": path})
+    }
+    for source, target, key in connection.execute(STATEMENTS.foreign_keys.compose(), there):
+        if source in facts:
+            facts[source]["foreign_keys"].append(key)
+        if target in facts:
+            facts[target]["referenced_by"].append(key)
     tables = {oid: Table.model_validate(fact) for oid, fact in facts.items()}
     for root, group in groupby(partitions, key=itemgetter(0)):
         under = list(group)
         leaves = [tables[part] for _, part, is_leaf in under if is_leaf]
         branches = [tables[part] for _, part, is_leaf in under if not is_leaf]
         tables[root] = _partitioned(tables[root], leaves, branches)
-    return Catalog(
-        server_version=connection.info.server_version,
-        tables={name: tables[oid] for name, oid in zip(names, oids, strict=True) if oid in tables},
-        functions=functions,
-        sequences=sequences,
-        schemas=schemas,
-        search_path=path,
-    )
+    return {name: tables[oid] for name, oid in zip(names, oids, strict=True) if oid in tables}, path
+
+
+def found(connection: Connection, names: Sequence[str]) -> list[str]:
+    """Those of the names whose tables are there.
+
+    Raises:
+        ValueError: not a table name.
+    """
+    oids, _ = _resolved(connection, names)
+    return [name for name, oid in zip(names, oids, strict=True) if oid is not None]
+
+
+def _resolved(connection: Connection, names: Sequence[str]) -> tuple[list[int | None], tuple[str, ...]]:
+    """The oid of each table, and the search path in which it was looked for."""
+    quoted = [".".join('"' + part.replace('"', '""') + '"' for part in split_name(name)) for name in names]
+    oids, path = _one(connection.execute(STATEMENTS.resolve.compose(), {"names": quoted}))
+    return oids, path
 
 
 def _partitioned(table: Table, partitions: Sequence[Table], branches: Sequence[Table]) -> Table:

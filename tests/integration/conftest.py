@@ -13,6 +13,7 @@ from control.plan.proposal import propose
 from control.stage import Ground
 from control.verification import baseline
 from sql.postgres.connection import connect
+from tests import schemas
 from tests.integration.finished import Finished, on_record, operate
 from tests.integration.migrated import finish, ground, plan
 from tests.integration.operating import Operator
@@ -34,6 +35,28 @@ def operator(
         proposed = propose(connection, url="env:DATABASE_URL")
     (tmp_path / "migration.toml").write_text(proposed.replace('quiet = "10m"', 'quiet = "1s"'))
     return Operator(tmp_path, sample, postgres, valkey.url)
+
+
+@pytest.fixture
+def quiet_operator(
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    postgres: EmbeddedPostgres,
+    valkey: EmbeddedValkey,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Operator:
+    """An operator whose plan, of the sample or one of `tests.schemas`, waits for hardly any quiet time."""
+    schema: str = request.param
+    if schema == "sample":
+        sampled: Operator = request.getfixturevalue("operator")
+        sampled.edit('quiet = "1s"', 'quiet = "100ms"')
+        return sampled
+    url: str = request.getfixturevalue("database")
+    monkeypatch.setenv("DATABASE_URL", url)
+    with connect(url, "test") as connection:
+        connection.execute(schemas.statements(schema).encode())
+    (tmp_path / "migration.toml").write_text(schemas.plan(schema))
+    return Operator(tmp_path, url, postgres, valkey.url)
 
 
 @pytest.fixture(scope="session")

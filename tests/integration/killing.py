@@ -2,8 +2,9 @@
 
 Run as a program, it goes there or back for as often as it has to: `killing.py there|back URL QUEUE PLAN`,
 with the points on standard input, one a line: a number of statements that change something, counted from the
-start of that attempt; or `each`, to be killed after every single statement of a stage. Python and its modules
-are loaded once; each attempt is a process of its own, forked from there.
+start of that attempt; or `each`, to be killed once between any two statements that follow each other, be it
+the schema or the ledger that they change. Python and its modules are loaded once; each attempt is a process
+of its own, forked from there.
 """
 
 import os
@@ -11,7 +12,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -41,17 +42,26 @@ _LEDGER = (
     "create",
 )
 _STAGES = ("columns.", "guard.", "indexes.", "keys.", "rls.")
+#: Of the backfill's those that come once, or once for each batch.
+_BATCHED = ("jobs.add", "jobs.forget", "jobs.set_state", "jobs.advance", "jobs.count_sweep")
 _READS = ("SELECT", "WITH", "SET", "RESET")
 _ALIVE = (
     "SELECT FROM pg_stat_activity "
     "WHERE application_name = 'tenantry controller' AND datname = current_database()"
 )
-#: More attempts than any walk has statements.
-_ATTEMPTS = 400
+#: More attempts than any walk of a few tables has statements.
+_ATTEMPTS = 2_000
+#: Characters of a statement that tell it from others; fewer than fit into a pipe unread.
+_SHOWN = 300
+
+#: Whether to be killed now, by what went before and the statement at hand.
+Kill = Callable[[list[str], str], bool]
 
 
-def walk_killed(direction: str, url: str, queue: str, plan: Path, points: Iterable[int | str]) -> list[str]:
-    """Walk with a kill at each point and once more to the end; what was killed, statement by statement.
+def walk_killed(
+    direction: str, url: str, queue: str, plan: Path, points: Iterable[int | str], *, timeout: float = 280
+) -> list[str]:
+    """Walk with a kill at each point and once more to the end; between which statements it was killed.
 
     Raises:
         subprocess.CalledProcessError: an attempt failed by itself.
@@ -64,7 +74,7 @@ def walk_killed(direction: str, url: str, queue: str, plan: Path, points: Iterab
         check=False,
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=timeout,
     )
     assert ended.returncode == 0, ended.stderr[-4000:]
     return ended.stdout.splitlines()
@@ -74,31 +84,58 @@ def _main(direction: str, url: str, queue: str, file: str) -> int:
     walk = _there if direction == "there" else _back
     points = sys.stdin.read().split()
     each = points == ["each"]
+    seen: set[str] = set()
     for attempt in range(_ATTEMPTS):
-        point = "each" if each else points[attempt] if attempt < len(points) else ""
-        status = _forked(partial(_attempt, walk, url, queue, Path(file), point))
+        kill: Kill | None = None
+        if each:
+            kill = partial(_between_others, seen)
+        elif attempt < len(points):
+            kill = partial(_before, int(points[attempt]))
+        status, between = _forked(partial(_attempt, walk, url, queue, Path(file)), kill)
         if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL:
+            seen.add(between)
+            sys.stdout.write(f"{between}\n")
             continue
         if os.waitstatus_to_exitcode(status) != 0:
             return 1
         if each or attempt >= len(points):
             return 0
+    sys.stderr.write(f"after {_ATTEMPTS} attempts it is not at its end\n")
     return 1
 
 
-def _forked(body: Callable[[], None]) -> int:
+def _before(point: int, before: list[str], _statement: str) -> bool:
+    """Whether so many statements went before this one, and it itself is the `point`-th."""
+    return len(before) + 1 == point
+
+
+def _between_others(seen: set[str], before: list[str], statement: str) -> bool:
+    """Whether nobody was killed yet between the statement before and this one."""
+    return _between(before, statement) not in seen
+
+
+def _between(before: list[str], statement: str) -> str:
+    return f"{before[-1] if before else 'the beginning'} | {statement}"
+
+
+def _forked(body: Callable[[], None], kill: Kill | None) -> tuple[int, str]:
+    """Run the body in a child, and say how it ended; where it was killed, between which statements."""
     sys.stdout.flush()
+    heard, told = os.pipe()
     child = os.fork()
-    if child:
-        return os.waitpid(child, 0)[1]
-    body()
-    os._exit(0)
+    if not child:
+        if kill is not None:
+            _kill_where(kill, told)
+        body()
+        os._exit(0)
+    os.close(told)
+    with os.fdopen(heard, encoding="utf-8") as pipe:
+        between = pipe.read()
+    return os.waitpid(child, 0)[1], between
 
 
-def _attempt(walk: Callable[[str, str, Path], None], url: str, queue: str, plan: Path, point: str) -> None:
+def _attempt(walk: Callable[[str, str, Path], None], url: str, queue: str, plan: Path) -> None:
     try:
-        if point:
-            _kill_at(point)
         walk(url, queue, plan)
     except BaseException as error:  # noqa: BLE001  # the child's only way to say it
         sys.stderr.write(f"{type(error).__name__}: {error}\n")
@@ -106,20 +143,20 @@ def _attempt(walk: Callable[[str, str, Path], None], url: str, queue: str, plan:
         os._exit(1)
 
 
-def _kill_at(point: str) -> None:
-    """Kill this process before its `point`-th statement that changes something, or after a stage's first."""
+def _kill_where(kill: Kill, told: int) -> None:
+    """Kill this process before the statement that `kill` says, of those that change something."""
     execute = psycopg.Cursor.execute
     main = threading.current_thread()
-    count = 0
+    before: list[str] = []
 
     def counted(cursor: psycopg.Cursor[Any], query: Any, *rest: Any, **more: Any) -> Any:
-        nonlocal count
         text = _text(query, cursor)
         if threading.current_thread() is main and _changes(text):
-            count += 1
-            # What the audit writes after a statement: its transaction is committed, and nobody has noted it.
-            if "ledger.end_statement" in text if point == "each" else count == int(point):
-                _killed(text)
+            statement = _shown(text, rest)
+            if kill(before, statement):
+                os.write(told, _between(before, statement).encode())
+                os.kill(os.getpid(), signal.SIGKILL)
+            before.append(statement)
         return execute(cursor, query, *rest, **more)
 
     psycopg.Cursor.execute = counted  # type: ignore[method-assign,assignment]
@@ -131,19 +168,25 @@ def _text(query: Any, cursor: psycopg.Cursor[Any]) -> str:
     return query if isinstance(query, str) else str(query.as_string(cursor))
 
 
+def _shown(text: str, rest: Sequence[Any]) -> str:
+    """A statement in one line, with what tells it from others like it: names and ids, no times."""
+    values = rest[0].values() if rest and isinstance(rest[0], dict) else rest[0] if rest else ()
+    told = [str(value) for value in values or () if isinstance(value, str | int)]
+    tag, _, body = text.removeprefix("/* tenantry ").partition(" */ ")
+    if tag.startswith(_STAGES):
+        told.append(body)
+    elif tag.startswith((*_BATCHED, "ledger.end_statement")):
+        told.clear()  # which batch it is makes no difference, nor which entry
+    return " ".join(" ".join((tag, *told)).split())[:_SHOWN]
+
+
 def _changes(text: str) -> bool:
     if not text.startswith("/* tenantry "):
         return False
     tag, _, body = text.removeprefix("/* tenantry ").partition(" */ ")
     if tag.startswith("ledger."):
         return tag.removeprefix("ledger.").startswith(_LEDGER)
-    return tag.startswith(_STAGES) and not body.startswith(_READS)
-
-
-def _killed(text: str) -> None:
-    sys.stdout.write(" ".join(text.split())[:100] + "\n")
-    sys.stdout.flush()
-    os.kill(os.getpid(), signal.SIGKILL)
+    return tag.startswith((*_STAGES, *_BATCHED)) and not body.startswith(_READS)
 
 
 def _there(url: str, queue: str, file: Path) -> None:

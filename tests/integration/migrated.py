@@ -9,7 +9,7 @@ from control import locks
 from control.plan.model import Plan
 from control.stage import Ground, Stage
 from control.stages import columns, indexes, keys, rls
-from sql.postgres import catalog
+from sql.postgres import catalog, on_demand
 from sql.postgres.catalog import Catalog
 from sql.postgres.connection import Connection
 
@@ -71,20 +71,24 @@ def ground(connection: Connection, of: Plan, original: Catalog | None = None, **
     return Ground(of, original or read(connection, of), connection, Remembered(), **more)
 
 
+def _look(on: Ground) -> Catalog:
+    return on_demand.look(on.connection, [table.name for table in on.plan.tables])
+
+
 def take(stage: Stage, on: Ground) -> None:
     """Take a stage's steps as the conductor does."""
     for step in stage.steps(on.plan, on.original):
-        if not step.done(read(on.connection, on.plan)) and (step.gate is None or step.gate(on)):
+        if not step.done(_look(on)) and (step.gate is None or step.gate(on)):
             locks.take(on.connection, step, notify=on.notify)
-            assert step.done(read(on.connection, on.plan)), step.what
+            assert step.done(_look(on)), step.what
 
 
 def take_back(stage: Stage, on: Ground) -> None:
     """Take a stage's undoing as the conductor does."""
     for step in stage.undo(on.plan, on.original):
-        if not step.done(read(on.connection, on.plan)):
+        if not step.done(_look(on)):
             locks.take(on.connection, step, notify=on.notify)
-            assert step.done(read(on.connection, on.plan)), step.what
+            assert step.done(_look(on)), step.what
 
 
 def until_keys(on: Ground) -> None:

@@ -21,6 +21,8 @@ Left = tuple[str, dict[str, tuple[int, str | None]]]
 START = "start"
 PLACES = (START, *STAGES)
 
+_WITHOUT_KEY_INDEX = ("indexes", "application")
+
 
 @dataclass
 class Journey:
@@ -31,6 +33,8 @@ class Journey:
     queue: str
     server: EmbeddedPostgres
     left: dict[str, Left] = field(default_factory=dict)
+    at: str = START
+    _keys_went: bool = False
 
     def look(self) -> Left:
         """The schema and the rows as they are."""
@@ -62,11 +66,29 @@ class Journey:
             if needed:
                 conductor.confirm(self.plan, connection, "application")
             conductor.run(self.plan, connection, bell, to=stage, throttle=False, notify=nobody)
+        self.at = stage
+        if PLACES.index(stage) >= PLACES.index("keys"):
+            self._keys_went = False
 
     def back(self, place: str) -> None:
         """Walk back to a stage, or to the start."""
+        if place == self.at:
+            return
         with conductor.controller(self.plan) as connection:
             rollback(self.plan, connection, to=None if place == START else place, notify=nobody)
+        self._keys_went |= PLACES.index(self.at) >= PLACES.index("keys")
+        self._keys_went &= PLACES.index(place) >= PLACES.index("indexes")
+        self.at = place
+
+    def looks_as_it_did(self, place: str) -> bool:
+        """Whether it is as the way there left it when it first came to this place.
+
+        The unique index of a new key goes with the key on the way back, for two unique keys side by side make
+        concurrent upserts fail. So two places are left without it, and have it again once the keys do.
+        """
+        if self._keys_went and place in _WITHOUT_KEY_INDEX:
+            return self.look() != self.left[place]
+        return self.look() == self.left[place]
 
     def is_on_record(self) -> bool:
         """Whether the ledger knows of it."""

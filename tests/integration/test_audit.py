@@ -119,7 +119,7 @@ def test_a_statement_that_failed_is_told_with_its_error(operator: Operator) -> N
         ground = conductor.ground_of(plan, connection, migration, nobody)
         refused = sql.SQL("ALTER TABLE graph_entities ADD COLUMN id text").format()
         with pytest.raises(CatalogError):
-            steps.take(replace(_add_note(), statement=refused), ground, "columns")
+            steps.take([replace(_add_note(), statement=refused)], ground, "columns")
     (event,) = [event for event in _events(operator) if event["kind"] == "statement"]
     assert "already exists" in event["error"]
     assert "took_ms" not in event

@@ -10,51 +10,71 @@ from tests.integration.killing import walk_killed
 from tests.integration.operating import Operator
 from tests.integration.rows import rows_of
 
-#: A point lies among so many statements from the start of its attempt; three lie on the way there or back.
-_WITHIN = 50
+#: Statements of one attempt among which a point lies, by schema: a later attempt has fewer left to take.
+_WITHIN = {"sample": 50, "odd": 120, "large": 1_500}
+#: Under `full` so many points there, and as many on the way back.
+_MANY = {"odd": 24, "large": 3}
+_SECONDS = {"sample": 900, "odd": 900, "large": 2_400}
 
 
-@pytest.fixture
-def quiet_operator(operator: Operator) -> Operator:
-    """An operator whose plan waits for hardly any quiet time."""
-    operator.edit('quiet = "1s"', 'quiet = "100ms"')
-    return operator
+def _killed_and_alive(operator: Operator, points: dict[str, list[int | str]], seconds: float) -> list[int]:
+    """Walk there and back without a kill, and again with them; how often it was killed on each way."""
+
+    def walk(direction: str, at: list[int | str]) -> list[str]:
+        return walk_killed(direction, operator.url, operator.queue, operator.plan, at, timeout=seconds)
+
+    def look() -> tuple[str, object]:
+        return operator.schema("--exclude-schema=tenantry"), rows_of(operator.url)
+
+    whole = operator.schema()
+    before = look()
+    walk("there", [])
+    end = look()
+    walk("back", [])
+    assert operator.schema() == whole
+    assert look() == before
+
+    there = walk("there", points["there"])
+    assert look() == end, there
+    with psycopg.connect(operator.url) as session:
+        assert session.execute("SELECT state FROM tenantry.migrations").fetchall() == [("complete",)]
+    back = walk("back", points["back"])
+    assert operator.schema() == whole, back
+    assert look() == before, back
+    return [len(there), len(back)]
 
 
-def _end_of_a_run_that_lives(operator: Operator) -> str:
-    walk_killed("there", operator.url, operator.queue, operator.plan, [])
-    end = operator.schema("--exclude-schema=tenantry")
-    walk_killed("back", operator.url, operator.queue, operator.plan, [])
-    return end
-
-
-@pytest.mark.parametrize(
-    "points",
-    [
-        pytest.param("seeded", id="at three points"),
-        pytest.param("each", id="after every statement", marks=[pytest.mark.full, pytest.mark.timeout(900)]),
-    ],
-)
-def test_a_controller_killed_between_statements_ends_where_one_that_lives_does(
-    quiet_operator: Operator, points: str
-) -> None:
-    operator = quiet_operator
+def _seeded(schema: str, number: int) -> dict[str, list[int | str]]:
     choice = random.Random(os.environ.get("SEED", "1"))
-    there: list[int | str] = ["each"] if points == "each" else choice.sample(range(1, _WITHIN), 3)
-    back: list[int | str] = ["each"] if points == "each" else choice.sample(range(1, _WITHIN), 3)
-    before = operator.schema(), rows_of(operator.url)
-    end = _end_of_a_run_that_lives(operator)
-    assert (operator.schema(), rows_of(operator.url)) == before
+    return {way: list(choice.sample(range(1, _WITHIN[schema]), number)) for way in ("there", "back")}
 
-    killed = walk_killed("there", operator.url, operator.queue, operator.plan, there)
-    assert operator.schema("--exclude-schema=tenantry") == end, killed
-    assert len(killed) > (20 if points == "each" else 1), killed
-    with psycopg.connect(operator.url) as look:
-        assert look.execute("SELECT state FROM tenantry.migrations").fetchall() == [("complete",)]
-        unfilled = "SELECT count(*) FROM graph_relations WHERE tenant_id = ''"
-        look.execute("SET row_security = off")
-        assert look.execute(unfilled).fetchall() == [(0,)]
 
-    killed = walk_killed("back", operator.url, operator.queue, operator.plan, back)
-    assert (operator.schema(), rows_of(operator.url)) == before, killed
-    assert len(killed) > (20 if points == "each" else 1), killed
+@pytest.mark.parametrize("quiet_operator", ["sample", "odd"], indirect=True)
+def test_a_controller_killed_at_a_few_points_ends_where_one_that_lives_does(
+    quiet_operator: Operator, request: pytest.FixtureRequest
+) -> None:
+    schema = request.node.callspec.params["quiet_operator"]
+    times = _killed_and_alive(quiet_operator, _seeded(schema, 3), 280)
+    assert min(times) > 0
+
+
+@pytest.mark.full
+@pytest.mark.timeout(2_000)
+@pytest.mark.parametrize("quiet_operator", ["sample"], indirect=True)
+def test_a_controller_killed_between_any_two_statements_ends_where_one_that_lives_does(
+    quiet_operator: Operator, request: pytest.FixtureRequest
+) -> None:
+    schema = request.node.callspec.params["quiet_operator"]
+    times = _killed_and_alive(quiet_operator, {"there": ["each"], "back": ["each"]}, _SECONDS[schema])
+    assert min(times) > 60, "it was killed before and after every statement of a stage"
+
+
+@pytest.mark.full
+@pytest.mark.timeout(5_000)
+@pytest.mark.parametrize("quiet_operator", _MANY, indirect=True)
+def test_a_controller_killed_at_many_points_ends_where_one_that_lives_does(
+    quiet_operator: Operator, request: pytest.FixtureRequest
+) -> None:
+    schema = request.node.callspec.params["quiet_operator"]
+    times = _killed_and_alive(quiet_operator, _seeded(schema, _MANY[schema]), _SECONDS[schema])
+    assert min(times) > _MANY[schema] // 3

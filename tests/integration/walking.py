@@ -8,7 +8,7 @@ from control.locks import take
 from control.plan.model import Plan
 from control.stage import Stage, Step
 from control.stages import columns, indexes, keys
-from sql.postgres import catalog
+from sql.postgres import catalog, on_demand
 from sql.postgres.catalog import Catalog
 from sql.postgres.connection import Connection
 
@@ -122,16 +122,19 @@ class Walker:
         """The catalog as it is."""
         return catalog.read(self.connection, [table.name for table in self.plan.tables])
 
+    def _look(self) -> Catalog:
+        return on_demand.look(self.connection, [table.name for table in self.plan.tables])
+
     def take(self, steps: Iterable[Step], *, most: int | None = None) -> list[str]:
         """Take those that aren't done, at most so many, and say which."""
         taken: list[str] = []
-        live = self.live()
+        live = self._look()
         for step in steps:
             if len(taken) == most:
                 break
             if not step.done(live):
                 take(self.connection, step, notify=lambda _: None, attempts=1)
-                live = self.live()
+                live = self._look()
                 assert step.done(live), step.what
                 taken.append(step.what)
         return taken
