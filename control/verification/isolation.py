@@ -1,7 +1,7 @@
 """Isolation, tried: one tenant's rows in the hands of another, as a role that bypasses nothing."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from psycopg import sql
@@ -33,8 +33,12 @@ class _Try:
     what: str
     parameters: dict[str, str] = field(default_factory=dict)
     before: sql.Composed | None = None
+    or_nothing: bool = False
+    """Whether no row at all is as good as a refusal: an older policy may hide the row before ours refuses."""
 
     def complaint(self, outcome: Outcome) -> str | None:
+        if self.or_nothing and outcome == Outcome(rows=0):
+            return None
         wanted = Outcome(refused=True) if self.expected is None else Outcome(rows=self.expected)
         return None if outcome == wanted else f"{self.what}: {outcome} instead of {wanted}"
 
@@ -80,7 +84,9 @@ def _tries(subject: Subject, security: RowSecurity, own: str, other: str) -> Ite
 
 def _must_hold(tries: Iterator[_Try], subject: Subject) -> list[_Try]:
     """Beside policies that were there before, only what is refused is ours to know: they may refuse more."""
-    return [one for one in tries if not (one.expected and subject.original.row_security)]
+    if not subject.original.row_security:
+        return list(tries)
+    return [replace(one, or_nothing=one.expected is None) for one in tries if not one.expected]
 
 
 def _pairs(sample: list[str]) -> list[tuple[str, str]]:

@@ -12,6 +12,7 @@ from control.stages import rls
 from sql.postgres.connection import Connection
 from sql.postgres.rls import unscoped_accesses
 from tests.integration.migrated import PLAN, ground, take
+from tests.integration.reporting import report
 from tests.waiting import until
 
 #: Set the tenant of a session, or of a transaction.
@@ -58,11 +59,7 @@ def row(session: Connection, statement: str) -> tuple[Any, ...]:
 def read_and_report(session: Connection) -> None:
     """Read, and have the session report what it counted while it goes on."""
     row(session, SEEN)
-    if session.info.server_version >= 150_000:
-        row(session, "SELECT pg_stat_force_next_flush()")
-    else:
-        # PostgreSQL 14 can't be asked: it reports after a statement, at most twice a second.
-        row(session, "SELECT pg_sleep(0.6)")
+    report(session)
 
 
 def counted(operator: Connection, calls: int) -> None:

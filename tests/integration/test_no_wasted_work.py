@@ -6,6 +6,7 @@ import pytest
 from control.embedded.valkey import EmbeddedValkey
 from control.plan.model import Plan
 from tests.integration.backfilling import filling
+from tests.integration.reporting import report
 
 _ROWS = 20_000
 _BIG = f"""
@@ -64,7 +65,7 @@ def test_a_table_visited_in_stripes_keeps_its_size_and_its_indexes(
     connection.execute("CREATE TABLE before AS SELECT pg_total_relation_size('big') AS size")
     with filling(_plan(big, "pages"), valkey.url) as running:
         running.end()
-    connection.execute("SELECT pg_stat_force_next_flush()")
+    report(connection)
     assert _one(connection, "SELECT 100 * pg_total_relation_size('big') / size FROM before") < 125
     share = "SELECT 100 * n_tup_hot_upd / n_tup_upd FROM pg_stat_user_tables WHERE relname = 'big'"
     assert _one(connection, share) > 75

@@ -18,6 +18,7 @@ from control.stages import columns
 from sql.postgres.connection import Connection, connect
 from tests.integration.migrated import fill, ground, take
 from tests.integration.policed import LOCAL_TENANT, SEEN, counted, entities_in, row, taken
+from tests.integration.reporting import report
 from tests.waiting import until
 
 pytestmark = pytest.mark.full
@@ -136,7 +137,7 @@ def test_a_straggler_on_a_connection_that_others_scoped_is_counted_and_they_are_
                 first.execute(LOCAL_TENANT, ["org-01"])
                 assert row(first, SEEN) == (40, 1)
         assert row(straggler, SEEN) == (2000, 50)
-        row(straggler, "SELECT pg_stat_force_next_flush()")
+        report(straggler)
         counted(operator, 1)
     calls = operator.execute("SELECT pg_stat_get_function_calls('tenantry_rls.unscoped(name)'::regprocedure)")
     assert calls.fetchone() == (1,)

@@ -13,6 +13,7 @@ from control.stages.backfill import jobs_of
 from sql.postgres.connection import connect
 from tests.integration.backfilling import plan_of, prepared
 from tests.integration.governed import Watch, at_work, settings_of, watching
+from tests.integration.reporting import report
 from tests.servers import start_postgres
 from tests.waiting import until
 from worker import paging
@@ -210,10 +211,10 @@ def test_dead_rows_stop_batches_until_they_are_vacuumed(watch: Watch) -> None:
     watch.goes(settings)
     for _ in range(2):
         watch.shop.execute("UPDATE graph_entities SET updated_at = clock_timestamp()")
-    watch.shop.execute("SELECT pg_stat_force_next_flush()")
+    report(watch.shop)
     assert '("public"."graph_entities")' in watch.holds("dead", settings)
     watch.shop.execute("VACUUM graph_entities")
-    watch.shop.execute("SELECT pg_stat_force_next_flush()")
+    report(watch.shop)
     watch.goes(settings)
 
 
@@ -224,7 +225,7 @@ def test_rows_forgotten_by_the_statistics_do_not_make_all_others_dead(watch: Wat
     watch.shop.execute(
         "UPDATE graph_entities SET updated_at = clock_timestamp() WHERE id < 'entity-0000000100'"
     )
-    watch.shop.execute("SELECT pg_stat_force_next_flush()")
+    report(watch.shop)
     settings = settings_of("dead", 0.4)
 
     share = until(lambda: watch.sample(settings).values["dead"], 20, "dead rows to be seen")

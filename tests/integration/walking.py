@@ -1,5 +1,6 @@
 """Walking through stages as the conductor does, and a schema with what real ones have."""
 
+import os
 from collections.abc import Iterable
 from typing import Any
 
@@ -11,6 +12,7 @@ from control.stages import columns, indexes, keys
 from sql.postgres import catalog, on_demand
 from sql.postgres.catalog import Catalog
 from sql.postgres.connection import Connection
+from tests.servers import VARIABLE
 
 STAGES: tuple[Stage, ...] = (columns.STAGE, indexes.STAGE, keys.STAGE)
 
@@ -36,10 +38,13 @@ SAMPLE: dict[str, Any] = {
     ],
 }
 
+#: That it sets one column of a composite key to NULL can be said from PostgreSQL 15 on.
+UP_ACTION = "CASCADE" if os.environ.get(VARIABLE) == "14" else "SET NULL"
+
 #: Odd names, two schemas, a self-reference that is deferred, every action that can be kept, comments, a
 #: clustered key that is the replica identity, storage parameters, INCLUDE, a table without a key, one that
 #: has the tenant column already, and columns called like the guard's own words.
-ODD_SCHEMA = """
+ODD_SCHEMA = f"""
 CREATE SCHEMA "Odd ""Schema";
 CREATE TABLE node (
   id bigint GENERATED ALWAYS AS IDENTITY,
@@ -48,7 +53,7 @@ CREATE TABLE node (
   payload text DEFAULT 'it''s',
   CONSTRAINT "node key" PRIMARY KEY (id) INCLUDE (payload) WITH (fillfactor = 70)
 );
-ALTER TABLE node ADD CONSTRAINT node_up_fkey FOREIGN KEY (up) REFERENCES node ON DELETE SET NULL
+ALTER TABLE node ADD CONSTRAINT node_up_fkey FOREIGN KEY (up) REFERENCES node ON DELETE {UP_ACTION}
   DEFERRABLE INITIALLY DEFERRED;
 ALTER TABLE node CLUSTER ON "node key";
 ALTER TABLE node REPLICA IDENTITY USING INDEX "node key";

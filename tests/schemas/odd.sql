@@ -1,5 +1,5 @@
--- Integer, uuid, composite and missing keys, self-referencing and deferrable foreign keys, triggers, views,
--- generated and identity columns, odd names.
+-- Integer, uuid, composite and missing keys, self-referencing and deferrable foreign keys, partitions of two
+-- levels, triggers, views, generated and identity columns, odd names, existing row-level security.
 CREATE SCHEMA "Odd ""Schema";
 
 CREATE TABLE node (
@@ -45,6 +45,22 @@ CREATE TABLE tenanted (
   id integer PRIMARY KEY, tenant_id text DEFAULT 'somebody', node bigint REFERENCES node
 );
 
+CREATE TABLE reading (
+  at date NOT NULL, sensor smallint NOT NULL, org text, value numeric(6, 2),
+  CONSTRAINT "its key" PRIMARY KEY (at, sensor) INCLUDE (value)
+) PARTITION BY RANGE (at);
+CREATE TABLE before PARTITION OF reading FOR VALUES FROM (MINVALUE) TO ('2025-01-01');
+CREATE TABLE later PARTITION OF reading DEFAULT PARTITION BY LIST (sensor);
+CREATE TABLE "later %" PARTITION OF later DEFAULT;
+CREATE TABLE later_7 PARTITION OF later FOR VALUES IN (7);
+COMMENT ON CONSTRAINT "its key" ON reading IS 'the whole';
+
+CREATE TABLE vault (
+  id smallint PRIMARY KEY, node bigint NOT NULL REFERENCES node ON DELETE CASCADE, secret text
+);
+ALTER TABLE vault ENABLE ROW LEVEL SECURITY;
+CREATE POLICY older ON vault USING (secret <> 'hidden');
+
 CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
   NEW.touched := NEW.touched + 1;
@@ -60,5 +76,7 @@ FROM generate_series(1, 50) AS n;
 UPDATE node SET up = CASE WHEN id > 2 THEN id - 2 END;
 INSERT INTO "Odd ""Schema"."Edge %s" (source, target) SELECT n, 1 + (n + 1) % 50 FROM generate_series(1, 50) AS n;
 INSERT INTO document (node, title) SELECT n, 'title ' || n FROM generate_series(1, 50) AS n;
+INSERT INTO reading SELECT '2024-12-01'::date + n, n % 9, 'acme', n FROM generate_series(1, 60) AS n;
+INSERT INTO vault SELECT n, n, CASE WHEN n % 2 = 0 THEN 'hidden' ELSE 'seen' END FROM generate_series(1, 50) AS n;
 INSERT INTO keyless SELECT n, 'acme' FROM generate_series(1, 50) AS n;
 INSERT INTO tenanted SELECT n, 'acme', n FROM generate_series(2, 50, 2) AS n;
