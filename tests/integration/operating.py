@@ -16,6 +16,7 @@ from control.plan.reading import read_plan
 from control.queue import namespace_of
 from control.rollback import rollback
 from control.worker_pool import workers
+from tests.integration.typist import typed
 from worker.broker import doorbell
 
 TENANTRY = Path(sys.executable).parent / "tenantry"
@@ -48,16 +49,7 @@ class Operator:
 
     def tenantry(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Type a command."""
-        return subprocess.run(
-            [TENANTRY, *arguments],
-            cwd=self.folder,
-            env=self.environment,
-            stdin=subprocess.DEVNULL,
-            check=False,
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
+        return typed(arguments, folder=self.folder, environment=self.environment)
 
     def done(self, *arguments: str) -> str:
         """Type a command that must end well; its output."""
