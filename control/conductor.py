@@ -13,7 +13,7 @@ from control.course import actor, go_on
 from control.plan.begun import begun_with, changes
 from control.plan.model import Plan
 from control.plan.values import size
-from control.stage import Closed, Ground, Stage, Works
+from control.stage import Amendable, Closed, Ground, Stage, Works
 from control.stages import application, backfill, backup, columns, indexes, keys, preflight, rls, verify
 from control.status import STAGES
 from control.steps import look, take
@@ -175,6 +175,7 @@ def run(
 
     states = {name: stage.state for name, stage in ledger.stages(connection, migration.id).items()}
     window.settle(ground(), states)
+    _reopen_amended(ground())
     for name in STAGES[: STAGES.index(to) + 1 if to else None]:
         stage = IN_ORDER[name]
         record = ledger.stages(connection, migration.id).get(name)
@@ -186,6 +187,21 @@ def run(
         # A word that came during the last stage's checks is not to be written over.
         go_on(ground(), STAGES[-1])
         ledger.set_state(connection, migration.id, "complete")
+
+
+def _reopen_amended(ground: Ground) -> None:
+    """Open a stage again whose end the database doesn't show any more, and the last, which looks at all."""
+    for name, was in ledger.stages(ground.connection, ground.migration).items():
+        stage = IN_ORDER[name]
+        if was.state != "done" or not isinstance(stage, Amendable) or not stage.amended(ground):
+            continue
+        ground.notify(f"{name}: the database doesn't show what the plan says now; it is gone through again")
+        ledger.record(ground.connection, ground.migration, actor(), "amended", name)
+        if was.confirmed_at is not None and (was.finished_at is None or was.confirmed_at < was.finished_at):
+            # The word was given for another plan; one that came since is for this.
+            ledger.withdraw_confirmation(ground.connection, ground.migration, name)
+        for again in (name, STAGES[-1]):
+            ledger.set_stage(ground.connection, ground.migration, again, "open")
 
 
 def as_begun(plan: Plan, connection: Connection, known: Migration) -> None:

@@ -7,14 +7,15 @@ from dataclasses import replace
 import structlog
 
 from control import keeping
+from control.cancelling import cancellable
 from control.conductor import IN_ORDER, Notify, as_begun, ground_of, let_in
-from control.course import actor
+from control.course import actor, go_on
 from control.plan.model import Plan
 from control.stage import Ground, OneWay, Stage, Unworks
 from control.stages.backfill import RESET
 from control.status import STAGES
 from control.steps import take
-from sql.errors import GivenWrongError, TenantryError
+from sql.errors import CancelledError, GivenWrongError, TenantryError
 from sql.postgres.connection import Connection
 from worker import ledger
 from worker.broker import Doorbell
@@ -45,7 +46,7 @@ def rollback(
     Raises:
         NoMigrationError: there is nothing to walk back.
         GivenWrongError: `to` is not done, or the plan has been edited.
-        GateClosedError: a stage can't be undone any more, and says why.
+        GateClosedError: a stage can't be undone any more, and says why; or the operator cancelled it.
     """
     migration = ledger.read(connection, plan.name)
     as_begun(plan, connection, migration)
@@ -75,6 +76,8 @@ def rollback(
         log.info("stage undone", stage=name)
     if keep_columns:
         _keep_columns(ground, states)
+    # A word that came during the last step is not to be written over.
+    go_on(ground, STAGES[max(0, keep - 1)])
     if to is None and not keep_columns:
         ledger.forget(connection, migration.id)
     else:
@@ -105,7 +108,12 @@ def _keep_columns(ground: Ground, states: dict[str, StageState]) -> None:
 def _on_record(ground: Ground, stage: str) -> Iterator[None]:
     with structlog.contextvars.bound_contextvars(migration=ground.plan.name, stage=stage):
         try:
-            yield
+            with cancellable(ground, stage):
+                yield
+        except CancelledError as cancelled:
+            detail = f"on the way back: {'; '.join(cancelled.facts)}. {cancelled.opens}"
+            ledger.set_stage(ground.connection, ground.migration, stage, "waiting", detail)
+            raise
         except TenantryError as error:
             told = f"on the way back: {error}"
             ledger.set_stage(ground.connection, ground.migration, stage, "failed", told)

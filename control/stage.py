@@ -60,6 +60,8 @@ class Step:
     gate: "Callable[[Ground], bool] | None" = None
     """Asked before the step is taken, a gate within a stage: it may wait, and raise `GateClosedError`. False
     leaves the step out, the gate having said why."""
+    instead: Callable[[Catalog], str | None] | None = None
+    """Where the step is done because something of others' serves: what that is, for the audit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +147,14 @@ class Works(Protocol):
 
     def work(self, ground: Ground) -> None:
         """Do it, after the steps; `GateClosedError` where it must wait."""
+
+
+@runtime_checkable
+class Amendable(Protocol):
+    """A stage of which the plan may say something else after it is done; asked at each run."""
+
+    def amended(self, ground: Ground) -> bool:
+        """Whether the plan now says what the database doesn't show, so that a run goes through it again."""
 
 
 @runtime_checkable

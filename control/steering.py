@@ -15,38 +15,51 @@ from sql.postgres.connection import Connection
 from worker import ledger
 from worker.ledger import Migration, MigrationState
 
+#: Where the ledger keeps which way a migration went when it was paused or cancelled.
+MEMORY = "held"
+
 
 def pause(plan: Plan, connection: Connection) -> None:
     """Let no further batch and no further step begin.
 
     Raises:
         NoMigrationError: there is no such migration.
-        GivenWrongError: it is over, cancelled, or on its way back.
+        GivenWrongError: it is over, or cancelled.
     """
-    _switch(plan, connection, "pause", {"running"}, "paused")
+    _hold(plan, connection, "pause", {"running", "rolling back"}, "paused")
 
 
 def resume(plan: Plan, connection: Connection) -> None:
-    """Let a migration go on that is paused or cancelled; a run that has ended by then is for `run` to begin.
+    """Let a migration go on that is paused or cancelled, the way it went.
+
+    A run or a way back that has ended by then is for `run` or `rollback` to begin.
 
     Raises:
         NoMigrationError: there is no such migration.
-        GivenWrongError: it is over, or on its way back.
+        GivenWrongError: it is over.
     """
-    _switch(plan, connection, "resume", {"paused", "cancelled"}, "running")
+    with connection.transaction():
+        migration = ledger.hold(connection, plan.name)
+        if migration.state in {"running", "rolling back"}:
+            return
+        if migration.state == "complete":
+            raise GivenWrongError(f"{plan.name} is complete; there is nothing to resume")
+        held = ledger.Memory(connection, migration.id).recall(MEMORY) or {}
+        ledger.set_state(connection, migration.id, held.get("state", "running"))
+        ledger.record(connection, migration.id, actor(), "resume", "")
 
 
 def cancel(plan: Plan, connection: Connection) -> None:
-    """End the run from elsewhere: its controller cuts its statement short, workers stop at their next batch.
+    """End a run or a way back from elsewhere: its controller cuts its statement short, workers stop.
 
     Raises:
         NoMigrationError: there is no such migration.
-        GivenWrongError: it is over, or on its way back.
+        GivenWrongError: it is over.
     """
-    _switch(plan, connection, "cancel", {"running", "paused"}, "cancelled")
+    _hold(plan, connection, "cancel", {"running", "rolling back", "paused"}, "cancelled")
 
 
-def _switch(
+def _hold(
     plan: Plan, connection: Connection, word: str, from_: set[MigrationState], to: MigrationState
 ) -> None:
     with connection.transaction():
@@ -55,6 +68,8 @@ def _switch(
             return
         if migration.state not in from_:
             raise GivenWrongError(f"{plan.name} is {migration.state}; there is nothing to {word}")
+        if migration.state != "paused":
+            ledger.Memory(connection, migration.id).remember(MEMORY, {"state": migration.state})
         ledger.set_state(connection, migration.id, to)
         ledger.record(connection, migration.id, actor(), word, "")
 

@@ -81,6 +81,7 @@ class StageRecord:
     name: str
     state: StageState
     confirmed_by: str | None
+    confirmed_at: datetime | None
     started_at: datetime | None
     finished_at: datetime | None
     detail: str | None

@@ -28,7 +28,10 @@ def resume(file: File = DEFAULT_FILE) -> None:
     plan = read_plan(file)
     with connect_to(plan, "resume") as connection:
         steering.resume(plan, connection)
-    say(f"{plan.name} goes on where a run is active, else with `tenantry run`")
+    say(
+        f"{plan.name} goes on where a run or a way back is active, else with `tenantry run` or "
+        "`tenantry rollback`"
+    )
 
 
 def cancel(file: File = DEFAULT_FILE) -> None:

@@ -42,6 +42,14 @@ class RowLevelSecurity:
             return None
         return Closed(tuple(fact for fact, _ in found), "; ".join(dict.fromkeys(way for _, way in found)))
 
+    def amended(self, ground: Ground) -> bool:
+        """Whether `mode` or `roles` of the plan are others than those of the policies."""
+        live = catalog.read(ground.connection, [table.name for table in ground.plan.tables])
+        return any(
+            target.name in live.tables and not has_form(ground.plan, live, target, target.security.mode)
+            for target in policies.targets(ground.plan, ground.original)
+        )
+
     def steps(self, plan: Plan, original: Catalog) -> Iterator[Step]:
         """Count, observe, and go on to the mode where the plan ends; one table per transaction."""
         targets = policies.targets(plan, original)

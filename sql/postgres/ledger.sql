@@ -254,7 +254,7 @@ RETURNING id;
 
 -- name: stages
 -- locks: ACCESS SHARE on tenantry.stages; a read.
-SELECT name, state, confirmed_by, started_at, finished_at, detail FROM tenantry.stages
+SELECT name, state, confirmed_by, confirmed_at, started_at, finished_at, detail FROM tenantry.stages
 WHERE migration_id = %(migration)s;
 
 -- name: set_stage

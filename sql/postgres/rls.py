@@ -25,8 +25,12 @@ FUNCTION = "tenantry_rls.unscoped"
 #: What the catalog calls everybody.
 PUBLIC = "public"
 
-#: What the server adds when it writes an expression back: casts, parentheses, quotes, an alias, line ends.
-_DEPARSED = re.compile(r"/\*.*?\*/|::text|::character varying|\bAS unscoped\b|[\s()\"]", re.DOTALL)
+#: What the server adds when it writes an expression back: casts, parentheses, an alias, line ends.
+_DEPARSED = re.compile(r"/\*.*?\*/|::text|::character varying|\bAS unscoped\b|[\s()]", re.DOTALL)
+#: Within names and literals every character counts. Ours is E'' around a backslash, the server's isn't.
+_WHOLE = re.compile(
+    r"""(?P<name>"(?:""|[^"])*")|(?P<escaped>\bE'(?:''|\\.|[^'\\])*')|(?P<plain>'(?:''|[^'])*')""", re.DOTALL
+)
 
 
 def expression(mode: Mode, *, column: str, setting: str, legacy: str) -> sql.Composed:
@@ -64,7 +68,15 @@ def says(policy: Policy, wanted: sql.Composed, *, roles: Sequence[str], permissi
 
 
 def _bare(expression: str) -> str:
-    return _DEPARSED.sub("", expression).casefold()
+    bare, at = "", 0
+    for whole in _WHOLE.finditer(expression):
+        bare += _DEPARSED.sub("", expression[at : whole.start()]).casefold()
+        if whole["name"]:
+            bare += whole["name"][1:-1]
+        else:
+            bare += whole["plain"] or whole["escaped"][1:].replace("\\\\", "\\")
+        at = whole.end()
+    return bare + _DEPARSED.sub("", expression[at:]).casefold()
 
 
 @dataclass(frozen=True, slots=True)

@@ -268,6 +268,15 @@ def test_a_plan_that_changes_its_mode_takes_the_policies_along(
     assert has_form(operator, plan_in(second), second)
 
 
+def test_a_policy_is_known_again_whatever_names_and_texts_it_holds(operator: Connection) -> None:
+    odd = plan_in("permissive", legacy='le\'ga  cy\\ (::text) "X"', setting="app.Current_tenant")
+    on = ground(operator, odd)
+    take(rls.STAGE, on)
+    assert has_form(operator, odd, "permissive")
+    assert not has_form(operator, plan_in("permissive", legacy='le\'ga cy\\ (::text) "X"'), "permissive")
+    take_back(rls.STAGE, on)
+
+
 def test_strict_leaves_nothing_behind_that_no_policy_calls(operator: Connection) -> None:
     in_mode(operator, "strict")
     assert "tenantry_rls" not in read(operator, plan_in("strict")).schemas
