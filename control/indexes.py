@@ -4,7 +4,8 @@ A CREATE INDEX CONCURRENTLY that was interrupted leaves an invalid index of that
 and no reader uses. It is dropped and built again, but only where its definition is ours.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 
 from psycopg import sql
 
@@ -49,6 +50,34 @@ class Wanted:
             and index.include == self.include
         )
 
+    def in_place(self, table: Table) -> Index | None:
+        """What serves as this index in a table as it is now: it, or one of others' that is like it.
+
+        While one of its own name stands, whole or not, no other takes its place. One that a constraint owns, or
+        a part of a partitioned index, may go with that: it is not taken.
+        """
+        named = table.index(self.name)
+        if named is not None:
+            return named if self.is_like(named) and named.valid and named.ready else None
+        return next(
+            (
+                index
+                for index in table.indexes
+                if self.is_like(index)
+                and index.valid
+                and index.ready
+                and index.constraint is None
+                and index.attached_to is None
+            ),
+            None,
+        )
+
+    def adopted(self, live: Catalog) -> Index | None:
+        """An index of another name that serves as this one."""
+        table = self.find(live)
+        index = self.in_place(table) if table is not None else None
+        return index if index is not None and index.name != self.name else None
+
     def is_there(self, live: Catalog) -> bool:
         """Whether it stands, complete."""
         table = self.find(live)
@@ -87,6 +116,28 @@ def build(wanted: Wanted) -> Step:
         tables=(wanted.was.identifier,),
         repair=Repair(_drop(wanted), lambda connection: _left_invalid(connection, wanted)),
     )
+
+
+def unless_adopted(wanted: Wanted, steps: Iterable[Step]) -> Iterator[Step]:
+    """The steps that build an index; they are done where one of another name serves as it.
+
+    That one stays whose it is: nothing is renamed, and the way back leaves it. A key's index is never
+    adopted: the key would take it away, and the way back could not give it back.
+    """
+
+    def instead(live: Catalog) -> str | None:
+        other = wanted.adopted(live)
+        if other is None:
+            return None
+        served = f"{wanted.table}: index {other.name} serves as {wanted.name}"
+        return f"{served}, which is not built: {other.definition}"
+
+    for number, step in enumerate(steps):
+
+        def done(live: Catalog, done: Callable[[Catalog], bool] = step.done) -> bool:
+            return done(live) or wanted.adopted(live) is not None
+
+        yield replace(step, done=done, instead=instead if number == 0 else None)
 
 
 def drop(wanted: Wanted) -> Step:

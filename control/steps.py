@@ -50,6 +50,7 @@ def take(steps: Iterable[Step], ground: Ground, stage: str) -> None:
         if go_on(ground, stage) or live is None:
             live = _look(ground)
         if step.done(live):
+            _tell_instead(step, live, ground)
             continue
         if step.gate is not None and not step.gate(ground):
             live = None  # the gate may have waited for long
@@ -61,6 +62,14 @@ def take(steps: Iterable[Step], ground: Ground, stage: str) -> None:
             raise CatalogError(
                 f"{step.what}: done, and yet the catalog doesn't show it; look at the server's log"
             )
+
+
+def _tell_instead(step: Step, live: Catalog, ground: Ground) -> None:
+    """Say what serves in the place of a step, and keep that on record."""
+    line = step.instead(live) if step.instead is not None else None
+    if line is not None:
+        ground.notify(line)
+        ledger.record(ground.connection, ground.migration, actor(), "adopt", line)
 
 
 def _run_statement(step: Step, ground: Ground, stage: str) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from control import timings
+from control.indexes import Wanted
 from control.jobs import is_instant, parts
 from control.plan.values import seconds
 from control.preflight import costs
@@ -159,7 +160,11 @@ def _indexes(ground: Ground, whole: list[int]) -> Iterator[tuple[int, int]]:
         found = ground.original.tables[table.name]
         rows, old = max(0, found.rows), found.primary_key
         keyed = table.primary_key is not None and (old is None or old.columns != table.primary_key)
-        wanted = [index.columns for index in table.indexes]
+        wanted = [
+            index.columns
+            for index in table.indexes
+            if Wanted(table.name, found, index.name, index.columns).in_place(found) is None
+        ]
         for names in [*wanted, table.primary_key] if keyed and table.primary_key is not None else wanted:
             of_columns = [
                 _TENANT if name == tenant else widths.get((found.schema_, found.name, name), _COLUMN)

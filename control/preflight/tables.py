@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 
+from control.indexes import Wanted
 from control.jobs import key_of, parts
 from control.keys import sides
 from control.plan.model import Table as PlanTable
@@ -139,13 +140,20 @@ def _index_names(ground: Ground, table: PlanTable, found: Table) -> Finding:
     """A name is free, or its index is the one that is wanted."""
     wanted = {index.name: index.columns for index in table.indexes}
     taken = preflight.taken_names(ground.connection, found.schema_, list(wanted))
-    equal = {i.name for i in found.indexes if i.plain and i.columns == wanted.get(i.name)}
+    these = [Wanted(table.name, found, name, columns) for name, columns in wanted.items()]
+    equal = {one.name for one in these if (i := found.index(one.name)) is not None and one.is_like(i)}
+    adopted = [
+        f"{other.name} serves as {one.name}"
+        for one in these
+        if (other := one.adopted(ground.original)) is not None
+    ]
+    fine = "free, or the wanted index is there" if taken else "free"
     return none_of(
         f"{table.name}: names of indexes",
         [name for name in taken if name not in equal],
         level="stop",
         way_out="something else is called that: rename it, or name the plan's index differently",
-        fine="free" if not taken else "free, or the wanted index is there",
+        fine="; ".join([fine, *adopted]),
     )
 
 

@@ -3,7 +3,8 @@
 Will do: every index of the plan, CONCURRENTLY, then the unique index of each new primary key. Those come
 last of all: from then until the keys are swapped two unique keys stand side by side, and concurrent upserts
 of one new key get 23505 from the one that is not their arbiter. Gate: every partition is known. Undoing:
-dropped CONCURRENTLY, except those that were there before the migration.
+dropped CONCURRENTLY, except those that were there before the migration. An index of another name that is like
+one of the plan is adopted: the plan's is not built, and the way back leaves the other one alone.
 
 A partitioned table's index is built partition by partition (`control.partitioned_indexes`); its key's unique
 indexes stay apart from each other until `keys` makes them one.
@@ -12,7 +13,7 @@ indexes stay apart from each other until `keys` makes them one.
 from collections.abc import Iterator
 
 from control import names, partitioned_indexes
-from control.indexes import Wanted, build, drop, key_index
+from control.indexes import Wanted, build, drop, key_index, unless_adopted
 from control.jobs import parts
 from control.plan.model import Plan
 from control.plan.model import Table as PlanTable
@@ -35,9 +36,9 @@ class Indexes:
         """Every index of every table, the unique ones for the new keys last."""
         for wanted in _of_the_plan(plan, original):
             if wanted.was.kind == "p":
-                yield from partitioned_indexes.build(wanted)
+                yield from unless_adopted(wanted, partitioned_indexes.build(wanted))
             else:
-                yield build(wanted)
+                yield from unless_adopted(wanted, [build(wanted)])
         yield from key_indexes(plan, original)
 
     def undo(self, plan: Plan, original: Catalog) -> Iterator[Step]:
@@ -46,7 +47,8 @@ class Indexes:
             for wanted in _for_the_key(table, original):
                 yield drop(wanted)
         for wanted in reversed(list(_of_the_plan(plan, original))):
-            if wanted.was.index(wanted.name) is not None:
+            before = wanted.was.index(wanted.name)
+            if before is not None and before.valid:
                 continue
             if wanted.was.kind == "p":
                 yield from partitioned_indexes.drop(wanted)

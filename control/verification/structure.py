@@ -1,6 +1,7 @@
 """What the catalog must say at the end: keys, foreign keys and indexes."""
 
 from control import guard
+from control.indexes import Wanted
 from control.plan.model import Plan
 from control.verification.check import Check, Subject, listed
 from sql.postgres.catalog import Catalog, ForeignKey, Index
@@ -51,14 +52,20 @@ def _within_tenant(key: ForeignKey, column: str) -> bool:
 def indexes(subject: Subject) -> Check:
     """The indexes of the plan are there, and no index of the table is invalid."""
     faults: list[str] = []
+    there: list[str] = []
     for planned in subject.table.indexes:
-        found = subject.found.index(planned.name)
-        if found is None:
-            faults.append(f"{planned.name} isn't there")
-        elif found.columns != planned.columns:
-            faults.append(f"{planned.name} is on ({', '.join(found.columns)})")
+        wanted = Wanted(subject.table.name, subject.original, planned.name, planned.columns)
+        serving, named = wanted.in_place(subject.found), subject.found.index(planned.name)
+        if serving is not None:
+            there.append(
+                planned.name if serving.name == planned.name else f"{serving.name} as {planned.name}"
+            )
+        elif named is None:
+            faults.append(f"{planned.name} isn't there, nor one like it")
+        elif not wanted.is_like(named):
+            faults.append(f"{planned.name} is another index: {named.definition}")
     faults += [f"{index.name} is invalid" for index in subject.found.indexes if not _whole(index)]
-    evidence = f"{', '.join(i.name for i in subject.table.indexes) or 'none planned'}; all valid"
+    evidence = f"{', '.join(there) or 'none planned'}; all valid"
     return Check(
         f"{subject.name}: indexes there and valid", not faults, listed(faults) or evidence, "catalog.tables"
     )
