@@ -92,6 +92,8 @@ def metrics(found: Status) -> Iterable[Metric]:
 
     yield from _tables(found)
 
+    yield from _building(found)
+
     held = _gauge(
         "tenantry_held",
         "1 while a worker is held, by the signal that does.",
@@ -195,6 +197,28 @@ def _tables(found: Status) -> Iterable[Metric]:
         for state, count in table.batches.items():
             batches.add_metric([*who, state], count)
     yield from (total, done, remaining, eta, size, heap_only, batches)
+
+
+def _building(found: Status) -> Iterable[Metric]:
+    labels = ("migration", "table", "index")
+    share = _gauge(
+        "tenantry_index_build_ratio", "How far an index is that is being built, 0 to 1.", labels=labels
+    )
+    eta = _gauge(
+        "tenantry_index_build_eta_seconds",
+        "Time until an index is built, where it can be told.",
+        labels=labels,
+    )
+    waiting = _gauge(
+        "tenantry_index_build_waiting", "1 while the building of an index waits for a session.", labels=labels
+    )
+    for one in found.building:
+        which = [found.migration, one.table, one.index or ""]
+        share.add_metric(which, one.share)
+        waiting.add_metric(which, one.waits_for is not None)
+        if one.eta_seconds is not None:
+            eta.add_metric(which, one.eta_seconds)
+    yield from (share, eta, waiting)
 
 
 def serve(url: str, migration: str, port: int) -> None:

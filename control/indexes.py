@@ -53,8 +53,8 @@ class Wanted:
     def in_place(self, table: Table) -> Index | None:
         """What serves as this index in a table as it is now: it, or one of others' that is like it.
 
-        While one of its own name stands, whole or not, no other takes its place. One that a constraint owns, or
-        a part of a partitioned index, may go with that: it is not taken.
+        While one of its own name stands, whole or not, no other takes its place. Not taken is one that a
+        constraint owns, or that is part of a partitioned index: it may go with that.
         """
         named = table.index(self.name)
         if named is not None:

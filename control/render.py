@@ -10,6 +10,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from control.building import Building
 from control.governed import GovernorStatus
 from control.holds import Holds, SetAside, Waiting
 from control.status import StageStatus, Status, TableStatus
@@ -56,6 +57,7 @@ def render(view: View) -> RenderableType:
     if any(table.rows_total is not None for table in view.status.tables):
         parts.append(Padding(_tables(view.status.tables), (1, 0, 0, 0)))
     parts += [Text(line, style="dim") for table in view.status.tables if (line := details(table))]
+    parts += [Text(built(one), style="yellow" if one.waits_for else "cyan") for one in view.status.building]
     return Group(*parts, *_tuned(view.status), *_warnings(view.status, view.now), *_said(view))
 
 
@@ -220,6 +222,19 @@ def _said(view: View) -> Iterator[Text]:
         yield Text(notice, style="dim", overflow="ellipsis", no_wrap=True)
 
 
+def built(building: Building) -> str:
+    """Say how far an index is, when it will be done, and whom its building waits for."""
+    name = building.index or "an index"
+    told = [f"{building.table}: {name} {building.share:.0%}, {building.phase}"]
+    if building.total and building.waits_for is None:
+        told.append(f"{min(building.done, building.total):,} of {building.total:,} {building.counts}")
+    if building.eta_seconds is not None:
+        told.append(f"ETA {duration(building.eta_seconds)}")
+    if building.waits_for is not None:
+        told.append(f"behind {building.waits_for}")
+    return ", ".join(told)
+
+
 def details(table: TableStatus) -> str:
     """Say how a table is paged, how big its batches are, and how many updates stayed in their page."""
     if table.paging is None or (table.state == "complete" and not table.rows_done):
@@ -329,6 +344,8 @@ def progress(before: View | None, after: View) -> list[str]:
         for table in new.tables
         if table.state == "running" and table.rows_done != done.get(table.name, 0)
     ]
+    was_built = old.building if old is not None else ()
+    lines += [built(one) for one in new.building if one not in was_built]
     if new.held != (old.held if old is not None else None):
         lines.append(held_back(new, new.held) if new.held is not None else "no longer held")
     slowed, was = _slowed_by(new), _slowed_by(old)

@@ -7,7 +7,8 @@ from typing import Any, TypeVar
 
 from pydantic import Field
 
-from control import governed, holds, unscoped
+from control import building, governed, holds, unscoped
+from control.building import Building
 from control.governed import GovernorStatus
 from control.holds import Fact, Waiting
 from control.unscoped import Unscoped
@@ -96,6 +97,8 @@ class Status(Fact):
     """Rows set aside; `control.holds` lists them."""
     waiting: tuple[Waiting, ...] = ()
     """Batches that wait after a failure."""
+    building: tuple[Building, ...] = ()
+    """The indexes that are being built."""
     unscoped: tuple[Unscoped, ...] = ()
     """Who comes to the tables without a tenant, while that is counted."""
     oldest_pending_seconds: float | None
@@ -132,6 +135,7 @@ def read(connection: Connection, migration: str) -> Status:
         tuned=found.tuned,
         quarantine=send(connection, JOBS.count_quarantined, migration=found.id)[0]["count"],
         waiting=holds.waiting(connection, found.id),
+        building=building.read(connection, found.id),
         unscoped=unscoped.read(connection, ledger.Memory(connection, found.id)),
         oldest_pending_seconds=max(_known(job.oldest_pending_seconds for job in every), default=None),
         last_progress_at=max(_known(job.last_progress_at for job in every), default=None),
