@@ -39,7 +39,7 @@ class Building(Fact):
     """An index that is being built; `share` of all its work is done, 0 to 1.
 
     `index` is None until it has its name. `done` and `total` are the phase's own, both 0 where it counts
-    nothing. `eta_seconds` is None where that can't be told: at the beginning, and while others are waited for.
+    nothing. `eta_seconds` is None where it can't be told: at the beginning, and while others are waited for.
     """
 
     table: str
