@@ -19,11 +19,23 @@ from sql.postgres.catalog import Catalog, Policy, Table
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A table that gets a policy: as the plan names it, its policy, and the table before the migration."""
+    """A table that gets a policy: as the plan names it, its policy, and the table before the migration.
+
+    `part_of` is the plan's name of the partitioned table that this is a partition of: who asks a partition by
+    its own name is held by its own policies alone, and who asks the whole by the whole's.
+    """
 
     name: str
     security: RowSecurity
     table: Table
+    part_of: str | None = None
+
+    def find(self, live: Catalog) -> Table | None:
+        """The table as it is now; None for a partition that is none any more."""
+        if self.part_of is None:
+            return live.table(self.name)
+        top, named = live.table(self.part_of), (self.table.schema_, self.table.name)
+        return next((p for p in (*top.branches, *top.partitions) if (p.schema_, p.name) == named), None)
 
     @property
     def joined(self) -> bool:
@@ -50,12 +62,19 @@ class Obstacle:
 
 
 def targets(plan: Plan, original: Catalog) -> list[Target]:
-    """The tables that get a policy, in the plan's order."""
-    return [
-        Target(t.name, t.rls, original.tables[t.name])
-        for t in plan.tables
-        if t.rls is not None and t.name in original.tables
-    ]
+    """The tables that get a policy, in the plan's order; after a partitioned one its partitions."""
+    found: list[Target] = []
+    for table in plan.tables:
+        if table.rls is not None and table.name in original.tables:
+            found += of_table(table.name, table.rls, original.tables[table.name])
+    return found
+
+
+def of_table(name: str, security: RowSecurity, was: Table) -> list[Target]:
+    """The targets that one table of the plan comes to."""
+    parts = (*was.branches, *was.partitions)
+    under = [Target(f"{name}, {p.identifier.as_string()}", security, p, part_of=name) for p in parts]
+    return [Target(name, security, was), *under]
 
 
 def expression(plan: Plan, mode: Mode) -> sql.Composed:
@@ -65,8 +84,14 @@ def expression(plan: Plan, mode: Mode) -> sql.Composed:
 
 
 def has_form(plan: Plan, catalog: Catalog, target: Target, *modes: Mode) -> bool:
-    """Whether the table's policy has one of these forms now, for the roles of the plan."""
-    found = catalog.tables[target.name].policy(target.security.policy)
+    """Whether the table's policy has one of these forms now, for the roles of the plan.
+
+    Also where a partition is none any more: nothing is to be done there.
+    """
+    table = target.find(catalog)
+    if table is None:
+        return True
+    found = table.policy(target.security.policy)
     return found is not None and any(
         rls.says(found, expression(plan, mode), roles=target.security.roles, permissive=not target.joined)
         for mode in modes

@@ -64,13 +64,6 @@ def _partitioned(ground: Ground, table: PlanTable, found: Table) -> Iterator[Fin
         "name another column",
         fine=f"{column} is not in it",
     )
-    yield none_of(
-        f"{table.name}: what is built for partitioned tables",
-        ["rls"] if table.rls else [],
-        level="stop",
-        way_out="not built yet for partitioned tables: leave it out of the plan for it",
-        fine="column, guard, backfill, indexes and key",
-    )
     if table.primary_key is not None:
         trees = preflight.trees(ground.connection, [found.oid])
         others = [c.name for c in found.columns if c.name not in table.primary_key]

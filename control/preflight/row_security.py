@@ -15,8 +15,11 @@ def look(ground: Ground, table: PlanTable, found: Table) -> Iterator[Finding]:
     """What matters to the policy of one table; nothing where the plan has none for it."""
     if table.rls is None:
         return
-    target = Target(table.name, table.rls, found)
+    target, *under = policies.of_table(table.name, table.rls, found)
     yield _policies(target)
+    # Of a thousand partitions only those are worth a line that something is to be done about.
+    stands = (_policies(part) for part in under)
+    yield from (finding for finding in stands if finding.level != "pass")
     if table.rls.roles:
         yield from _roles(ground, target)
     yield none_of(

@@ -5,7 +5,8 @@ access is counted. `permissive` shows them the legacy tenant, `strict` nothing. 
 its own inside the stage (`control.unscoped`): a time without an unscoped access, or the operator's word.
 
 A table that is under row-level security already keeps its policies, and is never without them: see
-`control.policies` for how ours is put beside them.
+`control.policies` for how ours is put beside them. Of a partitioned table each partition gets the policy too:
+who asks a partition by its own name is held by that one's policies alone.
 """
 
 from collections.abc import Callable, Iterator
@@ -35,8 +36,8 @@ class RowLevelSecurity:
         found = [
             (f"{target.name}: {obstacle.fact}", obstacle.way_out)
             for target in policies.targets(ground.plan, ground.original)
-            if target.name in live.tables
-            for obstacle in policies.in_the_way(target, live.tables[target.name])
+            if (target.part_of or target.name) in live.tables and (now := target.find(live)) is not None
+            for obstacle in policies.in_the_way(target, now)
         ]
         if not found:
             return None
@@ -46,7 +47,8 @@ class RowLevelSecurity:
         """Whether `mode` or `roles` of the plan are others than those of the policies."""
         live = catalog.read(ground.connection, [table.name for table in ground.plan.tables])
         return any(
-            target.name in live.tables and not has_form(ground.plan, live, target, target.security.mode)
+            (target.part_of or target.name) in live.tables
+            and not has_form(ground.plan, live, target, target.security.mode)
             for target in policies.targets(ground.plan, ground.original)
         )
 
@@ -141,7 +143,7 @@ def _admits_owner(target: Target) -> Iterator[Step]:
             owner=sql.Identifier(target.table.owner),
         ),
         lock=LOCK,
-        done=lambda catalog: catalog.tables[target.name].policy(name) is not None,
+        done=lambda live: (now := target.find(live)) is None or now.policy(name) is not None,
         tables=(target.table.identifier,),
     )
 
@@ -159,15 +161,15 @@ def _policy(plan: Plan, target: Target) -> Step:
             expression=policies.expression(plan, "observe"),
         ),
         lock=LOCK,
-        done=lambda catalog: catalog.tables[target.name].policy(policy) is not None,
+        done=lambda live: (now := target.find(live)) is None or now.policy(policy) is not None,
         tables=(target.table.identifier,),
     )
 
 
 def _enabled(target: Target) -> Step:
     def done(catalog: Catalog) -> bool:
-        table = catalog.tables[target.name]
-        return table.row_security and table.forced
+        table = target.find(catalog)
+        return table is None or (table.row_security and table.forced)
 
     return Step(
         what=f"{target.name}: row-level security on, for its owner too",
@@ -218,8 +220,8 @@ def _altered(
 
 def _disabled(target: Target) -> Step:
     def done(catalog: Catalog) -> bool:
-        table = catalog.tables[target.name]
-        return not table.row_security and table.forced == target.table.forced
+        table = target.find(catalog)
+        return table is None or (not table.row_security and table.forced == target.table.forced)
 
     statements = rls.STATEMENTS
     # FORCE alone has no effect, and may have been left by somebody: it stays.
@@ -240,7 +242,7 @@ def _frees_owner(target: Target) -> Iterator[Step]:
         what=f"{target.name}: row-level security no longer for its owner",
         statement=rls.STATEMENTS.no_force.compose(table=target.table.identifier),
         lock=LOCK,
-        done=lambda catalog: not catalog.tables[target.name].forced,
+        done=lambda live: (now := target.find(live)) is None or not now.forced,
         tables=(target.table.identifier,),
     )
     yield _dropped(target, target.owner_policy)
@@ -253,6 +255,6 @@ def _dropped(target: Target, policy: str) -> Step:
             policy=sql.Identifier(policy), table=target.table.identifier
         ),
         lock=LOCK,
-        done=lambda catalog: catalog.tables[target.name].policy(policy) is None,
+        done=lambda live: (now := target.find(live)) is None or now.policy(policy) is None,
         tables=(target.table.identifier,),
     )

@@ -7,10 +7,10 @@ from typing import Literal
 from psycopg import sql
 
 from control.plan.model import RowSecurity
-from control.policies import Target, has_form
+from control.policies import has_form, of_table
 from control.verification.check import Check, Subject, listed
 from sql.postgres import verify
-from sql.postgres.catalog import Catalog
+from sql.postgres.catalog import Catalog, Table
 from sql.postgres.verify import STATEMENTS, Nobody, Outcome, Row
 
 Command = Literal["SELECT", "INSERT", "UPDATE", "DELETE", "upsert"]
@@ -219,16 +219,17 @@ def counts(subject: Subject) -> Check:
 
 def policy(subject: Subject, security: RowSecurity, live: Catalog) -> Check:
     """Whether row-level security is on, for the owner too, and the policy has the form of the mode."""
-    found, target = subject.found, Target(subject.name, security, subject.original)
-    facts = [
-        *([] if found.row_security else ["row-level security is off"]),
-        *([] if found.forced else ["it doesn't hold for the table's owner (no FORCE)"]),
-        *(
-            []
-            if has_form(subject.plan, live, target, security.mode)
-            else [f"policy {security.policy} isn't there in the form {security.mode}"]
-        ),
-    ]
+    found = subject.found
+    facts: list[str] = []
+    # By the partitions of now: one that came meanwhile, and that nobody gave the policy, shows every row.
+    for target in of_table(subject.name, security, _with_later_parts(subject.original, found)):
+        now = target.find(live)
+        where = f" on {target.table.identifier.as_string()}" if target.part_of is not None else ""
+        facts += [] if now is None or now.row_security else [f"row-level security is off{where}"]
+        if now is not None and not now.forced:
+            facts.append(f"it doesn't hold for the owner{where} (no FORCE)")
+        if not has_form(subject.plan, live, target, security.mode):
+            facts.append(f"policy {security.policy} isn't there in the form {security.mode}{where}")
     others = [p.name for p in found.policies if p.name != security.policy]
     evidence = f"policy {security.policy} is {security.mode}, on and forced"
     if others:
@@ -236,6 +237,17 @@ def policy(subject: Subject, security: RowSecurity, live: Catalog) -> Check:
     return Check(
         f"{subject.name}: row-level security holds", not facts, listed(facts) or evidence, "catalog.tables"
     )
+
+
+def _with_later_parts(was: Table, found: Table) -> Table:
+    """A table before the migration, with the partitions that came later, which had no policy of ours."""
+    known = {(part.schema_, part.name) for part in (*was.branches, *was.partitions)}
+    later = [
+        part.model_copy(update={"row_security": False})
+        for part in (*found.branches, *found.partitions)
+        if (part.schema_, part.name) not in known
+    ]
+    return was.model_copy(update={"partitions": (*was.partitions, *later)})
 
 
 def isolation(subject: Subject, security: RowSecurity) -> list[Check]:

@@ -127,14 +127,6 @@ STOPS: dict[str, tuple[str, Plan, str, tuple[str, ...]]] = {
         "reading: partition key in primary_key",
         ("at", "add them"),
     ),
-    "a policy of a partitioned table": (
-        "SELECT",
-        plan(
-            reading={"primary_key": ["at", "sensor", "tenant_id"], "rls": {"policy": "p", "mode": "observe"}}
-        ),
-        "reading: what is built for partitioned tables",
-        ("rls", "not built yet"),
-    ),
     "a foreign key of a partitioned table onto a key that changes": (
         "ALTER TABLE reading ADD CONSTRAINT of_sensor FOREIGN KEY (sensor) REFERENCES sensor",
         plan(sensor={"primary_key": ["id", "tenant_id"]}),
