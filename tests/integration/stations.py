@@ -35,6 +35,7 @@ class Journey:
     left: dict[str, Left] = field(default_factory=dict)
     at: str = START
     _keys_went: bool = False
+    _filled: bool = False
 
     def look(self) -> Left:
         """The schema and the rows as they are."""
@@ -67,6 +68,7 @@ class Journey:
                 conductor.confirm(self.plan, connection, "application")
             conductor.run(self.plan, connection, bell, to=stage, throttle=False, notify=nobody)
         self.at = stage
+        self._filled |= PLACES.index(stage) >= PLACES.index("backfill")
         if PLACES.index(stage) >= PLACES.index("keys"):
             self._keys_went = False
 
@@ -78,17 +80,21 @@ class Journey:
             rollback(self.plan, connection, to=None if place == START else place, notify=nobody)
         self._keys_went |= PLACES.index(self.at) >= PLACES.index("keys")
         self._keys_went &= PLACES.index(place) >= PLACES.index("indexes")
+        self._filled &= PLACES.index(place) >= PLACES.index("columns")
         self.at = place
 
     def looks_as_it_did(self, place: str) -> bool:
         """Whether it is as the way there left it when it first came to this place.
 
         The unique index of a new key goes with the key on the way back, for two unique keys side by side make
-        concurrent upserts fail. So two places are left without it, and have it again once the keys do.
+        concurrent upserts fail. So two places are left without it, and have it again once the keys do. And the
+        rows that were filled keep their tenants as long as the column stays.
         """
+        schema, rows = self.look()
         if self._keys_went and place in _WITHOUT_KEY_INDEX:
-            return self.look() != self.left[place]
-        return self.look() == self.left[place]
+            return schema != self.left[place][0] and rows == self.left[place][1]
+        filled = self.left["backfill" if self._filled and place == "columns" else place]
+        return (schema, rows) == (self.left[place][0], filled[1])
 
     def is_on_record(self) -> bool:
         """Whether the ledger knows of it."""

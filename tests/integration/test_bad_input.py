@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,21 +13,13 @@ from control.demo import sample as sample_graph
 from control.embedded.postgres import EmbeddedPostgres
 from control.plan.reading import read_plan
 from sql.postgres.connection import connect
+from tests.integration.operating import TENANTRY
+from tests.integration.typist import typed
 from tests.servers import start_postgres
-
-TENANTRY = Path(sys.executable).parent / "tenantry"
 
 
 def _tenantry(folder: Path, url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [TENANTRY, *arguments],
-        cwd=folder,
-        env=os.environ | {"DATABASE_URL": url},
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    return typed(arguments, folder=folder, environment=os.environ | {"DATABASE_URL": url})
 
 
 def _schemas(url: str) -> set[str]:

@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +12,8 @@ import pytest
 
 from control.embedded.postgres import EmbeddedPostgres
 from control.status import STAGES
+from tests.integration.operating import TENANTRY
+from tests.integration.typist import typed
 
 #: What is looked for where no password may be.
 SECRET = "hunter2"
@@ -29,17 +30,21 @@ class Walk:
     rows: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
 
     def tenantry(self, *arguments: str, name: str | None = None) -> subprocess.CompletedProcess[str]:
-        """Run the program as it is installed."""
-        ended = subprocess.run(
-            [Path(sys.executable).parent / "tenantry", *arguments],
-            cwd=self.folder,
-            env=os.environ | {"DATABASE_URL": f"{self.server.url('migrated')}&password={SECRET}"},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=120,
-        )
+        """Type a command; the runs are the program as it is installed, with all that it has to load."""
+        environment = os.environ | {"DATABASE_URL": f"{self.server.url('migrated')}&password={SECRET}"}
+        if arguments[0] == "run":
+            ended = subprocess.run(
+                [TENANTRY, *arguments],
+                cwd=self.folder,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=120,
+            )
+        else:
+            ended = typed(arguments, folder=self.folder, environment=environment)
         self.ended[name or " ".join(arguments)] = ended
         return ended
 
