@@ -98,6 +98,7 @@ def survey(plan: Plan, connection: Connection, notify: Notify) -> Ground:
     known = ledger.find(connection, plan.name)
     if known is not None:
         as_begun(plan, connection, known)
+        look(connection, plan)
         return ground_of(plan, connection, known, notify, None)
     return Ground(plan, look(connection, plan), connection, _NoMemory(), notify=notify)
 

@@ -7,6 +7,7 @@ that is started again forgets who it was.
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -105,6 +106,17 @@ def _looked(connection: Connection, kept: dict[str, Any], count: rls.Count) -> d
             },
         }
     return {"by": count.counted_by, "roles": known}
+
+
+@dataclass(frozen=True, slots=True)
+class QuietTime:
+    """The gate before strict, as a step's: open after so many seconds without one unscoped access."""
+
+    seconds: float
+
+    def __call__(self, ground: Ground) -> bool:
+        """Wait for it."""
+        return await_quiet(ground, self.seconds)
 
 
 def await_quiet(ground: Ground, quiet: float) -> bool:

@@ -69,9 +69,11 @@ def _rights(ground: Ground) -> Iterator[Finding]:
         ),
         (
             "warn",
-            not under_policy or verify.can_be_nobody(ground.connection) is None,
-            "right to make roles",
-            "isolation is tried as a role of its own: the last stage, `verify`, needs a superuser",
+            not under_policy
+            or ground.plan.verify.role is not None
+            or verify.can_be_nobody(ground.connection) is None,
+            "a role to try isolation by",
+            "name a `role` in [verify], as which isolation is tried, or `tenantry verify` as a superuser",
         ),
         ("warn", rights.monitors, "sight of other sessions", f"GRANT pg_monitor TO {role}"),
     )

@@ -18,10 +18,13 @@ def run_checks(ground: Ground) -> list[Check]:
     """Look at everything that must hold at the end; changes nothing.
 
     Raises:
-        psycopg.Error: the server can't answer, or a table or its tenant column isn't there.
+        psycopg.Error: the server can't answer.
+        CatalogError: a table isn't there.
     """
     connection = ground.connection
     live = catalog.read(connection, [table.name for table in ground.plan.tables])
+    if without := _without_column(ground, live):
+        return without
     hidden = aftermath.under_policy(connection, [table.oid for table in live.tables.values()])
     subjects = list(_subjects(ground, live, hidden))
     seen = [subject for subject in subjects if subject.found.oid not in hidden]
@@ -45,9 +48,24 @@ def run_checks(ground: Ground) -> list[Check]:
     checks += leftovers.ways_round(connection, subjects)
     checks.append(structure.write_guard(connection, ground.plan, ground.original))
     checks.append(_ledger(ground))
-    checks.append(leftovers.nothing_left(connection, ground.plan, ground.original))
+    checks.append(leftovers.nothing_left(ground))
     checks += health.checks(ground)
     return checks
+
+
+def _without_column(ground: Ground, live: catalog.Catalog) -> list[Check]:
+    """Tables without the tenant column: of them nothing else can be asked, nor of those that lean on them."""
+    column = ground.plan.tenant.column
+    return [
+        Check(
+            f"{table.name}: tenant column",
+            ok=False,
+            evidence=f"there is no {column} yet: `tenantry run` adds it, and nothing is verified before",
+            query="catalog.tables",
+        )
+        for table in ground.plan.tables
+        if live.table(table.name).column(column) is None
+    ]
 
 
 def _subjects(ground: Ground, live: catalog.Catalog, hidden: set[int]) -> Iterator[Subject]:

@@ -5,10 +5,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from control import names
 from control.plan.model import Plan
 from control.policies import Target
+from control.stage import Ground
+from control.status import STAGES
 from control.verification.check import Check, Subject, listed
-from sql.postgres import aftermath, rls, surroundings
+from sql.postgres import aftermath, preflight, rls, surroundings
 from sql.postgres.catalog import Catalog
 from sql.postgres.connection import Connection
+from worker import ledger
 
 #: Ways round that are named; the others are counted.
 _MOST = 10
@@ -24,14 +27,22 @@ def _temporary(plan: Plan, original: Catalog) -> Iterator[str]:
             yield names.returning(name)
 
 
-def nothing_left(connection: Connection, plan: Plan, original: Catalog) -> Check:
+def nothing_left(ground: Ground) -> Check:
     """Whether nothing is left that was made for a while only."""
-    found = aftermath.leftovers(connection, sorted(set(_temporary(plan, original))))
+    connection, original = ground.connection, ground.original
+    tables = preflight.trees(connection, [table.oid for table in original.tables.values()])
+    found = aftermath.leftovers(connection, sorted(set(_temporary(ground.plan, original))), tables)
+    stages = ledger.stages(connection, ground.migration) if ground.migration else {}
+    begun = [name for name, stage in stages.items() if stage.state != "done" and name != STAGES[-1]]
+    # Halfway it is no litter: an operator who went by the advice dropped the index of the key to come.
+    way_out = (
+        f"{begun[0]} is not done, and needs it: leave it to `tenantry run`" if begun else "DROP what is left"
+    )
     evidence = "no temporary constraint, index, function, sequence or schema"
     return Check(
         "nothing is left but the ledger",
         not found,
-        f"{listed(found, _MOST)}; DROP what is left" if found else evidence,
+        f"{listed(found, _MOST)}; {way_out}" if found else evidence,
         "aftermath.leftovers",
     )
 

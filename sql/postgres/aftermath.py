@@ -101,7 +101,8 @@ def under_policy(connection: Connection, tables: Sequence[int]) -> set[int]:
     return {oid for (oid,) in found}
 
 
-def leftovers(connection: Connection, names: Sequence[str]) -> list[str]:
-    """What a migration made for a while and is still there; `names` are those that it would have given."""
-    found = connection.execute(STATEMENTS.leftovers.compose(), {"names": list(names)})
+def leftovers(connection: Connection, names: Sequence[str], tables: Sequence[int]) -> list[str]:
+    """What a migration of the tables (oids) made for a while, by these names among others, and is there."""
+    given = {"names": list(names), "tables": list(tables)}
+    found = connection.execute(STATEMENTS.leftovers.compose(), given)
     return [told for (told,) in found]

@@ -47,13 +47,16 @@ WHERE rolcanlogin AND (rolsuper OR rolbypassrls) ORDER BY 1;
 SELECT given.oid::bigint FROM unnest(%(tables)s::oid[]) AS given (oid) WHERE row_security_active(given.oid);
 
 -- name: leftovers
--- locks: ACCESS SHARE on the catalog. What a migration makes for a while only, and what nothing uses any more.
+-- locks: ACCESS SHARE on the catalog. What a migration makes for a while only, and what nothing uses any more; what
+--   only has the ending of such a name is looked for at its own tables: another migration may be at work beside.
 SELECT format('constraint %%s of %%s', c.conname, c.conrelid::regclass) FROM pg_constraint AS c
-WHERE c.conrelid <> 0 AND (c.conname = ANY (%(names)s::text[]) OR c.conname ~ '_tenantry_(new|old|not_null)$')
+WHERE c.conrelid <> 0 AND (c.conname = ANY (%(names)s::text[])
+  OR c.conname ~ '_tenantry_(new|old|not_null)$' AND c.conrelid = ANY (%(tables)s::oid[]))
 UNION ALL
 SELECT format('index %%s of %%s', i.indexrelid::regclass, i.indrelid::regclass)
 FROM pg_index AS i JOIN pg_class AS x ON x.oid = i.indexrelid
-WHERE (x.relname = ANY (%(names)s::text[]) OR x.relname ~ '_tenantry_(new|old)$')
+WHERE (x.relname = ANY (%(names)s::text[])
+  OR x.relname ~ '_tenantry_(new|old)$' AND i.indrelid = ANY (%(tables)s::oid[]))
   AND NOT EXISTS (SELECT FROM pg_constraint AS c WHERE c.conindid = x.oid AND c.conname = x.relname)
 UNION ALL
 SELECT format('function %%s', p.oid::regprocedure) FROM pg_proc AS p

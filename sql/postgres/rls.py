@@ -110,6 +110,12 @@ class Bridge:
     tenant: str
 
 
+def called(connection: Connection) -> bool:
+    """Whether a policy still calls the function that counts."""
+    row = connection.execute(STATEMENTS.called.compose()).fetchone()
+    return row is not None and bool(row[0])
+
+
 def count(connection: Connection) -> Count | None:
     """Count the accesses by sessions without a tenant, told up to 10 s late; None where nothing counts."""
     with connection.cursor(row_factory=class_row(Count)) as cursor:

@@ -95,6 +95,14 @@ ALTER TABLE {table} NO FORCE ROW LEVEL SECURITY;
 -- locks: ACCESS EXCLUSIVE on the table for milliseconds.
 DROP POLICY {policy} ON {table};
 
+-- name: called
+-- locks: ACCESS SHARE on the catalog. Whether a policy still calls the function that counts: another migration's.
+SELECT EXISTS (
+  SELECT FROM pg_depend
+  WHERE classid = 'pg_policy'::regclass AND refclassid = 'pg_proc'::regclass
+    AND refobjid = to_regprocedure('tenantry_rls.unscoped(name)')
+);
+
 -- name: drop_function
 -- locks: none that anybody waits for; refused while a policy still calls it.
 DO $tenantry$

@@ -49,18 +49,23 @@ WHERE oid = ANY (%(tables)s::oid[]) AND relreplident = 'f' AND current_setting('
 
 -- name: views_past_policies
 -- locks: ACCESS SHARE on the catalog. Views that read a table with the rights of an owner whom no policy holds, and
---   materialized views, which keep every tenant's rows. `security_invoker` is 15's.
+--   materialized views, which keep every tenant's rows; read by way of other views, too. `security_invoker` is 15's.
+WITH RECURSIVE reading (oid) AS (
+  SELECT given.oid FROM unnest(%(tables)s::oid[]) AS given (oid)
+  UNION
+  SELECT r.ev_class
+  FROM reading
+  JOIN pg_depend AS d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = reading.oid
+    AND d.classid = 'pg_rewrite'::regclass
+  JOIN pg_rewrite AS r ON r.oid = d.objid
+)
 SELECT format('%%s %%s of %%s', CASE v.relkind WHEN 'm' THEN 'materialized view' ELSE 'view' END,
               v.oid::regclass, o.rolname)
 FROM pg_class AS v JOIN pg_roles AS o ON o.oid = v.relowner
-WHERE v.relkind IN ('v', 'm')
-  AND EXISTS (
-    SELECT FROM pg_rewrite AS r JOIN pg_depend AS d ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid
-    WHERE r.ev_class = v.oid AND d.refclassid = 'pg_class'::regclass AND d.refobjid = ANY (%(tables)s::oid[])
-  )
+WHERE v.relkind IN ('v', 'm') AND v.oid IN (SELECT oid FROM reading)
   AND (v.relkind = 'm' OR (o.rolsuper OR o.rolbypassrls)
-       AND NOT coalesce('security_invoker=true' = ANY (v.reloptions) OR 'security_invoker=on' = ANY (v.reloptions),
-                        false))
+       AND NOT EXISTS (SELECT FROM pg_options_to_table(v.reloptions)
+                       WHERE option_name = 'security_invoker' AND option_value::boolean))
 ORDER BY 1;
 
 -- name: functions_past_policies
@@ -69,10 +74,10 @@ ORDER BY 1;
 SELECT format('%%s of %%s', p.oid::regprocedure, o.rolname)
 FROM pg_proc AS p JOIN pg_roles AS o ON o.oid = p.proowner
 WHERE p.prosecdef AND (o.rolsuper OR o.rolbypassrls)
-  AND p.pronamespace NOT IN ('pg_catalog'::regnamespace, 'information_schema'::regnamespace)
+  AND p.pronamespace::regnamespace::text NOT IN ('pg_catalog', 'information_schema', 'tenantry_guard', 'tenantry_rls')
   AND EXISTS (
     SELECT FROM unnest(%(names)s::text[]) AS named (name)
-    WHERE position(named.name IN coalesce(p.prosrc, '') || coalesce(pg_get_function_sqlbody(p.oid), '')) > 0
+    WHERE position(lower(named.name) IN lower(coalesce(p.prosrc, '') || coalesce(pg_get_function_sqlbody(p.oid), ''))) > 0
   )
 ORDER BY 1;
 

@@ -86,7 +86,7 @@ def take(stage: Stage, on: Ground) -> None:
 def take_back(stage: Stage, on: Ground) -> None:
     """Take a stage's undoing as the conductor does."""
     for step in stage.undo(on.plan, on.original):
-        if not step.done(_look(on)):
+        if not step.done(_look(on)) and (step.gate is None or step.gate(on)):
             locks.take(on.connection, step, notify=on.notify)
             assert step.done(_look(on)), step.what
 

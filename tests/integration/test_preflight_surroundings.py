@@ -132,6 +132,26 @@ def test_a_view_that_reads_as_its_reader_is_no_way_past_policies(operator: Conne
     assert named(bypasses.look(ground(operator, plan())), "views past policies").level == "pass"
 
 
+def test_what_leads_past_policies_by_way_of_another_view_or_in_capitals_is_named(
+    operator: Connection,
+) -> None:
+    if operator.info.server_version >= 150_000:
+        operator.execute("CREATE VIEW inner_one WITH (security_invoker = 1) AS SELECT id FROM graph_entities")
+    else:
+        operator.execute("CREATE VIEW inner_one AS SELECT id FROM graph_entities")
+    operator.execute("CREATE VIEW outer_one AS SELECT id FROM inner_one")
+    operator.execute("CREATE MATERIALIZED VIEW kept AS SELECT id FROM outer_one")
+    operator.execute(
+        "CREATE FUNCTION total() RETURNS bigint LANGUAGE sql SECURITY DEFINER "
+        "AS 'SELECT count(*) FROM GRAPH_ENTITIES'"
+    )
+    findings = list(bypasses.look(ground(operator, plan())))
+    views = named(findings, "views past policies").fact
+    assert "view outer_one" in views
+    assert "materialized view kept" in views
+    assert "total()" in named(findings, "functions past policies").fact
+
+
 def test_a_published_table_that_can_not_be_updated_stops(operator: Connection) -> None:
     operator.execute("CREATE PUBLICATION feed FOR TABLE graph_relations")
     on = ground(operator, plan())

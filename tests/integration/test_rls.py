@@ -268,6 +268,20 @@ def test_a_plan_that_changes_its_mode_takes_the_policies_along(
     assert has_form(operator, plan_in(second), second)
 
 
+def test_what_counts_stays_while_another_migration_observes_by_it(operator: Connection) -> None:
+    first, second = plan_in("observe"), plan_in("strict")
+    entities = first.model_copy(update={"tables": first.tables[:1]})
+    relations = second.model_copy(update={"tables": second.tables[1:]})
+    observing = ground(operator, entities)
+    take(rls.STAGE, observing)
+    over = ground(operator, relations, confirmed=frozenset({"rls"}))
+    take(rls.STAGE, over)
+    take_back(rls.STAGE, over)
+    assert unscoped_accesses(operator).counting
+    take_back(rls.STAGE, observing)
+    assert operator.execute("SELECT to_regnamespace('tenantry_rls')").fetchone() == (None,)
+
+
 def test_a_policy_is_known_again_whatever_names_and_texts_it_holds(operator: Connection) -> None:
     odd = plan_in("permissive", legacy='le\'ga  cy\\ (::text) "X"', setting="app.Current_tenant")
     on = ground(operator, odd)

@@ -11,6 +11,7 @@ from control.stages import rls
 from control.verification.checklist import run_checks
 from tests.integration.finished import check, failed, silently
 from tests.integration.migrated import PLAN, plan_in, take, take_back
+from worker import ledger
 
 
 def test_the_finished_sample_passes_every_check(finished: Ground) -> None:
@@ -31,6 +32,23 @@ def test_verification_leaves_neither_row_nor_role(finished: Ground) -> None:
     before = [finished.connection.execute(query).fetchone() for query in (rows, roles)]
     run_checks(finished)
     assert [finished.connection.execute(query).fetchone() for query in (rows, roles)] == before
+
+
+def test_what_a_stage_that_is_not_done_or_another_migration_needs_is_not_to_be_dropped(
+    finished: Ground,
+) -> None:
+    finished.connection.execute("CREATE TABLE other (id int)")
+    finished.connection.execute("CREATE UNIQUE INDEX other_pkey_tenantry_new ON other (id)")
+    assert failed(run_checks(finished)) == set()
+    finished.connection.execute("CREATE UNIQUE INDEX x_tenantry_new ON graph_entities (id, tenant_id)")
+    litter = check(run_checks(finished), "nothing is left but the ledger")
+    assert litter.evidence == "index x_tenantry_new of graph_entities; DROP what is left"
+    ledger.set_stage(finished.connection, finished.migration, "application", "waiting")
+    needed = check(run_checks(finished), "nothing is left but the ledger")
+    assert needed.evidence == (
+        "index x_tenantry_new of graph_entities; application is not done, and needs it: "
+        "leave it to `tenantry run`"
+    )
 
 
 BROKEN = {
