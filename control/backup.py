@@ -83,7 +83,7 @@ def check(backup: Backup, go_on: Callable[[], None]) -> None:
     if found != backup.sha256:
         raise BackupError(
             f"{backup.path} is not what was written: its checksum was {backup.sha256} and is {found}; "
-            "restore another backup"
+            "restore another one, or move it away and let `tenantry backup` take a new one"
         )
 
 

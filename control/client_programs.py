@@ -103,7 +103,7 @@ def run(command: Sequence[str]) -> str:
     """Run a program that is done in a moment and needs no server; its output.
 
     Raises:
-        BackupError: it failed; the message ends with its own last line.
+        BackupError: it failed; the message ends with its own first error.
     """
     try:
         return subprocess.run(  # noqa: S603  # a list, no shell; found on PATH or in the wheel
@@ -117,7 +117,7 @@ def let_run(command: Sequence[str], more: Mapping[str, str], go_on: Callable[[],
     """Run a program that may take hours; it is ended where `go_on`, asked twice a second, raises.
 
     Raises:
-        BackupError: it failed; the message ends with its own last line.
+        BackupError: it failed; the message ends with its own first error.
     """
     with subprocess.Popen(  # noqa: S603  # a list, no shell; found on PATH or in the wheel
         command, env={**os.environ, **more}, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
@@ -149,6 +149,8 @@ def _end(process: subprocess.Popen[str]) -> None:
 
 
 def _failed(command: Sequence[str], status: int, said: str) -> BackupError:
-    # pg_restore follows the error up with the statement that failed, line by line.
-    lines = [line for line in said.strip().splitlines() if ": error: " in line] or said.strip().splitlines()
-    return BackupError(f"{Path(command[0]).name} failed: {lines[-1] if lines else status}")
+    # pg_restore follows the error up with the statement that failed, line by line; the leader of several jobs
+    # ends with "a worker process died unexpectedly", and the worker itself had said of what.
+    lines = said.strip().splitlines()
+    why = next((line for line in lines if ": error: " in line), lines[-1] if lines else status)
+    return BackupError(f"{Path(command[0]).name} failed: {why}")

@@ -12,7 +12,7 @@ from psycopg import conninfo
 
 from control import backup as backups
 from control.backup import beside
-from control.client_programs import environment, tools
+from control.client_programs import environment, let_run, tools
 from control.demo import sample as sample_graph
 from control.embedded.postgres import EmbeddedPostgres
 from control.plan.model import Plan
@@ -37,6 +37,19 @@ def kept(on: Ground) -> dict[str, Any]:
     found = on.memory.recall(backup.MEMORY)
     assert found is not None
     return found
+
+
+def test_of_a_program_that_fails_its_first_error_is_told_and_not_what_follows_from_it(tmp_path: Path) -> None:
+    program = tmp_path / "pg_dump"
+    program.write_text(
+        "#!/bin/sh\n"
+        "echo 'pg_dump: error: could not write to output file: No space left on device' >&2\n"
+        "echo 'pg_dump: error: a worker process died unexpectedly' >&2\n"
+        "exit 1\n"
+    )
+    program.chmod(0o700)
+    with pytest.raises(BackupError, match="No space left on device"):
+        let_run([str(program)], {}, go_on)
 
 
 def test_a_backup_restores_to_the_same_rows_and_its_checksum_is_kept(

@@ -348,7 +348,7 @@ def test_a_role_without_the_rights_is_told_which(operator: Connection) -> None:
     assert set(stops) == {
         *("rights on the tables", "right to make schemas", "right to make indexes", "way past policies")
     }
-    assert {"right to make roles", "sight of other sessions"} <= set(at(findings, "warn"))
+    assert {"a role to try isolation by", "sight of other sessions"} <= set(at(findings, "warn"))
 
 
 def _costs(on: Ground) -> dict[str, Estimate]:
