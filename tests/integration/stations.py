@@ -87,8 +87,8 @@ class Journey:
         """Whether it is as the way there left it when it first came to this place.
 
         The unique index of a new key goes with the key on the way back, for two unique keys side by side make
-        concurrent upserts fail. So two places are left without it, and have it again once the keys do. And the
-        rows that were filled keep their tenants as long as the column stays.
+        concurrent upserts fail. So two places are left without it, and have it again once the keys do. And
+        the rows that were filled keep their tenants as long as the column stays.
         """
         schema, rows = self.look()
         if self._keys_went and place in _WITHOUT_KEY_INDEX:
