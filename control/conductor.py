@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import structlog
 
 from control import tuning, window
+from control.arrivals import taken_along
 from control.cancelling import cancellable
 from control.course import actor, go_on
 from control.plan.begun import begun_with, changes
@@ -124,7 +125,7 @@ def ground_of(
     }
     return Ground(
         plan=plan,
-        original=Catalog.model_validate(migration.original),
+        original=taken_along(connection, plan, Catalog.model_validate(migration.original)),
         connection=connection,
         memory=ledger.Memory(connection, migration.id),
         confirmed=frozenset(confirmed),

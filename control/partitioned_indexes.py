@@ -12,29 +12,23 @@ from dataclasses import replace
 from psycopg import sql
 
 from control import indexes, names
+from control.arrivals import newcomers
 from control.indexes import Wanted, columns_of, include_of
 from control.plan.model import Plan
 from control.stage import Closed, Step
-from sql.postgres.catalog import Catalog, Table
+from sql.postgres.catalog import Catalog, Index, Table
 from sql.postgres.indexes import STATEMENTS
 
 
 def others(plan: Plan, original: Catalog, live: Catalog) -> Closed | None:
-    """Partitions that have come since the migration began: nobody would have built their indexes."""
-    come: list[str] = []
-    for table in plan.tables:
-        if not (table.indexes or table.primary_key):
-            continue
-        was, now = original.table(table.name), live.table(table.name)
-        known = {(part.schema_, part.name) for part in (*was.branches, *was.partitions)}
-        come += [
-            f"{part.identifier.as_string()} became a partition of {table.name} after the migration began"
-            for part in (*now.branches, *now.partitions)
-            if (part.schema_, part.name) not in known
-        ]
-    if not come:
-        return None
-    return Closed(tuple(come), "DETACH them, and ATTACH them again once `keys` is done; or roll back and run")
+    """Partitions that have come since the stage began, and that it would leave out (`control.arrivals`)."""
+    come = [
+        f"{part.identifier.as_string()} became a partition of {table.name} a moment ago"
+        for table in plan.tables
+        if table.indexes or table.primary_key
+        for part in newcomers(original.table(table.name), live.table(table.name))
+    ]
+    return Closed(tuple(come), "`tenantry run` takes them along") if come else None
 
 
 def whole(was: Table) -> tuple[sql.Identifier, ...]:
@@ -49,11 +43,34 @@ def build(wanted: Wanted) -> Iterator[Step]:
     if before is not None and wanted.is_like(before) and before.valid:
         return
     for part in (was, *was.branches):
-        yield _on_only(of(wanted, part))
+        yield _unless_whole(wanted, part, _on_only(of(wanted, part)))
     for part in was.partitions:
-        yield indexes.build(of(wanted, part))
+        yield _unless_whole(wanted, part, indexes.build(of(wanted, part)))
     for part in (*was.partitions, *reversed(was.branches)):
-        yield _attach(wanted, part)
+        yield _unless_whole(wanted, part, _attach(wanted, part))
+
+
+def _unless_whole(wanted: Wanted, part: Table, step: Step) -> Step:
+    """The step, done too where the server gave a partition that came its part, by a name of its own."""
+
+    def done(live: Catalog) -> bool:
+        mine = _part(wanted, part, live)
+        return step.done(live) or (mine is not None and mine.attached_to is not None)
+
+    return replace(step, done=done)
+
+
+def _part(wanted: Wanted, table: Table, live: Catalog) -> Index | None:
+    """What on a table belongs to the whole index: by its name, or as attached where the server made it."""
+    mine = of(wanted, table)
+    found = mine.find(live)
+    if found is None:
+        return None
+    named = found.index(mine.name)
+    if named is not None or table is wanted.was:
+        return named
+    up = _part(wanted, above(wanted.was, table), live)
+    return next((one for one in found.indexes if up is not None and one.attached_to == up.name), None)
 
 
 def drop(wanted: Wanted) -> Iterator[Step]:

@@ -2,7 +2,7 @@
 
 Will do: every index of the plan, CONCURRENTLY, then the unique index of each new primary key. Those come
 last of all: from then until the keys are swapped two unique keys stand side by side, and concurrent upserts
-of one new key get 23505 from the one that is not their arbiter. Gate: every partition is known. Undoing:
+of one new key get 23505 from the one that is not their arbiter. Gate: every partition is known; those that come meanwhile are taken along. Undoing:
 dropped CONCURRENTLY, except those that were there before the migration. An index of another name that is like
 one of the plan is adopted: the plan's is not built, and the way back leaves the other one alone.
 
@@ -28,7 +28,7 @@ class Indexes:
     name = "indexes"
 
     def gate(self, ground: Ground) -> Closed | None:
-        """No partition may have come since the migration began."""
+        """No partition may have come that the stage would leave out."""
         live = catalog.read(ground.connection, [table.name for table in ground.plan.tables])
         return partitioned_indexes.others(ground.plan, ground.original, live)
 

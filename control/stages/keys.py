@@ -21,11 +21,12 @@ from collections.abc import Iterator
 
 from psycopg import sql
 
-from control import indexes, names, partitioned_indexes
+from control import indexes, names, partitioned_indexes, publications
 from control.keys import Key, Reference, Side, sides
 from control.plan.model import Plan
 from control.stage import Closed, Ground, How, Step
 from control.stages import columns
+from sql.errors import GateClosedError
 from sql.postgres import catalog
 from sql.postgres.catalog import Action, Catalog, Table
 from sql.postgres.connection import Connection
@@ -47,9 +48,10 @@ class Keys:
     name = "keys"
 
     def gate(self, ground: Ground) -> Closed | None:
-        """No partition may have come since the migration began; `application` before it is the real gate."""
+        """Every partition is known, every publication sends the new key; `application` is the real gate."""
         live = catalog.read(ground.connection, [table.name for table in ground.plan.tables])
-        return partitioned_indexes.others(ground.plan, ground.original, live)
+        come = partitioned_indexes.others(ground.plan, ground.original, live)
+        return come or publications.gate(ground.connection, sides(ground.plan, ground.original)[1])
 
     def steps(self, plan: Plan, original: Catalog) -> Iterator[Step]:
         """From the old side to the new one."""
@@ -192,8 +194,17 @@ def _swap(before: Key, after: Key) -> Step:
         statement=_together(statements),
         lock="ACCESS EXCLUSIVE",
         done=after.is_there,
+        gate=_nobody_came if after.was.kind == "p" else None,
         tables=partitioned_indexes.whole(after.was),
     )
+
+
+def _nobody_came(ground: Ground) -> bool:
+    """Asked right before the swap: a key that lacks a partition's part would be none."""
+    closed = STAGE.gate(ground)
+    if closed is not None:
+        raise GateClosedError(STAGE.name, list(closed.facts), closed.opens)
+    return True
 
 
 def _at_once(before: Key, after: Key) -> Iterator[sql.Composed]:

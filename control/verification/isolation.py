@@ -10,7 +10,7 @@ from control.plan.model import RowSecurity
 from control.policies import has_form, of_table
 from control.verification.check import Check, Subject, listed
 from sql.postgres import verify
-from sql.postgres.catalog import Catalog, Table
+from sql.postgres.catalog import Catalog
 from sql.postgres.verify import STATEMENTS, Nobody, Outcome, Row
 
 Command = Literal["SELECT", "INSERT", "UPDATE", "DELETE", "upsert"]
@@ -221,8 +221,7 @@ def policy(subject: Subject, security: RowSecurity, live: Catalog) -> Check:
     """Whether row-level security is on, for the owner too, and the policy has the form of the mode."""
     found = subject.found
     facts: list[str] = []
-    # By the partitions of now: one that came meanwhile, and that nobody gave the policy, shows every row.
-    for target in of_table(subject.name, security, _with_later_parts(subject.original, found)):
+    for target in of_table(subject.name, security, subject.original):
         now = target.find(live)
         where = f" on {target.table.identifier.as_string()}" if target.part_of is not None else ""
         facts += [] if now is None or now.row_security else [f"row-level security is off{where}"]
@@ -237,17 +236,6 @@ def policy(subject: Subject, security: RowSecurity, live: Catalog) -> Check:
     return Check(
         f"{subject.name}: row-level security holds", not facts, listed(facts) or evidence, "catalog.tables"
     )
-
-
-def _with_later_parts(was: Table, found: Table) -> Table:
-    """A table before the migration, with the partitions that came later, which had no policy of ours."""
-    known = {(part.schema_, part.name) for part in (*was.branches, *was.partitions)}
-    later = [
-        part.model_copy(update={"row_security": False})
-        for part in (*found.branches, *found.partitions)
-        if (part.schema_, part.name) not in known
-    ]
-    return was.model_copy(update={"partitions": (*was.partitions, *later)})
 
 
 def isolation(subject: Subject, security: RowSecurity) -> list[Check]:

@@ -151,7 +151,7 @@ def _files(connection: Connection, table: int) -> set[int]:
 
 
 @pytest.mark.parametrize("stage", [indexes.STAGE, keys.STAGE], ids=["indexes", "keys"])
-def test_a_partition_that_came_meanwhile_closes_the_gate_and_is_named(
+def test_a_partition_that_came_since_the_stage_began_closes_the_gate_and_is_named(
     filled: Walker, stage: indexes.Indexes | keys.Keys
 ) -> None:
     on = ground(filled.connection, filled.plan, filled.original)
@@ -159,7 +159,7 @@ def test_a_partition_that_came_meanwhile_closes_the_gate_and_is_named(
     filled.connection.execute("CREATE TABLE later_8 PARTITION OF later FOR VALUES IN (8)")
     closed = stage.gate(on)
     assert closed is not None
-    assert closed.facts == ('"public"."later_8" became a partition of reading after the migration began',)
+    assert closed.facts == ('"public"."later_8" became a partition of reading a moment ago',)
 
 
 def test_a_duplicate_on_one_partition_is_found_before_the_old_key_goes(filled: Walker) -> None:
