@@ -2,11 +2,13 @@
 
 from collections.abc import Iterable
 
+import psycopg
+
 from control import locks
 from control.course import actor, go_on
 from control.plan.model import Plan
 from control.stage import Ground, Step
-from sql.errors import CatalogError, TenantryError
+from sql.errors import CatalogError, DependentsError, TenantryError
 from sql.postgres import catalog, on_demand
 from sql.postgres.catalog import Catalog
 from sql.postgres.connection import Connection
@@ -86,6 +88,11 @@ def _run_statement(step: Step, ground: Ground, stage: str) -> None:
     )
     try:
         taken = locks.take(connection, step, notify=ground.notify, rules=_rules(ground, stage))
+    except psycopg.errors.DependentObjectsStillExist as error:
+        detail = error.diag.message_detail or str(error.diag.message_primary)
+        leaning = DependentsError(step.what, detail)
+        ledger.end_statement(connection, event, error=str(leaning))
+        raise leaning from None
     except TenantryError as error:
         ledger.end_statement(connection, event, error=str(error))
         raise

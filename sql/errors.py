@@ -95,6 +95,17 @@ class MigrationHeldError(TenantryError):
         )
 
 
+class DependentsError(TenantryError):
+    """Others' objects lean on what a statement takes away; `dependents` is the server's list of them."""
+
+    def __init__(self, what: str, dependents: str) -> None:
+        self.dependents = dependents
+        super().__init__(
+            f"{what}: {'; '.join(dependents.splitlines())}. Nothing is dropped that isn't ours: save what "
+            "leans on it, drop it and give the same command again; then bring it back"
+        )
+
+
 class CatalogError(TenantryError):
     """The catalog does not say what it must after a step, or before one."""
 

@@ -72,3 +72,27 @@ def test_a_way_back_that_is_paused_takes_no_further_step_until_it_is_resumed(ope
         operator.done("resume")
         assert back.wait(60) == 0
     assert operator.schema() == before
+
+
+def test_what_others_have_made_of_the_new_key_is_named_and_the_way_back_goes_on_without_it(
+    operator: Operator,
+) -> None:
+    before = operator.schema()
+    operator.run_to("indexes", count=1)
+    operator.run_to("keys")
+    with psycopg.connect(operator.url) as other:
+        other.execute(
+            "CREATE TABLE noted (entity text, tenant_id text, CONSTRAINT noted_entity "
+            "FOREIGN KEY (entity, tenant_id) REFERENCES graph_entities (id, tenant_id))"
+        )
+    stopped = operator.tenantry("rollback", "--yes")
+    assert stopped.returncode == 1
+    said = complaint(stopped.stderr)
+    assert "constraint noted_entity on table noted depends on index graph_entities_pkey" in said
+    assert "give the same command again" in said
+    status = json.loads(operator.done("status", "--json"))
+    assert [one["state"] for one in status["stages"] if one["name"] == "keys"] == ["failed"]
+    with psycopg.connect(operator.url) as other:
+        other.execute("DROP TABLE noted")
+    operator.done("rollback", "--yes")
+    assert operator.schema() == before
