@@ -1,18 +1,22 @@
 """Partitions that come while the migration runs, as one of every new day does, go there and back with it."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from psycopg import errors
 
 from control.arrivals import taken_along
 from control.embedded.postgres import EmbeddedPostgres
+from control.embedded.valkey import EmbeddedValkey
 from control.plan.model import Plan
+from control.plan.reading import read_plan
 from control.stage import Stage
 from control.stages import columns, indexes, keys
 from sql.errors import GateClosedError
 from sql.postgres.connection import connect
 from tests.integration.migrated import ground
+from tests.integration.operating import Operator, nobody
 from tests.integration.test_keys_of_partitions import FILL, PLAN, SCHEMA
 from tests.integration.walking import Walker
 
@@ -80,6 +84,52 @@ def test_partitions_that_come_at_any_time_end_as_if_they_had_been_there_from_the
     for number in range(1001, 1006):
         walker.connection.execute(f"DROP TABLE leaf_{number}, branch_{number}".encode())
     assert walker.schema() == before
+
+
+#: The plan of an operator, up to policies that only observe.
+FILE = """
+name = "parts"
+[database]
+url = "env:DATABASE_URL"
+[[tables]]
+name = "reading"
+tenant = { expression = "org" }
+indexes = [{ name = "by tenant", columns = ["tenant_id"] }]
+primary_key = ["at", "sensor", "tenant_id"]
+rls = { policy = "by tenant", mode = "observe" }
+"""
+
+
+def test_a_run_there_and_back_takes_along_what_comes_between_its_stages(
+    database: str,
+    postgres: EmbeddedPostgres,
+    valkey: EmbeddedValkey,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", database)
+    (tmp_path / "migration.toml").write_text(FILE)
+    operator = Operator(tmp_path, database, postgres, valkey.url)
+    with connect(database, "test") as connection:
+        connection.execute(SCHEMA)
+        before = operator.schema()
+        walker = Walker(connection, read_plan(operator.plan), postgres)
+        for number, (stage, workers) in enumerate((("columns", 0), ("indexes", 1), ("keys", 0), ("rls", 0))):
+            operator.run_to(stage, count=workers)
+            _come(walker, 1001 + number)
+        operator.run_to("rls")
+        reading = walker.live().table("reading")
+        for part in (reading, *reading.branches, *reading.partitions):
+            assert part.row_security, part.name
+            assert part.policy("by tenant") is not None, part.name
+            assert part.primary_key is not None, part.name
+            assert part.primary_key.columns == ("at", "sensor", "tenant_id"), part.name
+        unfilled = connection.execute("SELECT count(*) FROM reading WHERE tenant_id <> org").fetchone()
+        assert unfilled == (0,)
+        operator.back_to(None, nobody)
+        for number in range(1001, 1005):
+            connection.execute(f"DROP TABLE leaf_{number}, branch_{number}".encode())
+    assert operator.schema("--exclude-schema=tenantry") == before
 
 
 def test_a_partition_that_comes_right_before_the_swap_of_the_key_stops_it_and_the_next_run_goes_on(
