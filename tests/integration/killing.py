@@ -169,14 +169,14 @@ def _text(query: Any, cursor: psycopg.Cursor[Any]) -> str:
 
 
 def _shown(text: str, rest: Sequence[Any]) -> str:
-    """A statement in one line, with what tells it from others like it: names and ids, no times."""
+    """A statement in one line, with what tells it from others like it: names, and neither ids nor times."""
     values = rest[0].values() if rest and isinstance(rest[0], dict) else rest[0] if rest else ()
-    told = [str(value) for value in values or () if isinstance(value, str | int)]
+    told = [value for value in values or () if isinstance(value, str)]
     tag, _, body = text.removeprefix("/* tenantry ").partition(" */ ")
     if tag.startswith(_STAGES):
         told.append(body)
     elif tag.startswith((*_BATCHED, "ledger.end_statement")):
-        told.clear()  # which batch it is makes no difference, nor which entry
+        told.clear()  # which batch or entry it is makes no difference
     return " ".join(" ".join((tag, *told)).split())[:_SHOWN]
 
 
