@@ -87,11 +87,14 @@ def sides(plan: Plan, original: Catalog) -> tuple[Side, Side]:
     """The old side and the new one.
 
     Raises:
-        CatalogError: a foreign key that can't be carried over: from a table outside the plan, or with an
-            action that would take the tenant away and that this server can't limit to columns.
+        CatalogError: a foreign key that can't be carried over: from a table outside the plan, NOT ENFORCED,
+            or with an action that would take the tenant away and that this server can't limit to columns;
+            or a key WITHOUT OVERLAPS.
         GivenWrongError: a new key that foreign keys onto the old one can't point to.
     """
     changed = [table for table in plan.tables if _changes(table, original)]
+    for table in changed:
+        _refuse_periods(table, original)
     pairs = [pair for table in changed for pair in _references(plan, table, original)]
     return (
         Side(tuple(_old_key(table, original) for table in changed), tuple(old for old, _ in pairs)),
@@ -102,6 +105,17 @@ def sides(plan: Plan, original: Catalog) -> tuple[Side, Side]:
 def _changes(table: PlanTable, original: Catalog) -> bool:
     old = original.table(table.name).primary_key
     return table.primary_key is not None and (old is None or old.columns != table.primary_key)
+
+
+def _refuse_periods(table: PlanTable, original: Catalog) -> None:
+    was = original.table(table.name)
+    index = was.index(was.primary_key.index or "") if was.primary_key else None
+    # The index of every other primary key is a plain btree: the server takes nothing else for one.
+    if was.primary_key is not None and index is not None and not index.plain:
+        raise CatalogError(
+            f"primary key {was.primary_key.name} of {table.name} is WITHOUT OVERLAPS, which an index built "
+            "beside it can't take over; leave primary_key out of that table"
+        )
 
 
 def _old_key(table: PlanTable, original: Catalog) -> Key:
@@ -163,6 +177,11 @@ def _as_it_is(child: str, was: Table, target: Table, key: ForeignKey) -> Referen
 
 def _with_tenant(before: Reference, tenant: str, server_version: int) -> Reference:
     key = before.original
+    if not key.enforced:
+        raise CatalogError(
+            f"foreign key {key.name} of {before.table} is NOT ENFORCED, and one onto the new key would be: "
+            "drop it, or enforce it first"
+        )
     sets = key.on_delete in ("n", "d")
     if key.on_update in ("n", "d") or (sets and server_version < _SET_COLUMNS_SINCE):
         raise CatalogError(

@@ -5,13 +5,11 @@ from collections.abc import Iterator
 
 from control.indexes import Wanted
 from control.jobs import key_of, parts
-from control.keys import sides
 from control.plan.model import Table as PlanTable
-from control.preflight import kinds, row_security, triggers
+from control.preflight import keys, kinds, row_security, triggers
 from control.preflight.finding import Finding, none_of
 from control.preflight.rows import planned
 from control.stage import Ground
-from sql.errors import CatalogError, GivenWrongError
 from sql.postgres import preflight
 from sql.postgres.catalog import Table
 
@@ -35,7 +33,7 @@ def look(ground: Ground) -> Iterator[Finding]:
         if found is not None:
             yield from _table(ground, table, found)
     if all(found is not None for _, found in there):
-        yield _keys(ground)
+        yield from keys.look(ground)
 
 
 def _table(ground: Ground, table: PlanTable, found: Table) -> Iterator[Finding]:
@@ -155,22 +153,3 @@ def _index_names(ground: Ground, table: PlanTable, found: Table) -> Finding:
         way_out="something else is called that: rename it, or name the plan's index differently",
         fine="; ".join([fine, *adopted]),
     )
-
-
-def _keys(ground: Ground) -> Finding:
-    name = "foreign keys onto changing keys"
-    try:
-        _, after = sides(ground.plan, ground.original)
-    except (CatalogError, GivenWrongError) as error:
-        return Finding("stop", name, str(error), "correct that in the plan or the schema")
-    partitioned = [r.name for r in after.references if r.was.kind == "p"]
-    if partitioned:
-        fact = f"{', '.join(partitioned)} of partitioned tables would have to hold the tenant"
-        return Finding(
-            "stop", name, fact, "not built yet: leave `primary_key` out of the table that they point to"
-        )
-    onto = [f"{r.name} onto {r.target.name}" for r in after.references if r.target.kind == "p"]
-    if onto:
-        fact = f"{', '.join(onto)}, which is partitioned, would have to lean on a key that isn't there yet"
-        return Finding("stop", name, fact, "not built yet: leave `primary_key` out of that table")
-    return Finding("pass", name, f"{len(after.references)} will hold the tenant")

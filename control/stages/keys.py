@@ -21,7 +21,7 @@ from collections.abc import Iterator
 
 from psycopg import sql
 
-from control import indexes, names, partitioned_indexes
+from control import indexes, names, partitioned_indexes, publications
 from control.keys import Key, Reference, Side, sides
 from control.plan.model import Plan
 from control.stage import Closed, Ground, How, Step
@@ -48,9 +48,10 @@ class Keys:
     name = "keys"
 
     def gate(self, ground: Ground) -> Closed | None:
-        """Every partition is known; `application` before it is the real gate."""
+        """Every partition is known, every publication sends the new key; `application` is the real gate."""
         live = catalog.read(ground.connection, [table.name for table in ground.plan.tables])
-        return partitioned_indexes.others(ground.plan, ground.original, live)
+        come = partitioned_indexes.others(ground.plan, ground.original, live)
+        return come or publications.gate(ground.connection, sides(ground.plan, ground.original)[1])
 
     def steps(self, plan: Plan, original: Catalog) -> Iterator[Step]:
         """From the old side to the new one."""

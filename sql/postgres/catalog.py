@@ -124,6 +124,7 @@ class ForeignKey(_Fact):
     match: Literal["f", "p", "s"] = "s"
     set_columns: tuple[str, ...] = ()
     validated: bool
+    enforced: bool = True
     deferrable: bool
     deferred: bool = False
     comment: str | None

@@ -231,6 +231,8 @@ SELECT
       JOIN pg_attribute AS a ON a.attrelid = k.conrelid AND a.attnum = key.number::int2
     ), '[]'),
     'validated', k.convalidated,
+    -- NOT ENFORCED is PostgreSQL 18's.
+    'enforced', coalesce((to_jsonb(k) ->> 'conenforced')::boolean, true),
     'deferrable', k.condeferrable,
     'deferred', k.condeferred,
     'comment', obj_description(k.oid, 'pg_constraint')

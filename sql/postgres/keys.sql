@@ -78,3 +78,45 @@ FROM {table}
 GROUP BY {key}
 HAVING count(*) > 1
 LIMIT 1
+
+-- name: leaning
+-- locks: ACCESS SHARE on the system catalogs; nobody waits for it. Whatever would keep the primary key of {tables} from
+-- being dropped, foreign keys apart (those lean on its index): views and functions that GROUP BY it and select more,
+-- rules that name it in ON CONFLICT. A key that is the new one already is none that is dropped.
+SELECT DISTINCT coalesce(
+  (
+    SELECT pg_describe_object('pg_class'::regclass, r.ev_class, 0) FROM pg_rewrite AS r
+    WHERE d.classid = 'pg_rewrite'::regclass AND r.oid = d.objid AND r.rulename = '_RETURN'
+  ),
+  pg_describe_object(d.classid, d.objid, d.objsubid)
+)
+FROM pg_constraint AS k
+JOIN pg_depend AS d ON d.refclassid = 'pg_constraint'::regclass AND d.refobjid = k.oid AND d.deptype = 'n'
+WHERE k.contype = 'p' AND k.conrelid = ANY ({tables}::oid[])
+  AND {columns}::text[] <> ARRAY(
+    SELECT a.attname::text FROM unnest(k.conkey) WITH ORDINALITY AS key (number, place)
+    JOIN pg_attribute AS a ON a.attrelid = k.conrelid AND a.attnum = key.number ORDER BY key.place
+  )
+ORDER BY 1
+
+-- name: short_column_lists
+-- locks: ACCESS SHARE on the system catalogs; nobody waits for it. Publications of updates or deletes whose column list
+-- (PostgreSQL 15) lacks a column of the new key, where the key is the replica identity: from the swap on the server
+-- would refuse every UPDATE and DELETE of {tables}.
+SELECT format('%s (columns of %s)', p.pubname, r.prrelid::regclass)
+FROM pg_publication_rel AS r
+JOIN pg_publication AS p ON p.oid = r.prpubid
+WHERE r.prrelid = ANY ({tables}::oid[]) AND (p.pubupdate OR p.pubdelete)
+  AND nullif(to_jsonb(r) -> 'prattrs', 'null') IS NOT NULL
+  AND EXISTS (
+    SELECT FROM unnest({columns}::text[]) AS wanted (name)
+    WHERE wanted.name NOT IN (
+      SELECT a.attname FROM jsonb_array_elements_text(nullif(to_jsonb(r) -> 'prattrs', 'null')) AS listed (number)
+      JOIN pg_attribute AS a ON a.attrelid = r.prrelid AND a.attnum = listed.number::int2
+    )
+  )
+  AND EXISTS (
+    SELECT FROM pg_class AS c LEFT JOIN pg_index AS i ON i.indrelid = c.oid AND i.indisprimary
+    WHERE c.oid = ANY ({tables}::oid[]) AND (c.relreplident = 'd' OR (c.relreplident = 'i' AND i.indisreplident))
+  )
+ORDER BY 1

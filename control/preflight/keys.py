@@ -1,0 +1,61 @@
+"""The keys that will hold the tenant: what points to them, and what stands in the way of the old ones."""
+
+from collections.abc import Iterator
+
+from control import publications
+from control.keys import Side, sides
+from control.preflight.finding import Finding, none_of
+from control.stage import Ground
+from sql.errors import CatalogError, GivenWrongError
+from sql.postgres.keys import leaning
+
+_REFERENCES = "foreign keys onto changing keys"
+
+
+def look(ground: Ground) -> Iterator[Finding]:
+    """Every fact about the keys that change; all tables of the plan are there."""
+    try:
+        old, new = sides(ground.plan, ground.original)
+    except (CatalogError, GivenWrongError) as error:
+        yield Finding("stop", _REFERENCES, str(error), "correct that in the plan or the schema")
+        return
+    yield _references(new)
+    yield none_of(
+        "what leans on changing keys",
+        [
+            f"{leans} on the key of {key.table}"
+            for before, key in zip(old.keys, new.keys, strict=True)
+            if before.columns
+            for leans in leaning(ground.connection, publications.tree(key.was), key.columns)
+        ],
+        level="stop",
+        way_out="the old key can't be dropped under them, and CASCADE would take them along: name every "
+        "column that they select in their GROUP BY (columns, not the key, in ON CONFLICT), or leave "
+        "`primary_key` out",
+        fine="no view, function or rule",
+    )
+    yield none_of(
+        "publications of changing keys",
+        publications.short(ground.connection, new),
+        level="warn",
+        way_out="`keys` waits until their column lists hold the new key: after `columns`, let subscribers "
+        "add the column and ALTER PUBLICATION … SET TABLE with it",
+        fine="none with a column list that lacks the new key",
+    )
+
+
+def _references(after: Side) -> Finding:
+    partitioned = [r.name for r in after.references if r.was.kind == "p"]
+    if partitioned:
+        fact = f"{', '.join(partitioned)} of partitioned tables would have to hold the tenant"
+        return Finding(
+            "stop",
+            _REFERENCES,
+            fact,
+            "not built yet: leave `primary_key` out of the table that they point to",
+        )
+    onto = [f"{r.name} onto {r.target.name}" for r in after.references if r.target.kind == "p"]
+    if onto:
+        fact = f"{', '.join(onto)}, which is partitioned, would have to lean on a key that isn't there yet"
+        return Finding("stop", _REFERENCES, fact, "not built yet: leave `primary_key` out of that table")
+    return Finding("pass", _REFERENCES, f"{len(after.references)} will hold the tenant")
