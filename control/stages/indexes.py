@@ -4,8 +4,8 @@ Will do: every index of the plan, CONCURRENTLY, then the unique index of each ne
 last of all: from then until the keys are swapped two unique keys stand side by side, and concurrent upserts
 of one new key get 23505 from the one that is not their arbiter. Gate: every partition is known; those that
 came meanwhile are taken along (`control.arrivals`). Undoing: dropped CONCURRENTLY, except those that were
-there before the migration. An index of another name that is like one of the plan is adopted: the plan's is not
-built, and the way back leaves the other one alone.
+there before the migration. An index of another name that is like one of the plan is adopted: the plan's is
+not built, and the way back leaves the other one alone.
 
 A partitioned table's index is built partition by partition (`control.partitioned_indexes`); its key's unique
 indexes stay apart from each other until `keys` makes them one.

@@ -100,6 +100,7 @@ rls = { policy = "by tenant", mode = "observe" }
 """
 
 
+@pytest.mark.full
 def test_a_run_there_and_back_takes_along_what_comes_between_its_stages(
     database: str,
     postgres: EmbeddedPostgres,
