@@ -27,9 +27,12 @@ lint: install
 # Three processes on two cores, each with servers of its own: most of the time goes in waiting for a server. A
 # file stays in one process, which shares what its tests begin from; the many small unit tests fill the end.
 PROCESSES := --numprocesses 3 --dist loadfile --no-loadscope-reorder
+# A test that its own time limit can't end (a thread joined on a lock that the test holds) once kept a whole run for
+# 90 minutes: its process prints where it stands and goes.
+GUARD := --override-ini faulthandler_timeout=600 --override-ini faulthandler_exit_on_timeout=true
 
 test: install
-	$(BIN)/pytest $(PROCESSES)
+	$(BIN)/pytest $(PROCESSES) $(GUARD)
 
 # Every walk and every kill on the wheel's PostgreSQL, then what a version may do differently on each of them.
 test-full: install servers

@@ -194,7 +194,7 @@ def test_an_unscoped_access_keeps_strict_closed_and_says_who_is_at_work(operator
         with pytest.raises(GateClosedError) as closed:
             take(rls.STAGE, replace(ground(operator, plan), notify=disturb))
     assert closed.value.exit_status == 3
-    assert re.search(r"graph_app: \d+ accesses without a tenant .* by billing report", str(closed.value))
+    assert re.search(r"graph_app: \d+ access(es)? without a tenant .* by billing report", str(closed.value))
     assert "tenantry confirm rls" in closed.value.opens
     assert has_form(operator, plan, "observe")
 
