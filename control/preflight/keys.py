@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from control import publications
-from control.keys import Side, sides
+from control.keys import publications
+from control.keys.sides import Side, sides
 from control.preflight.finding import Finding, none_of
 from control.stage import Ground
 from sql.errors import CatalogError, GivenWrongError

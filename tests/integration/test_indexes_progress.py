@@ -81,7 +81,7 @@ def test_a_build_behind_an_old_snapshot_has_done_all_but_wait(sample: str) -> No
             last = _seen(look, migration, "waiting for old snapshots")
             assert (last.index, last.share, last.eta_seconds) == ("of_ours", 1.0, None)
 
-            def behind() -> set[str]:
+            def behind() -> set[str | None]:
                 """Whom it waits for; for a moment that is whoever looks, by the look's own snapshot."""
                 return {one.waits_for.application for one in building.read(look, migration) if one.waits_for}
 

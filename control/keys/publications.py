@@ -5,7 +5,7 @@ publication sends. One with a column list (PostgreSQL 15) that lacks a column of
 server refuse every UPDATE and DELETE from the swap on.
 """
 
-from control.keys import Side
+from control.keys.sides import Side
 from control.stage import Closed
 from sql.postgres.catalog import Table
 from sql.postgres.connection import Connection

@@ -1,0 +1,30 @@
+"""The clauses that the statements about keys are composed of."""
+
+from psycopg import sql
+
+from sql.postgres.catalog import Table
+from sql.postgres.keys import STATEMENTS
+
+
+def deferrable_as(*, deferrable: bool, deferred: bool) -> sql.SQL:
+    """How a constraint is deferred, in the words of ALTER TABLE."""
+    if not deferrable:
+        return sql.SQL("NOT DEFERRABLE")
+    return sql.SQL("DEFERRABLE INITIALLY DEFERRED" if deferred else "DEFERRABLE INITIALLY IMMEDIATE")
+
+
+def comment_on(was: Table, name: str, comment: str) -> sql.Composed:
+    """Give a constraint of the table its comment back."""
+    return STATEMENTS.comment_on_constraint.compose(
+        name=sql.Identifier(name), table=was.identifier, comment=sql.Literal(comment)
+    )
+
+
+def identifiers(columns: tuple[str, ...]) -> sql.Composed:
+    """The columns as a list of quoted names."""
+    return sql.SQL(", ").join(map(sql.Identifier, columns))
+
+
+def together(statements: list[sql.Composed]) -> sql.Composed:
+    """Several statements that must hold together, for one transaction."""
+    return sql.SQL(";\n").join(statements)
