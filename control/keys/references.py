@@ -42,6 +42,7 @@ def add(reference: Reference) -> Step:
 
 def validate(reference: Reference) -> Step:
     """Hold the rows of before against it."""
+
     def done(live: Catalog) -> bool:
         found = reference.find(live)
         return found is not None and found.validated
@@ -78,6 +79,7 @@ def drop(reference: Reference, name: str) -> Step:
 
 def rename(reference: Reference) -> Step:
     """Give it the name that both sides have, and its comment."""
+
     def done(live: Catalog) -> bool:
         found = live.table(reference.table).foreign_key(reference.name)
         return found is not None and found.columns == reference.columns

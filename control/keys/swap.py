@@ -17,7 +17,7 @@ _NOTHING = sql.SQL("")
 def swap(before: Key, after: Key, whole: Callable[[Ground], bool]) -> Step:
     """Take one key for the other, with all that hangs on a key by its name, in one transaction.
 
-    `whole` is asked right before, of a partitioned table: its key would be none if it lacked a partition's part.
+    `whole` is asked right before, of a partitioned table: a key that lacks a partition's part would be none.
     """
     statements = list(
         _partition_by_partition(before, after) if after.was.kind == "p" else _at_once(before, after)
