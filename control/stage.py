@@ -43,6 +43,14 @@ class Repair:
 
 
 @dataclass(frozen=True, slots=True)
+class Lane:
+    """Steps of one `group` that follow each other may be taken side by side, those of a `table` in order."""
+
+    group: str
+    table: str
+
+
+@dataclass(frozen=True, slots=True)
 class Step:
     """One statement of a stage.
 
@@ -62,6 +70,8 @@ class Step:
     leaves the step out, the gate having said why."""
     instead: Callable[[Catalog], str | None] | None = None
     """Where the step is done because something of others' serves: what that is, for the audit."""
+    lane: Lane | None = None
+    """None for a step that is taken alone."""
 
 
 @dataclass(frozen=True, slots=True)

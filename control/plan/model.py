@@ -164,6 +164,13 @@ class Backfill(Part):
         return seconds(self.target)
 
 
+class IndexBuilds(Part):
+    """How indexes are built."""
+
+    tables_at_once: Annotated[int, Field(ge=1, le=16)] = 2
+    """Each by a session of its own, and one index at a time of each table."""
+
+
 class Locks(Part):
     """What may be done to get a strong lock."""
 
@@ -216,6 +223,7 @@ class Plan(Part):
     backup: Backup | None = None
     backfill: Backfill = Backfill()
     governor: Governor = Governor()
+    indexes: IndexBuilds = IndexBuilds()
     locks: Locks = Locks()
     verify: Verify = Verify()
 

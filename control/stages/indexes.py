@@ -1,26 +1,30 @@
 """The plan's indexes, built while everybody works.
 
-Will do: every index of the plan, CONCURRENTLY, then the unique index of each new primary key. Those come
-last of all: from then until the keys are swapped two unique keys stand side by side, and concurrent upserts
-of one new key get 23505 from the one that is not their arbiter. Gate: every partition is known; those that
-came meanwhile are taken along (`control.arrivals`). Undoing: dropped CONCURRENTLY, except those that were
-there before the migration. An index of another name that is like one of the plan is adopted: the plan's is
-not built, and the way back leaves the other one alone.
+Will do: every index of the plan, CONCURRENTLY, several tables side by side (`control.lanes`), then the unique
+index of each new primary key. Those come last of all: from then until the keys are swapped two unique keys
+stand side by side, and concurrent upserts of one new key get 23505 from the one that is not their arbiter.
+Gate: every partition is known; those that came meanwhile are taken along (`control.arrivals`). Undoing:
+dropped CONCURRENTLY, except those that were there before the migration. An index of another name that is like
+one of the plan is adopted: the plan's is not built, and the way back leaves the other one alone.
 
 A partitioned table's index is built partition by partition (`control.partitioned_indexes`); its key's unique
 indexes stay apart from each other until `keys` makes them one.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from control import names, partitioned_indexes
 from control.indexes import Wanted, build, drop, key_index, unless_adopted
 from control.jobs import parts
 from control.plan.model import Plan
 from control.plan.model import Table as PlanTable
-from control.stage import Closed, Ground, Step
+from control.stage import Closed, Ground, Lane, Step
 from sql.postgres import catalog
 from sql.postgres.catalog import Catalog
+
+#: What is built side by side: the plan's own indexes, and when the last of them stands those of the keys.
+_PLAN, _KEYS = "indexes", "key indexes"
 
 
 class Indexes:
@@ -36,10 +40,8 @@ class Indexes:
     def steps(self, plan: Plan, original: Catalog) -> Iterator[Step]:
         """Every index of every table, the unique ones for the new keys last."""
         for wanted in _of_the_plan(plan, original):
-            if wanted.was.kind == "p":
-                yield from unless_adopted(wanted, partitioned_indexes.build(wanted))
-            else:
-                yield from unless_adopted(wanted, [build(wanted)])
+            steps = partitioned_indexes.build(wanted) if wanted.was.kind == "p" else [build(wanted)]
+            yield from _beside(_PLAN, wanted.table, unless_adopted(wanted, steps))
         yield from key_indexes(plan, original)
 
     def undo(self, plan: Plan, original: Catalog) -> Iterator[Step]:
@@ -60,8 +62,12 @@ class Indexes:
 def key_indexes(plan: Plan, original: Catalog) -> Iterator[Step]:
     """The unique index of each new primary key; done, too, once the key has taken it over."""
     for table in plan.tables:
-        for wanted in _for_the_key(table, original):
-            yield build(wanted)
+        yield from _beside(_KEYS, table.name, map(build, _for_the_key(table, original)))
+
+
+def _beside(group: str, table: str, steps: Iterable[Step]) -> Iterator[Step]:
+    for step in steps:
+        yield replace(step, lane=Lane(group, table))
 
 
 def _of_the_plan(plan: Plan, original: Catalog) -> Iterator[Wanted]:

@@ -24,8 +24,8 @@ ALTER INDEX {name} ATTACH PARTITION {part}
 DROP INDEX IF EXISTS {name}
 
 -- name: builds
--- locks: none on tables; it reads what the server tells of its sessions. The indexes that the session with this
--- migration builds now: its progress, for how long the statement runs, and whom it waits for.
+-- locks: none on tables; it reads what the server tells of its sessions. The indexes that the sessions with this
+-- migration build now: their progress, for how long the statement runs, and whom it waits for.
 SELECT p.relid::regclass::text AS "table", nullif(p.index_relid, 0)::regclass::text AS index, p.phase,
        p.blocks_done, p.blocks_total, p.tuples_done, p.tuples_total,
        extract(epoch FROM clock_timestamp() - a.query_start)::float8 AS seconds,
@@ -34,10 +34,14 @@ SELECT p.relid::regclass::text AS "table", nullif(p.index_relid, 0)::regclass::t
        extract(epoch FROM clock_timestamp() - coalesce(w.xact_start, w.query_start))::float8 AS age,
        w.state, left(regexp_replace(w.query, '\s+', ' ', 'g'), 80) AS query
 FROM tenantry.migrations AS m
-JOIN pg_locks AS l ON l.locktype = 'advisory' AND l.classid = (hashtext('tenantry')::bigint & 4294967295)::oid
+JOIN pg_locks AS l ON l.locktype = 'advisory'
+  AND l.classid IN (
+    (hashtext('tenantry')::bigint & 4294967295)::oid, (hashtext('tenantry lane')::bigint & 4294967295)::oid
+  )
   AND l.objid = (hashtext(m.name)::bigint & 4294967295)::oid AND l.granted
   AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
 JOIN pg_stat_progress_create_index AS p ON p.pid = l.pid
 JOIN pg_stat_activity AS a ON a.pid = p.pid
 LEFT JOIN pg_stat_activity AS w ON w.pid = nullif(p.current_locker_pid, 0)
 WHERE m.id = %(migration)s
+ORDER BY p.pid

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from psycopg.rows import dict_row
 
+from sql.errors import AnotherRunError
 from sql.named import load
 from sql.postgres.connection import Connection
 
@@ -16,9 +17,11 @@ def take_migration(connection: Connection, name: str) -> str | None:
     The lock is asked for and never waited for: a session that waits for an advisory lock holds a snapshot,
     and CREATE INDEX CONCURRENTLY would wait for it for ever (lessons: postgres-migrations#36).
     """
-    row = connection.execute(SESSION.try_migration_lock.compose(), {"name": name}).fetchone()
-    if row is not None and row[0]:
-        return None
+    if _got(connection, "try_migration_lock", name):
+        # A controller that was killed while its lanes built leaves them to the server, which builds on.
+        if _got(connection, "lanes_are_over", name):
+            return None
+        connection.execute(SESSION.leave_migration.compose(), {"name": name})
     with connection.cursor(row_factory=dict_row) as cursor:
         holder = cursor.execute(SESSION.migration_lock_holder.compose(), {"name": name}).fetchone()
     if holder is None:
@@ -27,8 +30,23 @@ def take_migration(connection: Connection, name: str) -> str | None:
     return f"server process {holder['pid']} from {holder['host']} since {since}"
 
 
+def join_migration(connection: Connection, name: str) -> None:
+    """Make this session one of the controller's, which has the migration: seen and cancelled with it.
+
+    Raises:
+        AnotherRunError: another controller is about to take the migration.
+    """
+    if not _got(connection, "join_migration", name):
+        raise AnotherRunError(name, "it has just begun")
+
+
+def _got(connection: Connection, lock: str, name: str) -> bool:
+    row = connection.execute(getattr(SESSION, lock).compose(), {"name": name}).fetchone()
+    return row is not None and bool(row[0])
+
+
 def cut_short(connection: Connection, migration: int, seconds: float) -> bool:
-    """Cancel the statement of who has a cancelled migration, if it has run for `seconds`; whether one was."""
+    """Cancel the statements of who has a cancelled migration that have run for `seconds`; whether one was."""
     asked = {"migration": migration, "seconds": seconds}
     return any(cancelled for (cancelled,) in connection.execute(SESSION.cut_short.compose(), asked))
 

@@ -54,8 +54,8 @@ _ATTEMPTS = 2_000
 #: Characters of a statement that tell it from others; fewer than fit into a pipe unread.
 _SHOWN = 300
 
-#: Whether to be killed now, by what went before and the statement at hand.
-Kill = Callable[[list[str], str], bool]
+#: Whether to be killed now: by how many statements went before, and between which two of a session this is.
+Kill = Callable[[int, str], bool]
 
 
 def walk_killed(
@@ -104,18 +104,14 @@ def _main(direction: str, url: str, queue: str, file: str) -> int:
     return 1
 
 
-def _before(point: int, before: list[str], _statement: str) -> bool:
-    """Whether so many statements went before this one, and it itself is the `point`-th."""
-    return len(before) + 1 == point
+def _before(point: int, before: int, _between: str) -> bool:
+    """Whether the statement at hand is the `point`-th."""
+    return before + 1 == point
 
 
-def _between_others(seen: set[str], before: list[str], statement: str) -> bool:
-    """Whether nobody was killed yet between the statement before and this one."""
-    return _between(before, statement) not in seen
-
-
-def _between(before: list[str], statement: str) -> str:
-    return f"{before[-1] if before else 'the beginning'} | {statement}"
+def _between_others(seen: set[str], _before: int, between: str) -> bool:
+    """Whether nobody was killed yet between these two statements."""
+    return between not in seen
 
 
 def _forked(body: Callable[[], None], kill: Kill | None) -> tuple[int, str]:
@@ -147,16 +143,23 @@ def _kill_where(kill: Kill, told: int) -> None:
     """Kill this process before the statement that `kill` says, of those that change something."""
     execute = psycopg.Cursor.execute
     main = threading.current_thread()
-    before: list[str] = []
+    one_at_a_time = threading.Lock()
+    taken = 0
+    last: dict[int, str] = {}  # the controller and its lanes each go their own way
 
     def counted(cursor: psycopg.Cursor[Any], query: Any, *rest: Any, **more: Any) -> Any:
+        nonlocal taken
         text = _text(query, cursor)
-        if threading.current_thread() is main and _changes(text):
+        thread = threading.current_thread()
+        if (thread is main or thread.name.startswith("tenantry lane")) and _changes(text):
             statement = _shown(text, rest)
-            if kill(before, statement):
-                os.write(told, _between(before, statement).encode())
-                os.kill(os.getpid(), signal.SIGKILL)
-            before.append(statement)
+            with one_at_a_time:
+                between = f"{last.get(thread.native_id or 0, 'the beginning')} | {statement}"
+                if kill(taken, between):
+                    os.write(told, between.encode())
+                    os.kill(os.getpid(), signal.SIGKILL)
+                taken += 1
+                last[thread.native_id or 0] = statement
         return execute(cursor, query, *rest, **more)
 
     psycopg.Cursor.execute = counted  # type: ignore[method-assign,assignment]

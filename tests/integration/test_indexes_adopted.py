@@ -48,7 +48,7 @@ UNLIKE = {
 def walker(sample: str, postgres: EmbeddedPostgres) -> Iterator[Walker]:
     """A walker on the sample, whose rows have their tenants: just before the indexes."""
     with connect(sample, "test") as connection:
-        walker = Walker(connection, Plan.model_validate(SAMPLE), postgres)
+        walker = Walker(connection, Plan.model_validate(SAMPLE | {"database": {"url": sample}}), postgres)
         walker.there(columns.STAGE)
         connection.execute(FILL_SAMPLE)
         yield walker
