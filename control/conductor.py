@@ -9,17 +9,17 @@ import structlog
 
 from control import tuning, window
 from control.arrivals import taken_along
-from control.cancelling import cancellable
 from control.course import actor, go_on
 from control.plan.begun import begun_with, changes
 from control.plan.model import Plan
 from control.plan.values import size
+from control.recording import recorded
 from control.stage import Amendable, Closed, Ground, Stage, Works
 from control.stages import application, backfill, backup, columns, indexes, keys, preflight, rls, verify
 from control.status import STAGES
 from control.steps import look, take
 from control.tuning import Tuned
-from sql.errors import AnotherRunError, GateClosedError, GivenWrongError, TenantryError
+from sql.errors import AnotherRunError, GateClosedError, GivenWrongError
 from sql.postgres.catalog import Catalog
 from sql.postgres.connection import Connection, connect, describe, resolve
 from sql.postgres.session import take_migration
@@ -263,24 +263,15 @@ def _begin(plan: Plan, connection: Connection, *, throttle: bool) -> Migration:
 
 def _go_through(stage: Stage, ground: Ground) -> None:
     connection, migration = ground.connection, ground.migration
-    try:
-        with cancellable(ground, stage.name):
-            let_in(stage, stage.gate(ground))
-            let_in(stage, window.occupied(ground, stage.name))
-            ledger.set_stage(connection, migration, stage.name, "running")
-            log.info("stage begun")
-            take(window.steps(stage, ground), ground, stage.name)
-            go_on(ground, stage.name)
-            if isinstance(stage, Works):
-                stage.work(ground)
-    except GateClosedError as closed_gate:
-        detail = f"{'; '.join(closed_gate.facts)}. {closed_gate.opens}"
-        ledger.set_stage(connection, migration, stage.name, "waiting", detail)
-        raise
-    except TenantryError as error:
-        ledger.set_stage(connection, migration, stage.name, "failed", str(error))
-        ledger.record(connection, migration, actor(), "failed", f"{stage.name}: {error}")
-        raise
+    with recorded(ground, stage.name):
+        let_in(stage, stage.gate(ground))
+        let_in(stage, window.occupied(ground, stage.name))
+        ledger.set_stage(connection, migration, stage.name, "running")
+        log.info("stage begun")
+        take(window.steps(stage, ground), ground, stage.name)
+        go_on(ground, stage.name)
+        if isinstance(stage, Works):
+            stage.work(ground)
     ledger.set_stage(connection, migration, stage.name, "done")
     ledger.record(connection, migration, actor(), "stage", f"{stage.name} done")
     log.info("stage done")

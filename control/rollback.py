@@ -7,15 +7,15 @@ from dataclasses import replace
 import structlog
 
 from control import keeping
-from control.cancelling import cancellable
 from control.conductor import IN_ORDER, Notify, as_begun, ground_of, let_in
 from control.course import actor, go_on
 from control.plan.model import Plan
+from control.recording import recorded
 from control.stage import Ground, OneWay, Stage, Unworks
 from control.stages.backfill import RESET
 from control.status import STAGES
 from control.steps import take
-from sql.errors import CancelledError, GivenWrongError, TenantryError
+from sql.errors import GivenWrongError
 from sql.postgres.connection import Connection
 from worker import ledger
 from worker.broker import Doorbell
@@ -106,16 +106,8 @@ def _keep_columns(ground: Ground, states: dict[str, StageState]) -> None:
 
 @contextmanager
 def _on_record(ground: Ground, stage: str) -> Iterator[None]:
-    with structlog.contextvars.bound_contextvars(migration=ground.plan.name, stage=stage):
-        try:
-            with cancellable(ground, stage):
-                yield
-        except CancelledError as cancelled:
-            detail = f"on the way back: {'; '.join(cancelled.facts)}. {cancelled.opens}"
-            ledger.set_stage(ground.connection, ground.migration, stage, "waiting", detail)
-            raise
-        except TenantryError as error:
-            told = f"on the way back: {error}"
-            ledger.set_stage(ground.connection, ground.migration, stage, "failed", told)
-            ledger.record(ground.connection, ground.migration, actor(), "failed", f"{stage}: {told}")
-            raise
+    with (
+        structlog.contextvars.bound_contextvars(migration=ground.plan.name, stage=stage),
+        recorded(ground, stage, way="on the way back: "),
+    ):
+        yield

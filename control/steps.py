@@ -131,8 +131,9 @@ def _run_statement(step: Step, ground: Ground, stage: str, beside: Callable[[], 
         leaning = DependentsError(step.what, detail)
         ledger.end_statement(connection, event, error=str(leaning))
         raise leaning from None
-    except TenantryError as error:
-        ledger.end_statement(connection, event, error=str(error))
+    except (psycopg.Error, TenantryError) as error:
+        if not connection.broken:
+            ledger.end_statement(connection, event, error=str(error))
         raise
     ledger.end_statement(connection, event, attempts=taken.attempts, waited=taken.waited, took=taken.took)
     if step.repair is not None and taken.repaired:

@@ -106,6 +106,20 @@ class DependentsError(TenantryError):
         )
 
 
+class ServerError(TenantryError):
+    """A statement that the server ended, or whose connection it lost; `sqlstate` is empty for the latter."""
+
+    def __init__(self, what: str, sqlstate: str, reason: str, way_out: str) -> None:
+        self.what = what
+        self.sqlstate = sqlstate
+        self.reason = reason
+        self.way_out = way_out
+        code = f" ({sqlstate})" if sqlstate else ""
+        super().__init__(
+            f"{what}: {reason}{code}; {way_out}, then give the same command again: it goes on from there"
+        )
+
+
 class CatalogError(TenantryError):
     """The catalog does not say what it must after a step, or before one."""
 

@@ -8,9 +8,11 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Annotated
 
+import psycopg
 import typer
 
 from sql.errors import TenantryError
+from sql.postgres.failure import ended
 from worker.logs import configure, mask
 
 #: Where each command is, in the order of `--help`. Only the module of the command at hand is loaded: all of
@@ -66,11 +68,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if os.environ.get("TENANTRY_DEBUG") == "1":
             raise
-        first = (str(error).strip() or "no message").splitlines()[0]
-        return _failed(f"{type(error).__name__}: {first} (TENANTRY_DEBUG=1 shows where)", 1)
+        return _failed(_unexpected(given[0], error), 1)
     if status == 130:
         return _failed("interrupted; what is done so far is on record", 130)
     return status if isinstance(status, int) else 0
+
+
+def _unexpected(command: str, error: Exception) -> str:
+    if isinstance(error, psycopg.Error):
+        return str(ended(command, error))
+    first = (str(error).strip() or "no message").splitlines()[0]
+    return f"{type(error).__name__}: {first} (TENANTRY_DEBUG=1 shows where)"
 
 
 def _failed(message: str, status: int) -> int:
