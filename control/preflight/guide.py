@@ -113,4 +113,11 @@ def _way_back(ground: Ground) -> Finding:
         fact += ", until two tenants have the same id: from then on the old keys can't come back"
     if ground.plan.backup is not None:
         fact += f"; `tenantry restore {ground.plan.backup.path}` with the loss of what came after"
+    column = ground.plan.tenant.column
+    kept = [name for name, table in ground.original.tables.items() if table.column(column) is not None]
+    if kept:
+        # Which rows had a tenant before is nowhere on record, and 10 million of them would be much to record.
+        way_out = f"UPDATE it yourself after a rollback, or begin with a table that has no {column}"
+        told = f"{fact}; but {column} of {', '.join(kept)} is there already, and keeps what is filled in"
+        return Finding("warn", "way back", told, way_out)
     return Finding("pass", "way back", fact)

@@ -78,6 +78,11 @@ WARNINGS: dict[str, tuple[str, str, str]] = {
         "autovacuum",
         "graph_relations",
     ),
+    "a tenant column that is there already": (
+        "ALTER TABLE graph_relations ADD COLUMN tenant_id text",
+        "way back",
+        "graph_relations is there already, and keeps what is filled in",
+    ),
     "a table near a vacuum against wraparound": (
         (
             "UPDATE pg_class SET relfrozenxid = ((txid_current() + 4294967296 - 195000000) "
