@@ -10,6 +10,7 @@ import structlog
 from control import tuning, window
 from control.arrivals import taken_along
 from control.course import actor, go_on
+from control.departures import forget, left_out, without_departed
 from control.plan.begun import begun_with, changes
 from control.plan.model import Plan
 from control.plan.values import size
@@ -120,12 +121,13 @@ def ground_of(
     plan: Plan, connection: Connection, migration: Migration, notify: Notify, doorbell: Doorbell | None = None
 ) -> Ground:
     """What the stages of a migration on record stand on."""
+    original = Catalog.model_validate(migration.original)
     confirmed = {
         name for name, stage in ledger.stages(connection, migration.id).items() if stage.confirmed_by
     }
     return Ground(
         plan=plan,
-        original=taken_along(connection, plan, Catalog.model_validate(migration.original)),
+        original=taken_along(connection, plan, without_departed(original, plan)),
         connection=connection,
         memory=ledger.Memory(connection, migration.id),
         confirmed=frozenset(confirmed),
@@ -175,6 +177,7 @@ def run(
         standing = ground_of(plan, connection, migration, notify, doorbell)
         return replace(standing, window=maintenance_window)
 
+    forget(ground(), migration)
     states = {name: stage.state for name, stage in ledger.stages(connection, migration.id).items()}
     window.settle(ground(), states)
     _reopen_amended(ground())
@@ -212,10 +215,12 @@ def as_begun(plan: Plan, connection: Connection, known: Migration) -> None:
     Raises:
         PlanError: names the place, and how it was.
     """
-    if set(known.tables) != {table.name for table in plan.tables}:
+    departed = left_out(plan, connection, known)
+    if set(known.tables) - set(departed) != {table.name for table in plan.tables}:
         raise GivenWrongError(
             f"migration {plan.name!r} was begun with the tables {', '.join(known.tables)}; "
-            "finish it or roll it back, or give the plan another name"
+            "finish it or roll it back, or give the plan another name; only a table that was dropped since "
+            "may be left out"
         )
     kept = ledger.Memory(connection, known.id).recall(MEMORY) or {}
     stages = ledger.stages(connection, known.id).values()

@@ -193,7 +193,6 @@ def _put_trigger(plan: Plan, table: PlanTable, original: Catalog) -> Iterator[St
 
 def _drop_trigger(table: PlanTable, original: Catalog) -> Iterator[Step]:
     was = original.table(table.name)
-    name, ours = names.guard(was), sql.Identifier(names.GUARD_SCHEMA, names.guard(was))
     yield Step(
         what=f"{table.name}: drop the guard",
         statement=STATEMENTS.drop_trigger.compose(
@@ -203,15 +202,21 @@ def _drop_trigger(table: PlanTable, original: Catalog) -> Iterator[Step]:
         done=lambda live: live.table(table.name).trigger(names.GUARD_TRIGGER) is None,
         tables=(was.identifier,),
     )
+    yield from drop_function(table.name, was)
+
+
+def drop_function(table: str, was: Table) -> Iterator[Step]:
+    """What the guard has beside its trigger, and what stays when the table is dropped with that."""
+    name, ours = names.guard(was), sql.Identifier(names.GUARD_SCHEMA, names.guard(was))
     yield Step(
-        what=f"{table.name}: drop the guard's function",
+        what=f"{table}: drop the guard's function",
         statement=STATEMENTS.drop_function.compose(function=ours),
         lock="none",
         done=lambda live: not _has(live.functions, name),
         how=How.PLAIN,
     )
     yield Step(
-        what=f"{table.name}: drop the sequence that counted its guard's uses",
+        what=f"{table}: drop the sequence that counted its guard's uses",
         statement=STATEMENTS.drop_sequence.compose(sequence=ours),
         lock="none",
         done=lambda live: not _has(live.sequences, name),

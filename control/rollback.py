@@ -9,6 +9,7 @@ import structlog
 from control import keeping
 from control.conductor import IN_ORDER, Notify, as_begun, ground_of, let_in
 from control.course import actor, go_on
+from control.departures import forget
 from control.plan.model import Plan
 from control.recording import recorded
 from control.stage import Ground, OneWay, Stage, Unworks
@@ -50,6 +51,7 @@ def rollback(
     """
     migration = ledger.read(connection, plan.name)
     as_begun(plan, connection, migration)
+    forget(ground_of(plan, connection, migration, notify), migration)
     states = {name: stage.state for name, stage in ledger.stages(connection, migration.id).items()}
     if to is not None and states.get(to) != "done":
         raise GivenWrongError(

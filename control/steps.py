@@ -37,7 +37,11 @@ def _whole(found: Catalog, plan: Plan) -> Catalog:
     for at, table in enumerate(plan.tables):
         if table.name not in found.tables:
             raise plan.wrong(
-                f"table {table.name} is not in this database; check its name and schema", "tables", at, "name"
+                f"table {table.name} is not in this database; check its name and schema, or leave it out of "
+                "the plan if it was dropped since the migration began",
+                "tables",
+                at,
+                "name",
             )
     return found
 

@@ -191,6 +191,11 @@ def set_state(connection: Connection, migration: int, state: MigrationState) -> 
     send(connection, LEDGER.set_state, migration=migration, state=state)
 
 
+def keep_tables(connection: Connection, migration: int, tables: list[str]) -> None:
+    """Leave only these of the tables that the migration was begun with."""
+    send(connection, LEDGER.keep_tables, migration=migration, tables=Jsonb(tables))
+
+
 def state(connection: Connection, migration: int) -> MigrationState:
     """A migration's state as it is now."""
     found: MigrationState = send(connection, LEDGER.state, migration=migration)[0]["state"]

@@ -52,6 +52,20 @@ class Column(_Fact):
         return match["text"].replace("''", "'") if match else None
 
 
+class IndexKey(_Fact):
+    """What an index is ordered by: `sql` is a quoted column, or an expression in the parentheses it needs.
+
+    `collation`, None for a type without one, and `operators` (the operator class) are quoted and
+    schema-qualified, and said even where they are the column's own.
+    """
+
+    sql: str
+    collation: str | None
+    operators: str
+    descending: bool
+    nulls_first: bool
+
+
 class Index(_Fact):
     """An index; `definition` is `pg_get_indexdef`, `constraint` the name of the constraint that owns it.
 
@@ -73,6 +87,12 @@ class Index(_Fact):
     `collations` a row comparison runs along it, from a session with the reading one's search path."""
     plain: bool = True
     unique: bool
+    keys: tuple[IndexKey, ...] = ()
+    """Of a unique btree that is no primary key's: all that its columns are ordered by."""
+    nulls_not_distinct: bool = False
+    predicate: str | None = None
+    statistics: Mapping[int, int] = {}
+    """Of a unique one: the statistics targets that its columns were given, by their number from 1."""
     valid: bool
     ready: bool
     clustered: bool = False
@@ -261,7 +281,9 @@ class Catalog(_Fact):
         try:
             return self.tables[name]
         except KeyError:
-            raise CatalogError(f"table {name} is not there; was it dropped or renamed?") from None
+            raise CatalogError(
+                f"table {name} is not there; was it renamed? If it was dropped, leave it out of the plan"
+            ) from None
 
 
 def read(connection: Connection, names: Sequence[str]) -> Catalog:

@@ -175,6 +175,11 @@ UPDATE tenantry.migrations
 SET state = %(state)s, finished_at = CASE WHEN %(state)s = 'complete' THEN clock_timestamp() END
 WHERE id = %(migration)s;
 
+-- name: keep_tables
+-- locks: ROW EXCLUSIVE on tenantry.migrations, and writes nothing as a rule: only where a table has left the plan.
+UPDATE tenantry.migrations SET tables = %(tables)s
+WHERE id = %(migration)s AND NOT tables <@ %(tables)s;
+
 -- name: forget_migration
 -- locks: ROW EXCLUSIVE on the ledger's tables.
 DELETE FROM tenantry.migrations WHERE id = %(migration)s;

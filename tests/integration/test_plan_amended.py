@@ -2,7 +2,9 @@
 
 import json
 
-from tests.integration.operating import Operator
+import psycopg
+
+from tests.integration.operating import Operator, complaint, nobody
 from tests.waiting import until
 
 _POLICIES = "SELECT count(*) FROM pg_policy WHERE pg_get_expr(polqual, polrelid) ILIKE '%{}%'"
@@ -35,3 +37,31 @@ def test_mode_and_roles_that_are_edited_are_reached_by_the_next_run_and_strict_b
     operator.done("confirm", "rls")
     operator.done(*_AGAIN)
     assert (operator.count(_PERMISSIVE), operator.count(_OBSERVING)) == (0, 0)
+
+
+def test_a_table_that_was_dropped_since_may_leave_the_plan_and_no_other_may(operator: Operator) -> None:
+    whole = operator.plan.read_text()
+    operator.run_to("columns")
+    operator.plan.write_text(whole[: whole.index("[[tables]]", whole.index("[[tables]]") + 1)])
+    refused = operator.tenantry("run", "--to", "indexes")
+    assert refused.returncode == 2
+    assert "only a table that was dropped since may be left out" in complaint(refused.stderr)
+
+    with psycopg.connect(operator.url) as somebody:
+        somebody.execute("DROP TABLE graph_relations")
+    operator.plan.write_text(whole)
+    refused = operator.tenantry("run", "--to", "indexes")
+    assert "If it was dropped, leave it out of the plan" in complaint(refused.stderr)
+
+    operator.plan.write_text(whole[: whole.index("[[tables]]", whole.index("[[tables]]") + 1)])
+    operator.run_to("backfill", count=1)
+    operator.run_to("keys")
+    told = [event["message"] for event in json.loads(operator.done("events", "--json"))]
+    assert len([line for line in told if line.startswith("table graph_relations is gone")]) == 1
+    assert [table["name"] for table in json.loads(operator.done("status", "--json"))["tables"]] == [
+        "graph_entities"
+    ]
+    operator.back_to(None, nobody)
+    assert [
+        line for line in operator.schema("--exclude-schema=tenantry").splitlines() if "tenant" in line
+    ] == []

@@ -1,0 +1,49 @@
+"""Tables that somebody dropped while the migration ran: once the plan leaves them out it goes on without.
+
+A plan that names a table that isn't there stops every command. Once it is left out, the tables of before are
+read as if it had never been among them, and what the ledger has of its work is forgotten.
+"""
+
+from control import guard
+from control.course import actor
+from control.plan.model import Plan
+from control.stage import Ground
+from control.steps import take
+from sql.postgres import catalog
+from sql.postgres.catalog import Catalog, Table
+from sql.postgres.connection import Connection
+from worker import jobs, ledger
+from worker.ledger import Migration
+
+
+def left_out(plan: Plan, connection: Connection, known: Migration) -> list[str]:
+    """The tables that the migration was begun with and the plan leaves out, if all of them are gone."""
+    missing = [name for name in known.tables if name not in {table.name for table in plan.tables}]
+    return [] if catalog.found(connection, missing) else missing
+
+
+def without_departed(original: Catalog, plan: Plan) -> Catalog:
+    """The catalog of before, without tables that the plan has left out, and their foreign keys."""
+    names = {table.name for table in plan.tables}
+    departed = {(t.schema_, t.name) for name, t in original.tables.items() if name not in names}
+    if not departed:
+        return original
+    kept = {name: _unreferenced(table, departed) for name, table in original.tables.items() if name in names}
+    return original.model_copy(update={"tables": kept})
+
+
+def forget(ground: Ground, known: Migration) -> None:
+    """Take what has left out of the ledger, with an entry in the audit; the guard's function goes with it."""
+    before = Catalog.model_validate(known.original)
+    for name in left_out(ground.plan, ground.connection, known):
+        take(guard.drop_function(name, before.table(name)), ground, "columns")
+        jobs.forget_parts(ground.connection, ground.migration, name, ())
+        told = f"table {name} is gone, and left out of the plan: the migration goes on without it"
+        ledger.record(ground.connection, ground.migration, actor(), "amended", told)
+        ground.notify(told)
+    ledger.keep_tables(ground.connection, ground.migration, [table.name for table in ground.plan.tables])
+
+
+def _unreferenced(table: Table, departed: set[tuple[str, str]]) -> Table:
+    keys = tuple(key for key in table.referenced_by if (key.schema_, key.table) not in departed)
+    return table.model_copy(update={"referenced_by": keys})
