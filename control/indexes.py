@@ -12,17 +12,18 @@ from psycopg import sql
 from control.stage import How, Repair, Step
 from sql.errors import CatalogError
 from sql.postgres import catalog
-from sql.postgres.catalog import Catalog, Index, Table
+from sql.postgres.catalog import Catalog, Index, IndexKey, Table, verbatim
 from sql.postgres.connection import Connection
 from sql.postgres.indexes import STATEMENTS
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """An index to be built: a plain btree; `tablespace` None is the database's own.
+    """An index to be built: a plain btree, or as `keys` say; `tablespace` None is the database's own.
 
     `table` is the table's name in the plan, `was` the table before the migration, or the partition of it that
-    the index is on.
+    the index is on. `keys` are what the first of its `columns` are, in whatever order and collation; with
+    them it has the `predicate` too, and may hold NULL once only.
     """
 
     table: str
@@ -33,6 +34,9 @@ class Wanted:
     include: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
     tablespace: str | None = None
+    keys: tuple[IndexKey, ...] = ()
+    nulls_not_distinct: bool = False
+    predicate: str | None = None
 
     def find(self, live: Catalog) -> Table | None:
         """The table or partition as it is now; None for a partition that is none any more."""
@@ -44,10 +48,13 @@ class Wanted:
     def is_like(self, index: Index) -> bool:
         """Whether an index of that name is this one, valid or not."""
         return (
-            index.plain
+            (index.plain or bool(self.keys))
             and index.unique == self.unique
             and index.columns == self.columns
             and index.include == self.include
+            and index.keys[: len(self.keys)] == self.keys
+            and index.nulls_not_distinct == self.nulls_not_distinct
+            and index.predicate == self.predicate
         )
 
     def in_place(self, table: Table) -> Index | None:
@@ -105,10 +112,12 @@ def build(wanted: Wanted) -> Step:
             unique=sql.SQL("UNIQUE " if wanted.unique else ""),
             name=sql.Identifier(wanted.name),
             table=wanted.was.identifier,
-            columns=columns_of(wanted.columns),
+            columns=_keys(wanted),
             include=include_of(wanted.include),
+            nulls=sql.SQL(" NULLS NOT DISTINCT" if wanted.nulls_not_distinct else ""),
             options=_options(wanted.options),
             tablespace=_tablespace(wanted.tablespace),
+            predicate=_predicate(wanted.predicate),
         ),
         lock="SHARE UPDATE EXCLUSIVE",
         done=done,
@@ -188,6 +197,18 @@ def include_of(columns: tuple[str, ...]) -> sql.Composable:
     return sql.SQL(" INCLUDE ({})").format(columns_of(columns)) if columns else sql.SQL("")
 
 
+def _keys(wanted: Wanted) -> sql.Composed:
+    said = [verbatim(written(key)) for key in wanted.keys]
+    return sql.SQL(", ").join([*said, *map(sql.Identifier, wanted.columns[len(said) :])])
+
+
+def written(key: IndexKey) -> str:
+    """A key as CREATE INDEX takes it."""
+    collation = f" COLLATE {key.collation}" if key.collation else ""
+    order = f"{'DESC' if key.descending else 'ASC'} NULLS {'FIRST' if key.nulls_first else 'LAST'}"
+    return f"{key.sql}{collation} {key.operators} {order}"
+
+
 def _options(options: tuple[str, ...]) -> sql.Composable:
     if not options:
         return sql.SQL("")
@@ -199,3 +220,7 @@ def _options(options: tuple[str, ...]) -> sql.Composable:
 
 def _tablespace(name: str | None) -> sql.Composable:
     return sql.SQL("") if name is None else sql.SQL(" TABLESPACE {}").format(sql.Identifier(name))
+
+
+def _predicate(predicate: str | None) -> sql.Composable:
+    return sql.SQL("") if predicate is None else sql.SQL(" WHERE {}").format(verbatim(predicate))

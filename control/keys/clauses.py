@@ -1,8 +1,10 @@
 """The clauses that the statements about keys are composed of."""
 
+from collections.abc import Iterator
+
 from psycopg import sql
 
-from sql.postgres.catalog import Table
+from sql.postgres.catalog import Constraint, Index, Table
 from sql.postgres.keys import STATEMENTS
 
 
@@ -18,6 +20,21 @@ def comment_on(was: Table, name: str, comment: str) -> sql.Composed:
     return STATEMENTS.comment_on_constraint.compose(
         name=sql.Identifier(name), table=was.identifier, comment=sql.Literal(comment)
     )
+
+
+def kept(was: Table, constraint: Constraint | None, index: Index) -> Iterator[sql.Composed]:
+    """What an exchange of indexes loses of what hung on the old one's name, and the new one takes over."""
+    name = sql.Identifier(index.name)
+    if constraint is not None and constraint.comment is not None:
+        yield comment_on(was, constraint.name, constraint.comment)
+    if index.comment is not None:
+        yield STATEMENTS.comment_on_index.compose(
+            name=sql.Identifier(was.schema_, index.name), comment=sql.Literal(index.comment)
+        )
+    if index.clustered:
+        yield STATEMENTS.cluster_on.compose(table=was.identifier, name=name)
+    if index.replica_identity:
+        yield STATEMENTS.replica_identity.compose(table=was.identifier, name=name)
 
 
 def identifiers(columns: tuple[str, ...]) -> sql.Composed:

@@ -4,12 +4,14 @@ Both sides have the same names in the end; while they stand side by side the com
 So going there and going back are the same walk between two sides.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from control import names
 from control.indexes import Wanted, key_index
 from control.jobs import parts
+from control.keys import unique
+from control.keys.unique import Unique
 from control.plan.model import Plan
 from control.plan.model import Table as PlanTable
 from sql.errors import CatalogError, GivenWrongError
@@ -81,6 +83,7 @@ class Side:
 
     keys: tuple[Key, ...]
     references: tuple[Reference, ...]
+    uniques: tuple[Unique, ...] = ()
 
 
 def sides(plan: Plan, original: Catalog) -> tuple[Side, Side]:
@@ -89,16 +92,28 @@ def sides(plan: Plan, original: Catalog) -> tuple[Side, Side]:
     Raises:
         CatalogError: a foreign key that can't be carried over: from a table outside the plan, NOT ENFORCED,
             or with an action that would take the tenant away and that this server can't limit to columns;
-            or a key WITHOUT OVERLAPS.
-        GivenWrongError: a new key that foreign keys onto the old one can't point to.
+            or a key WITHOUT OVERLAPS; or a unique index that can't be exchanged.
+        GivenWrongError: a new key that foreign keys onto the old one can't point to; or a `unique` of the
+            plan that isn't there.
     """
     changed = [table for table in plan.tables if _changes(table, original)]
     for table in changed:
         _refuse_periods(table, original)
     pairs = [pair for table in changed for pair in _references(plan, table, original)]
+    carried = [old.original for old, _ in pairs]
+    uniques = list(unique.pairs(plan, original))
+    pairs += [pair for old, _ in uniques for pair in _onto(plan, old, original, carried)]
     return (
-        Side(tuple(_old_key(table, original) for table in changed), tuple(old for old, _ in pairs)),
-        Side(tuple(_new_key(table, original) for table in changed), tuple(new for _, new in pairs)),
+        Side(
+            tuple(_old_key(table, original) for table in changed),
+            tuple(old for old, _ in pairs),
+            tuple(old for old, _ in uniques),
+        ),
+        Side(
+            tuple(_new_key(table, original) for table in changed),
+            tuple(new for _, new in pairs),
+            tuple(new for _, new in uniques),
+        ),
     )
 
 
@@ -158,6 +173,24 @@ def _references(plan: Plan, table: PlanTable, original: Catalog) -> Iterator[tup
                 f"because foreign key {key.name} of {child} points to it"
             )
         before = _as_it_is(child, original.table(child), target, key)
+        yield before, _with_tenant(before, plan.tenant.column, original.server_version)
+
+
+def _onto(
+    plan: Plan, old: Unique, original: Catalog, carried: Sequence[ForeignKey]
+) -> Iterator[tuple[Reference, Reference]]:
+    """The foreign keys that lean on a unique index which takes the tenant in, each on both sides."""
+    in_plan = {(t.schema_, t.name): name for name, t in original.tables.items()}
+    for key in old.was.referenced_by:
+        if key.target_index != old.name or key in carried:
+            continue
+        child = in_plan.get((key.schema_, key.table))
+        if child is None:
+            raise CatalogError(
+                f"foreign key {key.name} of {key.schema_}.{key.table} points to {old.name} of {old.table}, "
+                "which is to hold within each tenant; take that table into the plan, or leave `unique` out"
+            )
+        before = _as_it_is(child, original.table(child), old.was, key)
         yield before, _with_tenant(before, plan.tenant.column, original.server_version)
 
 

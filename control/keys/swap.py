@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from psycopg import sql
 
 from control import indexes, names, partitioned_indexes
-from control.keys.clauses import comment_on, deferrable_as, identifiers, together
+from control.keys.clauses import deferrable_as, identifiers, kept, together
 from control.keys.sides import Key
 from control.stage import Ground, Step
 from sql.postgres.catalog import Table
@@ -89,14 +89,4 @@ def _kept(was: Table) -> Iterator[sql.Composed]:
     key, index = was.primary_key, was.index(was.primary_key.index or "") if was.primary_key else None
     if key is None or index is None:
         return
-    name = sql.Identifier(key.name)
-    if key.comment is not None:
-        yield comment_on(was, key.name, key.comment)
-    if index.comment is not None:
-        yield STATEMENTS.comment_on_index.compose(
-            name=sql.Identifier(was.schema_, key.name), comment=sql.Literal(index.comment)
-        )
-    if index.clustered:
-        yield STATEMENTS.cluster_on.compose(table=was.identifier, name=name)
-    if index.replica_identity:
-        yield STATEMENTS.replica_identity.compose(table=was.identifier, name=name)
+    yield from kept(was, key, index)

@@ -57,6 +57,7 @@ def _parts(plan: Plan) -> Iterator[_Part]:
             ("columns", "tenant", table.tenant.model_dump(exclude_none=True)),
             ("indexes", "indexes", indexes),
             ("indexes", "primary_key", list(table.primary_key or ())),
+            ("indexes", "unique", list(table.unique)),
             ("rls", "rls", table.rls and table.rls.policy),
         )
         for stage, key, value in values:

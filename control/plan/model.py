@@ -117,6 +117,8 @@ class Table(Part):
     tenant: Source
     indexes: tuple[Index, ...] = ()
     primary_key: tuple[Name, ...] | None = None
+    unique: tuple[Name, ...] = ()
+    """Unique constraints and indexes, by the names they have, that are to hold within each tenant alone."""
     rls: RowSecurity | None = None
     paging: Paging | None = None
     """In place of the backfill's."""
@@ -233,6 +235,7 @@ class Plan(Part):
     def _hangs_together(self) -> Self:
         _no_table_twice(self.tables)
         _no_index_twice(self.tables)
+        _no_unique_twice(self.tables)
         _parents_are_tables(self.tables)
         _no_cycle(self.tables)
         _keys_hold_the_tenant(self.tables, self.tenant.column)
@@ -302,6 +305,14 @@ def _no_index_twice(tables: tuple[Table, ...]) -> None:
                 path = ("tables", at, "indexes", index_at, "name")
                 raise _wrong(f"index {index.name!r} stands in the plan twice", *path)
             seen.add((schema, index.name))
+
+
+def _no_unique_twice(tables: tuple[Table, ...]) -> None:
+    for at, table in enumerate(tables):
+        for place, name in enumerate(table.unique):
+            if name in table.unique[:place]:
+                message = f"{name!r} stands twice in what is unique of {table.name!r}"
+                raise _wrong(message, "tables", at, "unique", place)
 
 
 def _parents_are_tables(tables: tuple[Table, ...]) -> None:

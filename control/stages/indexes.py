@@ -1,8 +1,9 @@
 """The plan's indexes, built while everybody works.
 
 Will do: every index of the plan, CONCURRENTLY, several tables side by side (`control.lanes`), then the unique
-index of each new primary key. Those come last of all: from then until the keys are swapped two unique keys
-stand side by side, and concurrent upserts of one new key get 23505 from the one that is not their arbiter.
+index of each new primary key, and each that is to hold within a tenant. Those come last of all: from then on
+until the keys are swapped two unique keys stand side by side, and concurrent upserts of one new key get 23505
+from the one that is not their arbiter.
 Gate: every partition is known; those that came meanwhile are taken along (`control.arrivals`). Undoing:
 dropped CONCURRENTLY, except those that were there before the migration. An index of another name that is like
 one of the plan is adopted: the plan's is not built, and the way back leaves the other one alone.
@@ -17,6 +18,7 @@ from dataclasses import replace
 from control import names, partitioned_indexes
 from control.indexes import Wanted, build, drop, key_index, unless_adopted
 from control.jobs import parts
+from control.keys import unique
 from control.plan.model import Plan
 from control.plan.model import Table as PlanTable
 from control.stage import Closed, Ground, Lane, Step
@@ -49,6 +51,8 @@ class Indexes:
         for table in plan.tables:
             for wanted in _for_the_key(table, original):
                 yield drop(wanted)
+            for _, new in unique.pairs_of(plan, table, original.table(table.name)):
+                yield drop(new.index)
         for wanted in reversed(list(_of_the_plan(plan, original))):
             before = wanted.was.index(wanted.name)
             if before is not None and before.valid:
@@ -60,9 +64,11 @@ class Indexes:
 
 
 def key_indexes(plan: Plan, original: Catalog) -> Iterator[Step]:
-    """The unique index of each new primary key; done, too, once the key has taken it over."""
+    """The unique indexes of each new primary key and `unique`; done, too, once they have taken the place."""
     for table in plan.tables:
-        yield from _beside(_KEYS, table.name, map(build, _for_the_key(table, original)))
+        uniques = [new for _, new in unique.pairs_of(plan, table, original.table(table.name))]
+        keys = map(build, _for_the_key(table, original))
+        yield from _beside(_KEYS, table.name, [*keys, *map(unique.build, uniques)])
 
 
 def _beside(group: str, table: str, steps: Iterable[Step]) -> Iterator[Step]:

@@ -5,7 +5,8 @@ Will do, each line in a transaction of its own (the unique index of the new key 
 1. each foreign key with the tenant in it, NOT VALID, beside the old one, leaning on that index;
 2. validate it: from here on both hold;
 3. drop the old foreign keys;
-4. table by table drop the old key and make the index the primary key, in one statement;
+4. table by table drop the old key and make the index the primary key, in one statement, and so what is to be
+   unique within each tenant (`control.keys.unique`);
 5. give the foreign keys their old names, and comments, replica identity and the like back.
 
 So integrity is never open and the longest lock takes milliseconds. A partitioned table's key is exchanged
@@ -14,7 +15,7 @@ because old code that upserts on the old key stops working at 4. The column's de
 belongs to the write guard (`control.guard`), which goes in `verify`.
 
 Undoing is the same walk the other way, with the old key's unique index built first. It is impossible once an
-old key stands in two tenants: `cannot_undo` says so beforehand.
+old key, or what was unique, stands in two tenants: `cannot_undo` says so beforehand.
 """
 
 from collections.abc import Iterator
@@ -22,7 +23,7 @@ from collections.abc import Iterator
 from psycopg import sql
 
 from control import indexes, partitioned_indexes
-from control.keys import not_null, publications, references
+from control.keys import not_null, publications, references, unique
 from control.keys.clauses import identifiers
 from control.keys.sides import Key, Side, sides
 from control.keys.swap import swap
@@ -50,7 +51,7 @@ class Keys:
     def steps(self, plan: Plan, original: Catalog) -> Iterator[Step]:
         """From the old side to the new one."""
         old, new = sides(plan, original)
-        for key in new.keys:
+        for key in _holding(plan, new):
             for column in _nullable(plan, key):
                 yield from not_null.declare(key, column)
         yield from _walk(old, new)
@@ -59,7 +60,7 @@ class Keys:
         """From the new side to the old one."""
         old, new = sides(plan, original)
         yield from _walk(new, old)
-        for key in new.keys:
+        for key in _holding(plan, new):
             for column in _nullable(plan, key):
                 yield from not_null.allow(key, column)
 
@@ -80,7 +81,7 @@ def cannot_undo(connection: Connection, plan: Plan, original: Catalog) -> str | 
     Reads the index of each composite key from end to end.
     """
     old, _ = sides(plan, original)
-    live = catalog.read(connection, [key.table for key in old.keys])
+    live = catalog.read(connection, [table.name for table in plan.tables])
     tenant = sql.Identifier(plan.tenant.column)
     for key in old.keys:
         if not key.columns or key.is_there(live):
@@ -95,13 +96,28 @@ def cannot_undo(connection: Connection, plan: Plan, original: Catalog) -> str | 
                 f"{key.table}: {', '.join(key.columns)} = {value} is there for tenant {one!r} and for "
                 f"{other!r}, so it can't be the key alone again; only deleting rows would undo this"
             )
-    return None
+    there = (
+        unique.shared(connection, one, plan.tenant.column) for one in old.uniques if not one.is_there(live)
+    )
+    return next((reason for reason in there if reason is not None), None)
+
+
+def _holding(plan: Plan, new: Side) -> Iterator[Key]:
+    """The keys that will hold the tenant, and what stands for them where only something unique does.
+
+    A NULL would be in no tenant, and its values as often as one likes.
+    """
+    yield from new.keys
+    keyed = {key.table for key in new.keys}
+    for name, was in {one.table: one.was for one in new.uniques if one.table not in keyed}.items():
+        yield Key(name, was, (plan.tenant.column,), ())
 
 
 def _walk(out_of: Side, into: Side) -> Iterator[Step]:
     for key in into.keys:
         if key.columns:
             yield from map(indexes.build, key.indexes)
+    yield from map(unique.build, into.uniques)
     for reference in into.references:
         yield references.add(reference)
         if reference.original.validated:
@@ -113,8 +129,10 @@ def _walk(out_of: Side, into: Side) -> Iterator[Step]:
     for key in out_of.keys:
         if key.columns:
             yield from map(indexes.drop, key.indexes)
+    yield from map(unique.drop, out_of.uniques)
     for before, after in zip(out_of.keys, into.keys, strict=True):
         yield swap(before, after, _nobody_came)
+    yield from map(unique.swap, out_of.uniques, into.uniques)
     for reference in into.references:
         yield references.rename(reference)
 

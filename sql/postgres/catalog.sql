@@ -131,6 +131,30 @@ SELECT
             WHERE key.coll <> a.attcollation
           ),
         'unique', i.indisunique,
+        -- What it takes to build another one like it: a unique one may have to hold the tenant too.
+        'keys', coalesce((
+          SELECT jsonb_agg(jsonb_build_object(
+            'sql', coalesce(quote_ident(a.attname), pg_get_indexdef(i.indexrelid, key.place::int, false)),
+            'collation', (
+              SELECT format('%%I.%%I', cn.nspname, co.collname)
+              FROM pg_collation AS co JOIN pg_namespace AS cn ON cn.oid = co.collnamespace WHERE co.oid = key.coll
+            ),
+            'operators', format('%%I.%%I', ocn.nspname, oc.opcname),
+            'descending', key.flags & 1 <> 0,
+            'nulls_first', key.flags & 2 <> 0
+          ) ORDER BY key.place)
+          FROM unnest(i.indkey::int2[], i.indcollation::oid[], i.indclass::oid[], i.indoption::int2[])
+            WITH ORDINALITY AS key (number, coll, class, flags, place)
+          JOIN pg_opclass AS oc ON oc.oid = key.class JOIN pg_namespace AS ocn ON ocn.oid = oc.opcnamespace
+          LEFT JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = key.number AND key.number <> 0
+          WHERE i.indisunique AND NOT i.indisprimary AND am.amname = 'btree' AND key.place <= i.indnkeyatts
+        ), '[]'),
+        'nulls_not_distinct', coalesce((to_jsonb(i) ->> 'indnullsnotdistinct')::boolean, false),
+        'predicate', pg_get_expr(i.indpred, i.indrelid),
+        'statistics', coalesce((
+          SELECT jsonb_object_agg(ia.attnum, ia.attstattarget) FROM pg_attribute AS ia
+          WHERE i.indisunique AND ia.attrelid = i.indexrelid AND ia.attstattarget >= 0
+        ), '{{}}'),
         'valid', i.indisvalid,
         'ready', i.indisready,
         'clustered', i.indisclustered,
