@@ -200,7 +200,7 @@ def _reopen_amended(ground: Ground) -> None:
         stage = IN_ORDER[name]
         if was.state != "done" or not isinstance(stage, Amendable) or not stage.amended(ground):
             continue
-        ground.notify(f"{name}: the database doesn't show what the plan says now; it is gone through again")
+        ground.notify(f"{name}: the plan or the tables are not as it left them; it is gone through again")
         ledger.record(ground.connection, ground.migration, actor(), "amended", name)
         if was.confirmed_at is not None and (was.finished_at is None or was.confirmed_at < was.finished_at):
             # The word was given for another plan; one that came since is for this.

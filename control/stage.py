@@ -161,10 +161,10 @@ class Works(Protocol):
 
 @runtime_checkable
 class Amendable(Protocol):
-    """A stage of which the plan may say something else after it is done; asked at each run."""
+    """A stage whose end may be overtaken once it is done, by the plan or by the tables; asked at each run."""
 
     def amended(self, ground: Ground) -> bool:
-        """Whether the plan now says what the database doesn't show, so that a run goes through it again."""
+        """Whether a run must go through it again."""
 
 
 @runtime_checkable

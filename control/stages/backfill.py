@@ -25,6 +25,7 @@ from control.status import remember_updates
 from sql.errors import CatalogError, JobStoppedError
 from sql.postgres import catalog
 from sql.postgres.analyze import put_off
+from sql.postgres.batch import JobSQL
 from sql.postgres.catalog import Table as CatalogTable
 from sql.postgres.connection import Connection
 from sql.postgres.ledger import JOBS, send
@@ -76,6 +77,18 @@ class Backfill(WithoutStatements):
         while any(_filled(ground, table) for table in ground.plan.in_order()):
             pass
 
+    def amended(self, ground: Ground) -> bool:
+        """Whether a partition with rows that have no tenant has come since, attached with old ones."""
+        begun = _by_part(ground)
+        parted = [name for name, table in ground.original.tables.items() if table.kind == "p"]
+        live = catalog.read(ground.connection, parted).tables if begun and parted else {}
+        return any(
+            _has_unfilled(ground, ground.plan.table(name), part)
+            for name, now in live.items()
+            for part in parts(now)
+            if part.identifier.as_string() not in begun
+        )
+
     def unwork(self, ground: Ground) -> None:
         """Forget the jobs: what they filled is going."""
         jobs.forget(ground.connection, ground.migration)
@@ -106,6 +119,12 @@ def _open_jobs(ground: Ground, table: Table) -> list[Job]:
     for gone in jobs.forget_parts(ground.connection, ground.migration, table.name, there):
         log.info("a partition is gone, and its job with it", table=gone)
     return [job for job in jobs_of(ground, table, now) if job.state != "complete"]
+
+
+def _has_unfilled(ground: Ground, table: Table, part: CatalogTable) -> bool:
+    spec, _ = job_spec(ground.plan, table, part, heap_of(ground.connection, part))
+    (left,) = ground.connection.execute(JobSQL(spec).unfilled(), {}).fetchone() or (0,)
+    return bool(left)
 
 
 def jobs_of(ground: Ground, table: Table, now: Sequence[CatalogTable]) -> list[Job]:

@@ -20,6 +20,19 @@ from tests.integration.operating import Operator, nobody
 from tests.integration.test_keys_of_partitions import FILL, PLAN, SCHEMA
 from tests.integration.walking import Walker
 
+#: The plan of an operator, up to policies that only observe.
+FILE = """
+name = "parts"
+[database]
+url = "env:DATABASE_URL"
+[[tables]]
+name = "reading"
+tenant = { expression = "org" }
+indexes = [{ name = "by tenant", columns = ["tenant_id"] }]
+primary_key = ["at", "sensor", "tenant_id"]
+rls = { policy = "by tenant", mode = "observe" }
+"""
+
 
 @pytest.fixture
 def walker(database: str, postgres: EmbeddedPostgres) -> Iterator[Walker]:
@@ -27,6 +40,22 @@ def walker(database: str, postgres: EmbeddedPostgres) -> Iterator[Walker]:
     with connect(database, "test") as connection:
         connection.execute(SCHEMA)
         yield Walker(connection, Plan.model_validate(PLAN), postgres)
+
+
+@pytest.fixture
+def operator_of_parts(
+    database: str,
+    postgres: EmbeddedPostgres,
+    valkey: EmbeddedValkey,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Operator:
+    """An operator whose plan is of the partitioned tables."""
+    monkeypatch.setenv("DATABASE_URL", database)
+    (tmp_path / "migration.toml").write_text(FILE)
+    with connect(database, "test") as connection:
+        connection.execute(SCHEMA)
+    return Operator(tmp_path, database, postgres, valkey.url)
 
 
 def _come(walker: Walker, number: int) -> None:
@@ -86,33 +115,34 @@ def test_partitions_that_come_at_any_time_end_as_if_they_had_been_there_from_the
     assert walker.schema() == before
 
 
-#: The plan of an operator, up to policies that only observe.
-FILE = """
-name = "parts"
-[database]
-url = "env:DATABASE_URL"
-[[tables]]
-name = "reading"
-tenant = { expression = "org" }
-indexes = [{ name = "by tenant", columns = ["tenant_id"] }]
-primary_key = ["at", "sensor", "tenant_id"]
-rls = { policy = "by tenant", mode = "observe" }
-"""
+def test_old_rows_of_a_partition_that_is_attached_after_the_backfill_get_their_tenant_by_the_next_run(
+    operator_of_parts: Operator,
+) -> None:
+    operator = operator_of_parts
+    operator.run_to("backfill", count=1)
+    with connect(operator.url, "test") as connection:
+        connection.execute(
+            "CREATE TABLE brought (LIKE reading INCLUDING ALL);"
+            "INSERT INTO brought (at, sensor, org, tenant_id) VALUES ('2026-01-01', 2001, 'acme', '');"
+            "ALTER TABLE later ATTACH PARTITION brought FOR VALUES IN (2001)"
+        )
+        operator.run_to("indexes", count=1)
+        found = connection.execute("SELECT tenant_id FROM reading WHERE sensor = 2001").fetchall()
+        assert found == [("acme",)]
+        told = connection.execute("SELECT count(*) FROM tenantry.events WHERE kind = 'amended'").fetchone()
+        assert told == (1,)
+        operator.run_to("indexes")
+        assert connection.execute(
+            "SELECT count(*) FROM tenantry.events WHERE kind = 'amended'"
+        ).fetchone() == (1,), "nothing has come since"
 
 
 @pytest.mark.full
 def test_a_run_there_and_back_takes_along_what_comes_between_its_stages(
-    database: str,
-    postgres: EmbeddedPostgres,
-    valkey: EmbeddedValkey,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    operator_of_parts: Operator, postgres: EmbeddedPostgres
 ) -> None:
-    monkeypatch.setenv("DATABASE_URL", database)
-    (tmp_path / "migration.toml").write_text(FILE)
-    operator = Operator(tmp_path, database, postgres, valkey.url)
-    with connect(database, "test") as connection:
-        connection.execute(SCHEMA)
+    operator = operator_of_parts
+    with connect(operator.url, "test") as connection:
         before = operator.schema()
         walker = Walker(connection, read_plan(operator.plan), postgres)
         for number, (stage, workers) in enumerate((("columns", 0), ("indexes", 1), ("keys", 0), ("rls", 0))):
