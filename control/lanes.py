@@ -1,4 +1,4 @@
-"""Several tables at once: each lane's steps in order, on a session of its own.
+"""Several tables at once: the steps of each in order, one on the controller's session, others on their own.
 
 The server lets CREATE INDEX CONCURRENTLY run on several tables at a time, and since PostgreSQL 14 they don't
 wait for each other's snapshots unless one has an expression or a predicate. A table has one builder at a
@@ -11,7 +11,7 @@ index that is nearly built is worth waiting for. Ctrl-C cancels it.
 import contextvars
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from queue import SimpleQueue
 from threading import Event
@@ -19,6 +19,7 @@ from threading import Event
 import psycopg
 
 from control.stage import Ground
+from sql.errors import UnreachableError
 from sql.postgres.connection import Connection, connect
 from sql.postgres.session import join_migration
 
@@ -47,7 +48,7 @@ def side_by_side(lanes: Sequence[Lane], ground: Ground, at_once: int) -> None:
 
     with ExitStack() as stack:
         free: SimpleQueue[Connection] = SimpleQueue()
-        sessions = [stack.enter_context(_session(ground)) for _ in range(min(at_once, len(lanes)))]
+        sessions = [ground.connection, *_further(stack, ground, min(at_once, len(lanes)) - 1)]
         for session in sessions:
             free.put(session)
 
@@ -85,8 +86,13 @@ def _until_all_ended(running: Sequence["Future[None]"], over: Event) -> None:
         raise failed
 
 
-@contextmanager
-def _session(ground: Ground) -> Iterator[Connection]:
-    with connect(ground.plan.database.url.get_secret_value(), "controller") as session:
+def _further(stack: ExitStack, ground: Ground, number: int) -> Iterator[Connection]:
+    """Sessions beside the controller's, as many as the server has to spare."""
+    for _ in range(number):
+        try:
+            session = stack.enter_context(connect(ground.plan.database.url.get_secret_value(), "controller"))
+        except UnreachableError as error:
+            ground.notify(f"no further session for building side by side: {error.reason}")
+            return
         join_migration(session, ground.plan.name)
         yield session

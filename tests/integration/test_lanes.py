@@ -7,10 +7,13 @@ from dataclasses import replace
 
 import psycopg
 import pytest
+from psycopg import conninfo
+from psycopg.sql import SQL, Identifier
+from pydantic import SecretStr
 
 from control import building, steering, steps
 from control.cancelling import cancellable
-from control.plan.model import Plan
+from control.plan.model import Database, Plan
 from control.stage import Ground
 from control.stages import columns, indexes
 from sql.errors import AnotherRunError, CancelledError, CatalogError
@@ -110,6 +113,25 @@ def test_one_at_a_time_is_built_where_the_plan_says_so(standing: Ground, sample:
     on = replace(standing, plan=plan, notify=told)
     steps.take(indexes.STAGE.steps(on.plan, on.original), on, "indexes")
     assert sessions == {1}
+
+
+def test_a_server_without_connections_to_spare_has_its_indexes_built_one_after_the_other(
+    standing: Ground, sample: str
+) -> None:
+    name = standing.connection.info.dbname
+    said: list[str] = []
+    with connect(sample, "test") as other:
+        other.execute(SQL("ALTER DATABASE {} CONNECTION LIMIT 0").format(Identifier(name)))
+        other.execute("CREATE ROLE modest LOGIN IN ROLE pg_read_all_stats")
+        try:
+            url = conninfo.make_conninfo(sample, user="modest")
+            plan = standing.plan.model_copy(update={"database": Database(url=SecretStr(url))})
+            on = replace(standing, plan=plan, notify=said.append)
+            steps.take(indexes.STAGE.steps(on.plan, on.original), on, "indexes")
+        finally:
+            other.execute("DROP ROLE modest")
+    assert {"idx_entities_tenant", "idx_relations_tenant"} <= _there(standing.connection)
+    assert [line for line in said if line.startswith("no further session for building side by side")]
 
 
 def test_the_keys_indexes_are_begun_when_the_last_of_the_plans_stands(standing: Ground) -> None:
