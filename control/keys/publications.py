@@ -10,11 +10,18 @@ from control.stage import Closed
 from sql.postgres.catalog import Table
 from sql.postgres.connection import Connection
 from sql.postgres.keys import short_column_lists
+from sql.postgres.unique import lists_without
 
 
 def short(connection: Connection, new: Side) -> list[str]:
-    """Each publication with the table whose column list is short, where its key is the replica identity."""
-    return [line for key in new.keys for line in short_column_lists(connection, tree(key.was), key.columns)]
+    """Each publication with the table whose column list is short, where a new key is the replica identity."""
+    found = [line for key in new.keys for line in short_column_lists(connection, tree(key.was), key.columns)]
+    return found + [
+        line
+        for one in new.uniques
+        if one.original.replica_identity
+        for line in lists_without(connection, one.was.oid, one.index.columns[-1])
+    ]
 
 
 def gate(connection: Connection, new: Side) -> Closed | None:

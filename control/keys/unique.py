@@ -52,9 +52,11 @@ class Unique:
     def find(self, live: Catalog) -> Index | None:
         """This side's as it is now, under the name that both have; None where the other side's stands."""
         found = live.table(self.table).index(self.name)
-        if found is None or not self.index.is_like(found) or found.constraint != self.original.constraint:
-            return None
-        return found
+        return found if found is not None and self.is_like(found) else None
+
+    def is_like(self, index: Index) -> bool:
+        """Whether an index of that name is this side's, valid or not."""
+        return self.index.is_like(index) and index.constraint == self.original.constraint
 
     def is_there(self, live: Catalog) -> bool:
         """Whether this side's stands, complete."""

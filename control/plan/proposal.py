@@ -2,7 +2,8 @@
 
 A table's tenant is proposed from what its rows say: a column such as `org_id`, else such a key in a json
 column. A table that says nothing takes the tenant of a table that it points to by a foreign key; what is
-left over belongs to one constant tenant. The names of what is added are the guide's.
+left over belongs to one constant tenant. What is unique stays so in all tenants together, and is offered to
+be so within each. The names of what is added are the guide's.
 """
 
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from psycopg import errors
 from pydantic import SecretStr
 
 from control import names
+from control.keys import unique
 from control.plan.model import Database, Index, Plan, RowSecurity, Source, Table, Tenant
 from control.plan.writing import toml
 from sql.errors import GivenWrongError
@@ -85,7 +87,11 @@ def propose(connection: Connection, *, url: str, name: str = "multi-tenancy") ->
         tenant=Tenant(column=proposed.column),
         tables=tuple(_table(live, table_name, proposed, taken) for table_name in chosen),
     )
-    return toml(plan, head=list(_head(connection, proposed)), notes=proposed.notes)
+    offers = {
+        table_name: [index.name for index in unique.candidates(live.tables[table_name], proposed.column)]
+        for table_name in chosen
+    }
+    return toml(plan, head=list(_head(connection, proposed)), notes=proposed.notes, offers=offers)
 
 
 def _column(live: Catalog) -> str:

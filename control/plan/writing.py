@@ -14,10 +14,23 @@ _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 #: What every plan says about tenants, even where it is the default: the first lines to look over.
 _ALWAYS = {"column", "sentinel", "setting", "legacy"}
 
+#: Above the names that may be unique within each tenant.
+_OFFER = (
+    "Unique in all tenants together, and left so: no two tenants can have the same value. Take the next line",
+    "in, with those that are to be unique within each tenant instead.",
+)
 
-def toml(plan: Plan, *, head: Sequence[str] = (), notes: Mapping[str, Sequence[str]] | None = None) -> str:
+
+def toml(
+    plan: Plan,
+    *,
+    head: Sequence[str] = (),
+    notes: Mapping[str, Sequence[str]] | None = None,
+    offers: Mapping[str, Sequence[str]] | None = None,
+) -> str:
     """Write a plan: `head` becomes comments above it, `notes` comments above the tables they name.
 
+    `offers` are names for a table's `unique`: a comment that is valid once its sign is taken away.
     Addresses are written as the plan has them; keep passwords out with `env:NAME`.
     """
     rest: dict[str, Any] = plan.model_dump(exclude_defaults=True, exclude={"name", "tables", "tenant"})
@@ -26,11 +39,12 @@ def toml(plan: Plan, *, head: Sequence[str] = (), notes: Mapping[str, Sequence[s
     for section, content in ({"database": rest.pop("database"), "tenant": tenant} | rest).items():
         lines += ["", f"[{section}]", *(f"{_key(key)} = {_value(value)}" for key, value in content.items())]
     for table in plan.tables:
-        lines += ["", *_comments((notes or {}).get(table.name, ())), *_table(table)]
+        lines += ["", *_comments((notes or {}).get(table.name, ()))]
+        lines += _table(table, (offers or {}).get(table.name, ()))
     return "\n".join(lines) + "\n"
 
 
-def _table(table: Table) -> list[str]:
+def _table(table: Table, offered: Sequence[str]) -> list[str]:
     lines = [
         "[[tables]]",
         f"name = {_value(table.name)}",
@@ -40,6 +54,10 @@ def _table(table: Table) -> list[str]:
         lines += ["indexes = [", *(f"  {_value(index.model_dump())}," for index in table.indexes), "]"]
     if table.primary_key is not None:
         lines.append(f"primary_key = {_value(table.primary_key)}")
+    if table.unique:
+        lines.append(f"unique = {_value(table.unique)}")
+    if offered:
+        lines += [*_comments(_OFFER), f"# unique = {_value(offered)}"]
     if table.rls is not None:
         lines.append(f"rls = {_value(table.rls.model_dump(exclude=None if table.rls.roles else {'roles'}))}")
     return lines

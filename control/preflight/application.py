@@ -14,7 +14,8 @@ _READ_EVERY = (
 )
 _MEETING = (
     "while both keys stand, two that bring the same new id at once get 23505: let the application retry, or "
-    "use DO NOTHING without a target and then UPDATE"
+    "use DO NOTHING without a target and then UPDATE; from `keys` on a target must name the tenant's column "
+    "too, or else the constraint by its name, which stays"
 )
 
 
@@ -24,7 +25,7 @@ def look(ground: Ground) -> Iterator[Finding]:
     keyed = [
         tables[table.name].name
         for table in ground.plan.tables
-        if table.primary_key is not None and table.name in tables
+        if (table.primary_key is not None or table.unique) and table.name in tables
     ]
     try:
         with ground.connection.transaction():

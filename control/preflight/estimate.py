@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from control import timings
 from control.indexes import Wanted
 from control.jobs import is_instant, parts
+from control.keys import unique
 from control.plan.values import seconds
 from control.preflight import costs
 from control.preflight.costs import Filled
@@ -165,6 +166,7 @@ def _indexes(ground: Ground, whole: list[int]) -> Iterator[tuple[int, int]]:
             for index in table.indexes
             if Wanted(table.name, found, index.name, index.columns).in_place(found) is None
         ]
+        wanted += [new.index.columns for _, new in unique.pairs_of(ground.plan, table, found)]
         for names in [*wanted, table.primary_key] if keyed and table.primary_key is not None else wanted:
             of_columns = [
                 _TENANT if name == tenant else widths.get((found.schema_, found.name, name), _COLUMN)

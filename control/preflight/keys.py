@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator
 
-from control.keys import publications
+from control.keys import publications, unique
 from control.keys.sides import Side, sides
+from control.preflight import uniques
 from control.preflight.finding import Finding, none_of
 from control.stage import Ground
 from sql.errors import CatalogError, GivenWrongError
@@ -13,7 +14,12 @@ _REFERENCES = "foreign keys onto changing keys"
 
 
 def look(ground: Ground) -> Iterator[Finding]:
-    """Every fact about the keys that change; all tables of the plan are there."""
+    """Every fact about the keys that change; all tables of the plan are there.
+
+    Raises:
+        PlanError: a `unique` of the plan that isn't there, isn't unique, or holds the tenant already.
+    """
+    unique.check(ground.plan, ground.original)
     try:
         old, new = sides(ground.plan, ground.original)
     except (CatalogError, GivenWrongError) as error:
@@ -34,6 +40,8 @@ def look(ground: Ground) -> Iterator[Finding]:
         "`primary_key` out",
         fine="no view, function or rule",
     )
+    if new.uniques:
+        yield from uniques.look(ground, old)
     yield none_of(
         "publications of changing keys",
         publications.short(ground.connection, new),

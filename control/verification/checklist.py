@@ -37,6 +37,8 @@ def run_checks(ground: Ground) -> list[Check]:
             checks.append(_unseen(subject))
         checks += [structure.primary_key(subject), structure.foreign_keys(subject, ground.original)]
         checks.append(structure.indexes(subject))
+        if subject.table.unique:
+            checks.append(structure.unique_within_tenants(subject))
         if subject.table.rls is None:
             name = f"{subject.name}: row-level security"
             checks.append(Check(name, None, "the plan has none for this table", "catalog.tables"))

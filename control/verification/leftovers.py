@@ -22,7 +22,8 @@ def _temporary(plan: Plan, original: Catalog) -> Iterator[str]:
     for table in original.tables.values():
         yield names.not_null_check(table, plan.tenant.column)
         keys = [*table.foreign_keys, *table.referenced_by]
-        for name in (names.primary_key(table), *(key.name for key in keys)):
+        uniques = [name for planned in plan.tables for name in planned.unique]
+        for name in (names.primary_key(table), *(key.name for key in keys), *uniques):
             yield names.incoming(name)
             yield names.returning(name)
 

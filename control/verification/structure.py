@@ -2,10 +2,14 @@
 
 from control import guard
 from control.indexes import Wanted
+from control.keys import unique
 from control.plan.model import Plan
 from control.verification.check import Check, Subject, listed
 from sql.postgres.catalog import Catalog, ForeignKey, Index
 from sql.postgres.connection import Connection
+
+#: A key that foreign keys point to: schema, table, and columns in any order.
+_Key = tuple[str, str, frozenset[str]]
 
 
 def primary_key(subject: Subject) -> Check:
@@ -30,7 +34,7 @@ def foreign_keys(subject: Subject, original: Catalog) -> Check:
         now = subject.found.foreign_key(before.name)
         if now is None:
             faults.append(f"{before.name} is gone")
-        elif (now.target_schema, now.target) in composite and not _within_tenant(now, subject.column):
+        elif _target(before) in composite and not _within_tenant(now, subject.column):
             faults.append(f"{before.name} doesn't hold {subject.column}: {now.definition}")
     faults += [f"{key.name} isn't validated" for key in subject.found.foreign_keys if not key.validated]
     name = f"{subject.name}: foreign keys"
@@ -40,9 +44,20 @@ def foreign_keys(subject: Subject, original: Catalog) -> Check:
     return Check(name, not faults, listed(faults) or f"{there} validated", "catalog.foreign_keys")
 
 
-def _with_tenant_in_key(plan: Plan, original: Catalog) -> set[tuple[str, str]]:
-    keyed = [t.name for t in plan.tables if t.primary_key is not None and plan.tenant.column in t.primary_key]
-    return {(table.schema_, table.name) for name, table in original.tables.items() if name in keyed}
+def _with_tenant_in_key(plan: Plan, original: Catalog) -> set[_Key]:
+    """The keys, as they were, that the plan takes the tenant into."""
+    found: set[_Key] = set()
+    for table in plan.tables:
+        was = original.table(table.name)
+        if table.primary_key is not None and was.primary_key is not None:
+            found.add((was.schema_, was.name, frozenset(was.primary_key.columns)))
+        for old, _ in unique.pairs_of(plan, table, was):
+            found.add((was.schema_, was.name, frozenset(old.index.columns)))
+    return found
+
+
+def _target(key: ForeignKey) -> _Key:
+    return (key.target_schema, key.target, frozenset(key.target_columns))
 
 
 def _within_tenant(key: ForeignKey, column: str) -> bool:
@@ -69,6 +84,22 @@ def indexes(subject: Subject) -> Check:
     return Check(
         f"{subject.name}: indexes there and valid", not faults, listed(faults) or evidence, "catalog.tables"
     )
+
+
+def unique_within_tenants(subject: Subject) -> Check:
+    """What the plan names in `unique` has the tenant in it, and is otherwise what it was."""
+    faults: list[str] = []
+    there: list[str] = []
+    for _, new in unique.pairs_of(subject.plan, subject.table, subject.original):
+        named = subject.found.index(new.name)
+        if named is None:
+            faults.append(f"{new.name} is gone")
+        elif not new.is_like(named):
+            faults.append(f"{new.name} isn't what it was with {subject.column}: {named.definition}")
+        else:
+            there.append(f"{new.name} ({', '.join(named.columns)})")
+    name = f"{subject.name}: unique within each tenant"
+    return Check(name, not faults, listed(faults) or ", ".join(there), "catalog.tables")
 
 
 def write_guard(connection: Connection, plan: Plan, original: Catalog) -> Check:

@@ -57,3 +57,17 @@ WHERE i.indrelid = {oid} AND c.relname = {name}
     WHERE a.attrelid = i.indrelid AND a.attname = {tenant} AND a.attnum = ANY (i.indkey::int2[])
   )
 ORDER BY 1
+
+-- name: lists_without
+-- locks: ACCESS SHARE on the system catalogs; nobody waits for it. Publications of updates or deletes whose column list
+-- (PostgreSQL 15) for the table {oid} lacks {column}, which its replica identity will hold: from the swap on the server
+-- would refuse every UPDATE and DELETE.
+SELECT format('%s (columns of %s)', p.pubname, r.prrelid::regclass)
+FROM pg_publication_rel AS r
+JOIN pg_publication AS p ON p.oid = r.prpubid
+WHERE r.prrelid = {oid} AND (p.pubupdate OR p.pubdelete) AND nullif(to_jsonb(r) -> 'prattrs', 'null') IS NOT NULL
+  AND {column} NOT IN (
+    SELECT a.attname FROM jsonb_array_elements_text(nullif(to_jsonb(r) -> 'prattrs', 'null')) AS listed (number)
+    JOIN pg_attribute AS a ON a.attrelid = r.prrelid AND a.attnum = listed.number::int2
+  )
+ORDER BY 1

@@ -1,4 +1,4 @@
-"""Unique constraints and indexes that come to hold within each tenant, and everything of them that is kept."""
+"""Unique constraints and indexes that come to hold within each tenant, and all of them that is kept."""
 
 import os
 from collections.abc import Iterator

@@ -43,7 +43,8 @@ UP_ACTION = "CASCADE" if os.environ.get(VARIABLE) == "14" else "SET NULL"
 
 #: Odd names, two schemas, a self-reference that is deferred, every action that can be kept, comments, a
 #: clustered key that is the replica identity, storage parameters, INCLUDE, a table without a key, one that
-#: has the tenant column already, and columns called like the guard's own words.
+#: has the tenant column already, columns called like the guard's own words, and a unique constraint and index
+#: that become unique per tenant.
 ODD_SCHEMA = f"""
 CREATE SCHEMA "Odd ""Schema";
 CREATE TABLE node (
@@ -70,10 +71,13 @@ CREATE TABLE "Odd ""Schema"."Edge %s" (
   CONSTRAINT target FOREIGN KEY (target) REFERENCES node (id) ON DELETE RESTRICT DEFERRABLE
 );
 COMMENT ON CONSTRAINT target ON "Odd ""Schema"."Edge %s" IS 'where it ends';
+CREATE UNIQUE INDEX "edge %s {{}}" ON "Odd ""Schema"."Edge %s" (abs(target) DESC) INCLUDE (found)
+  WHERE target > 0;
 CREATE TABLE keyless (a integer, tg_op text);
 CREATE TABLE tenanted (
-  id integer PRIMARY KEY, tenant_id text DEFAULT 'somebody', node bigint REFERENCES node
+  id integer PRIMARY KEY, tenant_id text DEFAULT 'somebody', node bigint REFERENCES node UNIQUE
 );
+COMMENT ON CONSTRAINT tenanted_node_key ON tenanted IS 'one for each';
 INSERT INTO node (up, "new") SELECT nullif(n, 1), 'acme' FROM generate_series(1, 50) AS n;
 INSERT INTO "Odd ""Schema"."Edge %s" (source, target) SELECT n, 51 - n FROM generate_series(1, 50) AS n;
 INSERT INTO keyless SELECT n, 'acme' FROM generate_series(1, 50) AS n;
@@ -95,9 +99,15 @@ ODD: dict[str, Any] = {
             "name": '"Odd ""Schema"."Edge %s"',
             "tenant": {"parent": "node", "on": {"source": "id"}},
             "primary_key": ["source", "kind", "tenant_id"],
+            "unique": ["edge %s {}"],
         },
         {"name": "keyless", "tenant": {"expression": "tg_op"}, "primary_key": ["a", "tenant_id"]},
-        {"name": "tenanted", "tenant": {"constant": "acme"}, "primary_key": ["id", "tenant_id"]},
+        {
+            "name": "tenanted",
+            "tenant": {"constant": "acme"},
+            "primary_key": ["id", "tenant_id"],
+            "unique": ["tenanted_node_key"],
+        },
     ],
 }
 

@@ -1,5 +1,6 @@
 -- Integer, uuid, composite and missing keys, self-referencing and deferrable foreign keys, partitions of two
--- levels, triggers, views, generated and identity columns, odd names, existing row-level security.
+-- levels, unique constraints and indexes, triggers, views, generated and identity columns, odd names, existing
+-- row-level security.
 CREATE SCHEMA "Odd ""Schema";
 
 CREATE TABLE node (
@@ -30,6 +31,8 @@ CREATE TABLE "Odd ""Schema"."Edge %s" (
   CONSTRAINT target FOREIGN KEY (target) REFERENCES node (id) ON DELETE RESTRICT DEFERRABLE
 );
 COMMENT ON CONSTRAINT target ON "Odd ""Schema"."Edge %s" IS 'where it ends';
+CREATE UNIQUE INDEX "edge %s {}" ON "Odd ""Schema"."Edge %s" (abs(target) DESC) INCLUDE (found)
+  WHERE target > 0;
 
 CREATE TABLE document (
   id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
@@ -38,6 +41,7 @@ CREATE TABLE document (
   title text UNIQUE,
   CONSTRAINT document_node FOREIGN KEY (node) REFERENCES node (id) DEFERRABLE INITIALLY DEFERRED
 );
+COMMENT ON CONSTRAINT document_title_key ON document IS 'what it''s called';
 
 CREATE TABLE keyless (a integer NOT NULL, tg_op text);
 
