@@ -4,6 +4,9 @@ CONCURRENTLY is refused on a partitioned table. So the index is made ON ONLY the
 that has partitions of its own, where it holds nothing and is invalid; then CONCURRENTLY on each partition
 with rows; then each is attached to the one above. With the last one it is valid. Once attached a part
 can't be dropped alone, so going back drops the whole at once, with ACCESS EXCLUSIVE for milliseconds.
+
+A partition may have an index of its own that is like its part: it is lent to the whole instead of being built
+twice. Nothing takes an attached one off again, so the way back builds its like first.
 """
 
 from collections.abc import Iterator
@@ -18,6 +21,7 @@ from control.plan.model import Plan
 from control.stage import Closed, Step
 from sql.postgres.catalog import Catalog, Index, Table
 from sql.postgres.indexes import STATEMENTS
+from sql.postgres.unique import STATEMENTS as RENAMING
 
 
 def others(plan: Plan, original: Catalog, live: Catalog) -> Closed | None:
@@ -74,18 +78,71 @@ def _part(wanted: Wanted, table: Table, live: Catalog) -> Index | None:
 
 
 def drop(wanted: Wanted) -> Iterator[Step]:
-    """Drop it with all that is attached, and then what a broken-off walk has not attached yet."""
+    """Drop it with all that is attached, and then what a broken-off walk has not attached yet.
+
+    What a partition has lent is there again afterwards.
+    """
+    lent = {part.oid: index for part in wanted.was.partitions if (index := _lent(wanted, part))}
+    for part in wanted.was.partitions:
+        if part.oid in lent:
+            yield _build_again(wanted, part, lent[part.oid])
     for part in (wanted.was, *wanted.was.branches):
         yield _drop_whole(wanted, part)
     for part in wanted.was.partitions:
-        yield indexes.drop(of(wanted, part))
+        if part.oid in lent:
+            yield _give_back(wanted, part, lent[part.oid])
+        else:
+            yield indexes.drop(of(wanted, part))
 
 
 def of(wanted: Wanted, part: Table) -> Wanted:
-    """The part of an index that is on a partition."""
+    """The part of an index that is on a partition, under the name it has or will have."""
     if part is wanted.was:
         return wanted
+    lent = _lent(wanted, part)
+    return replace(_to_build(wanted, part), name=lent.name) if lent else _to_build(wanted, part)
+
+
+def _to_build(wanted: Wanted, part: Table) -> Wanted:
     return replace(wanted, was=part, name=names.part_of(wanted.name, part))
+
+
+def _lent(wanted: Wanted, part: Table) -> Index | None:
+    """An index of the partition's own, from before, that can become its part and be built again."""
+    found = _to_build(wanted, part).in_place(part) if part.kind != "p" else None
+    # What hangs on an index by its name would be lost with it on the way back: such a one is left alone.
+    return None if found is None or found.comment or found.clustered or found.replica_identity else found
+
+
+def _unattached(wanted: Wanted, part: Table, name: str, live: Catalog) -> bool:
+    """Whether an index of a partition stands by itself; also once the partition is none any more."""
+    table = of(wanted, part).find(live)
+    index = table.index(name) if table is not None else None
+    return table is None or (index is not None and index.valid and index.attached_to is None)
+
+
+def _build_again(wanted: Wanted, part: Table, lent: Index) -> Step:
+    again = replace(
+        of(wanted, part), name=names.returning(lent.name), options=lent.options, tablespace=lent.tablespace
+    )
+    step = indexes.build(again)
+
+    def done(live: Catalog) -> bool:
+        return step.done(live) or _unattached(wanted, part, lent.name, live)
+
+    return replace(step, done=done)
+
+
+def _give_back(wanted: Wanted, part: Table, lent: Index) -> Step:
+    return Step(
+        what=f"{wanted.table}: {part.name} has its index {lent.name} for itself again",
+        statement=RENAMING.rename_index.compose(
+            name=sql.Identifier(part.schema_, names.returning(lent.name)), to=sql.Identifier(lent.name)
+        ),
+        lock="SHARE UPDATE EXCLUSIVE",
+        done=lambda live: _unattached(wanted, part, lent.name, live),
+        tables=(part.identifier,),
+    )
 
 
 def above(was: Table, part: Table) -> Table:

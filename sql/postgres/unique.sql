@@ -12,7 +12,7 @@ ALTER TABLE {table} DROP CONSTRAINT {name}, ADD CONSTRAINT {name} UNIQUE USING I
 DROP INDEX {name}
 
 -- name: rename_index
--- locks: SHARE UPDATE EXCLUSIVE on the index, in the transaction that holds the table already.
+-- locks: SHARE UPDATE EXCLUSIVE on the index: nobody reads or writes slower for it.
 ALTER INDEX {name} RENAME TO {to}
 
 -- name: set_statistics
@@ -22,7 +22,7 @@ ALTER INDEX {name} ALTER COLUMN {number} SET STATISTICS {target}
 -- name: shared_value
 -- locks: ACCESS SHARE on {table}; it reads every row that the index holds. One value that stands in two tenants, if
 -- there is one.
-SELECT concat_ws(', ', {keys}), min({tenant}), max({tenant})
+SELECT concat_ws(', ', {values}), min({tenant}), max({tenant})
 FROM {table}
 WHERE {held}
 GROUP BY {keys}
