@@ -215,12 +215,14 @@ def shared(connection: Connection, old: Unique, tenant: str) -> str | None:
     Reads every row that the index holds. NULLs are each other's equals only where the index says so.
     """
     index = old.original
-    values = [f"{key.sql} COLLATE {key.collation}" if key.collation else key.sql for key in index.keys]
+    values = [f"({key.sql} COLLATE {key.collation})" if key.collation else key.sql for key in index.keys]
     held = [f"({index.predicate})"] if index.predicate is not None else []
     if not index.nulls_not_distinct:
         held += [f"{key.sql} IS NOT NULL" for key in index.keys]
     statement = STATEMENTS.shared_value.compose(
         keys=sql.SQL(", ").join(map(verbatim, values)),
+        # Of one collation, or the server doesn't know in which to put them together.
+        values=sql.SQL(", ").join(verbatim(f'{value}::text COLLATE "C"') for value in values),
         tenant=sql.Identifier(tenant),
         table=old.was.identifier,
         held=verbatim(" AND ".join(held) or "true"),

@@ -2,14 +2,26 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import psycopg
 import pytest
+from psycopg import errors, sql
 
+from control import dry_run
 from control.embedded.postgres import EmbeddedPostgres
 from control.plan.model import Plan
-from control.stages import columns
+from control.plan.reading import read_plan
+from control.preflight import keys as preflight
+from control.preflight.estimate import estimates
+from control.preflight.finding import Finding
+from control.stages import columns, keys
+from control.verification.checklist import run_checks
+from sql.errors import PlanError
 from sql.postgres.connection import connect
+from tests.integration.finished import failed
+from tests.integration.migrated import ground
 from tests.integration.walking import STAGES, Walker
 from tests.servers import VARIABLE
 
@@ -76,6 +88,46 @@ def walker(database: str, postgres: EmbeddedPostgres) -> Iterator[Walker]:
         yield Walker(connection, Plan.model_validate(PLAN), postgres)
 
 
+@contextmanager
+def _walker_on(server: EmbeddedPostgres, name: str) -> Iterator[Walker]:
+    with psycopg.connect(server.url(), autocommit=True) as operator:
+        operator.execute(f"CREATE DATABASE {name}".encode())
+        with connect(server.url(name), "test") as connection:
+            connection.execute(SCHEMA)
+            connection.execute("ANALYZE account, session")
+            yield Walker(connection, Plan.model_validate(PLAN), server)
+        operator.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+
+
+@pytest.fixture(scope="module")
+def begun(postgres: EmbeddedPostgres) -> Iterator[Walker]:
+    """A walker at the start, for tests that leave everything as it is."""
+    with _walker_on(postgres, "unique_begun") as walker:
+        yield walker
+
+
+@pytest.fixture
+def before(begun: Walker) -> Iterator[Walker]:
+    """The same, with whatever a test changes taken back."""
+    with begun.connection.transaction(force_rollback=True):
+        yield begun
+
+
+@pytest.fixture(scope="module")
+def finished(postgres: EmbeddedPostgres) -> Iterator[Walker]:
+    """A walker past `keys`, for tests that leave everything as it is."""
+    with _walker_on(postgres, "unique_finished") as walker:
+        _to_keys(walker)
+        yield walker
+
+
+@pytest.fixture
+def after(finished: Walker) -> Iterator[Walker]:
+    """The same, with whatever a test changes taken back."""
+    with finished.connection.transaction(force_rollback=True):
+        yield finished
+
+
 def _to_keys(walker: Walker) -> None:
     for stage in STAGES:
         walker.there(stage)
@@ -83,9 +135,292 @@ def _to_keys(walker: Walker) -> None:
             walker.connection.execute(FILL)
 
 
-def test_each_stage_goes_back_to_the_schema_it_came_from(walker: Walker) -> None:
-    before = walker.schema()
-    _to_keys(walker)
+def test_every_stage_goes_back_to_the_schema_it_came_from(walker: Walker) -> None:
+    """With foreign keys, comments, CLUSTER, replica identity, storage and statistics targets."""
+    schemas = []
+    for stage in STAGES:
+        schemas.append(walker.schema())
+        walker.there(stage)
+        if stage is columns.STAGE:
+            walker.connection.execute(FILL)
     for stage in reversed(STAGES):
         walker.back(stage)
-    assert walker.schema() == before
+        before = schemas.pop()
+        if stage is not keys.STAGE:
+            assert walker.schema() == before, stage.name
+
+
+def test_the_old_ones_come_back_from_the_middle_of_the_way_there(walker: Walker) -> None:
+    """With those of the foreign keys that lean on them."""
+    walker.there(columns.STAGE)
+    walker.connection.execute(FILL)
+    before = walker.schema()
+    length = len(walker.there(keys.STAGE))
+    walker.back(keys.STAGE)
+    for steps in (length // 2, length - 4):
+        assert len(walker.there(keys.STAGE, most=steps)) == steps
+        walker.back(keys.STAGE)
+        assert walker.schema() == before, f"back after {steps} steps"
+
+
+def test_what_an_exchange_could_lose_is_there_after_it(finished: Walker) -> None:
+    now, was = finished.live().table("account"), finished.original.table("account")
+    facts = (
+        *("include", "options", "tablespace", "constraint", "comment", "predicate", "nulls_not_distinct"),
+        *("clustered", "replica_identity", "statistics", "valid"),
+    )
+    for name in NAMES:
+        index, old = now.index(name), was.index(name)
+        assert index is not None
+        assert old is not None
+        assert {fact: getattr(index, fact) for fact in facts} == {fact: getattr(old, fact) for fact in facts}
+        assert index.columns == (*old.columns, "tenant_id")
+        assert index.keys[:-1] == old.keys
+        constraint, before = now.constraint(name), was.constraint(name)
+        if before is not None:
+            assert constraint is not None
+            kept = ("kind", "deferrable", "deferred", "comment")
+            assert {f: getattr(constraint, f) for f in kept} == {f: getattr(before, f) for f in kept}
+
+
+_SECOND = """
+INSERT INTO account (email, handle, badge, "of %s", org, tenant_id, deleted)
+SELECT email, handle, badge, "of %s", org, {tenant}, deleted FROM account WHERE email = 'a1@x'
+"""
+
+
+def test_two_tenants_may_have_the_same_values(after: Walker) -> None:
+    after.connection.execute(sql.SQL(_SECOND).format(tenant=sql.Literal("third")))
+    after.connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
+
+
+@pytest.mark.parametrize(
+    ("change", "broken"),
+    [
+        ("handle = 'other', badge = 0", "account_email_key"),
+        ("email = 'other', handle = 'other'", 'its "badge" key'),
+        ("email = 'other', badge = 0, handle = lower(handle)", "by %s {}"),
+    ],
+)
+def test_one_tenant_may_not_have_the_same_value_twice(after: Walker, change: str, broken: str) -> None:
+    """The email, the badge, the handle in whatever case."""
+    connection = after.connection
+    connection.execute("CREATE TEMPORARY TABLE again AS SELECT * FROM account WHERE email = 'a1@x'")
+    connection.execute("ALTER TABLE again DROP COLUMN id")
+    connection.execute(f"UPDATE again SET {change}".encode())
+    columns = 'email, handle, badge, "of %s", deleted, org, tenant_id'
+    connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
+    with pytest.raises(errors.UniqueViolation) as refused:
+        connection.execute(f"INSERT INTO account ({columns}) SELECT {columns} FROM again".encode())
+    assert refused.value.diag.constraint_name == broken
+
+
+def test_a_row_without_a_tenant_is_refused_where_it_would_be_unique_in_none(after: Walker) -> None:
+    after.connection.execute("ALTER TABLE account DISABLE TRIGGER USER")
+    with pytest.raises(errors.NotNullViolation):
+        after.connection.execute(sql.SQL(_SECOND).format(tenant=sql.SQL("NULL")))
+
+
+def test_a_foreign_key_holds_the_tenant_and_does_what_it_did(after: Walker) -> None:
+    connection = after.connection
+    connection.execute("UPDATE session SET who = NULL, at = NULL WHERE email = 'a1@x'")
+    connection.execute("UPDATE account SET email = 'new@x' WHERE email = 'a1@x'")
+    session = connection.execute("SELECT tenant_id FROM session WHERE email = 'new@x'").fetchall()
+    assert session == [("zenith",)]
+    with pytest.raises(errors.ForeignKeyViolation), connection.transaction():
+        connection.execute("UPDATE session SET tenant_id = 'acme' WHERE email = 'new@x'")
+    connection.execute("DELETE FROM account WHERE email = 'new@x'")
+    assert connection.execute("SELECT count(*) FROM session").fetchone() == (39,)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("handle = 'other', badge = 0", "account: email = a1@x is there for tenant 'third' and for 'zenith'"),
+        ("email = 'other', handle = 'other'", "account: badge = 1 is there"),
+        ("email = 'other', badge = 0, handle = lower(handle)", "account: lower((handle)::text), of %s = h1"),
+    ],
+)
+def test_a_value_in_two_tenants_bars_the_way_back_and_is_named(after: Walker, change: str, said: str) -> None:
+    def asked() -> str | None:
+        return keys.cannot_undo(after.connection, after.plan, after.original)
+
+    assert asked() is None
+    after.connection.execute(sql.SQL(_SECOND).format(tenant=sql.Literal("third")))
+    after.connection.execute(f"UPDATE account SET {change} WHERE tenant_id = 'third'".encode())
+    reason = asked()
+    assert reason is not None
+    assert reason.startswith(said)
+
+
+def test_a_value_outside_of_the_predicate_and_nulls_bar_nothing(after: Walker) -> None:
+    after.connection.execute(sql.SQL(_SECOND).format(tenant=sql.Literal("third")))
+    after.connection.execute(
+        "UPDATE account SET email = 'other', badge = 0, deleted = true WHERE tenant_id = 'third'"
+    )
+    after.connection.execute("UPDATE account SET handle = NULL WHERE tenant_id <> 'third'")
+    assert keys.cannot_undo(after.connection, after.plan, after.original) is None
+
+
+#: What breaks the check of a table's uniques, and is no other check's.
+BROKEN = {
+    "gone": 'DROP INDEX "by %s {}"',
+    "without the tenant": """
+        ALTER TABLE account DROP CONSTRAINT "its ""badge"" key",
+          ADD CONSTRAINT "its ""badge"" key" UNIQUE (badge)
+    """,
+    "for other rows": """
+        DROP INDEX "by %s {}";
+        CREATE UNIQUE INDEX "by %s {}" ON account (lower(handle), "of %s" COLLATE "POSIX" DESC, tenant_id)
+          INCLUDE (badge)
+    """,
+    "a constraint no more": """
+        ALTER TABLE account DROP CONSTRAINT "its ""badge"" key";
+        CREATE UNIQUE INDEX "its ""badge"" key" ON account (badge, tenant_id) NOT_DISTINCT
+    """,
+}
+
+
+@pytest.mark.parametrize("broken", BROKEN)
+def test_verify_tells_of_what_is_not_unique_within_each_tenant_and_of_nothing_else(
+    after: Walker, broken: str
+) -> None:
+    on = ground(after.connection, after.plan, after.original)
+    before = run_checks(on)
+    assert "account: unique within each tenant" in {check.name for check in before if check.ok}
+    after.connection.execute(BROKEN[broken].replace("NOT_DISTINCT", NOT_DISTINCT).encode())
+    assert failed(run_checks(on)) - failed(before) == {"account: unique within each tenant"}
+
+
+def test_the_plan_tells_the_statements_and_the_estimate_holds_the_indexes(before: Walker) -> None:
+    on = ground(before.connection, before.plan)
+    told = [one.what for one in dry_run.statements(STAGES, on)]
+    for name in NAMES:
+        assert sum(name in what for what in told) >= 2, name
+    without = [table | {"unique": []} for table in PLAN["tables"]]
+    bare = ground(before.connection, Plan.model_validate(PLAN | {"tables": without}))
+    disk = [{e.stage: e for e in estimates(of)}["indexes"].disk_bytes for of in (bare, on)]
+    assert disk[0] == 0 < disk[1]
+
+
+def _findings(walker: Walker) -> dict[str, Finding]:
+    on = ground(walker.connection, walker.plan, walker.live())
+    return {finding.name: finding for finding in preflight.look(on)}
+
+
+def test_preflight_says_what_a_deferrable_one_cannot_do_for_a_while(before: Walker) -> None:
+    found = _findings(before)
+    assert found["unique within each tenant"].fact == 'its "badge" key'
+    assert found["unique within each tenant"].level == "warn"
+    assert {finding.level for name, finding in found.items() if name != "unique within each tenant"} == {
+        "pass"
+    }
+
+
+def test_preflight_names_a_function_that_leans_on_a_constraint(before: Walker) -> None:
+    before.connection.execute(
+        "CREATE FUNCTION join_in() RETURNS void LANGUAGE sql BEGIN ATOMIC INSERT INTO account (email, org) "
+        "VALUES ('x', 'y') ON CONFLICT ON CONSTRAINT account_email_key DO NOTHING; END"
+    )
+    found = _findings(before)["what leans on what is to be unique within each tenant"]
+    assert found.level == "stop"
+    assert found.fact == "function join_in() on account_email_key of account"
+
+
+def test_the_keys_wait_for_a_column_list_that_lacks_the_tenant_of_a_replica_identity(walker: Walker) -> None:
+    if walker.connection.info.server_version < 150_000:
+        pytest.skip("column lists are PostgreSQL 15's")
+    walker.connection.execute("CREATE PUBLICATION feed FOR TABLE account (id, email, org)")
+    assert _findings(walker)["publications of changing keys"].fact == "feed (columns of account)"
+    walker.there(columns.STAGE)
+    walker.connection.execute(FILL)
+    assert keys.STAGE.gate(ground(walker.connection, walker.plan, walker.original)) is not None
+    walker.connection.execute("ALTER PUBLICATION feed SET TABLE account (id, email, org, tenant_id)")
+    assert keys.STAGE.gate(ground(walker.connection, walker.plan, walker.original)) is None
+    walker.there(keys.STAGE)
+    walker.connection.execute("UPDATE account SET handle = 'updated' WHERE email = 'a1@x'")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            "CREATE TABLE outside (email text REFERENCES account (email))",
+            "outside_email_fkey of public.outside points to account_email_key of account",
+        ),
+        (
+            "ALTER TABLE session ADD FOREIGN KEY (who) REFERENCES account (email) ON UPDATE SET NULL",
+            "session_who_fkey of session sets its columns to NULL",
+        ),
+    ],
+    ids=["from outside the plan", "ON UPDATE SET NULL"],
+)
+def test_a_foreign_key_that_cannot_be_carried_over_stops(before: Walker, change: str, said: str) -> None:
+    before.connection.execute(change.encode())
+    found = _findings(before)["foreign keys onto changing keys"]
+    assert found.level == "stop"
+    assert said in found.fact
+
+
+@pytest.mark.parametrize(
+    ("made", "said", "since"),
+    [
+        (
+            "CREATE TABLE other (id int, CONSTRAINT this UNIQUE (id)) PARTITION BY HASH (id)",
+            "this of other would have to become unique per tenant partition by partition",
+            14,
+        ),
+        (
+            "CREATE TABLE other (id int4range, at tsrange, CONSTRAINT this UNIQUE (id, at WITHOUT OVERLAPS))",
+            "this of other is no btree",
+            18,
+        ),
+    ],
+    ids=["of a partitioned table", "WITHOUT OVERLAPS"],
+)
+def test_what_cannot_be_exchanged_stops(before: Walker, made: str, said: str, since: int) -> None:
+    if before.connection.info.server_version < since * 10_000:
+        pytest.skip(f"PostgreSQL {since} knows it first")
+    before.connection.execute(made.encode())
+    other = {"name": "other", "tenant": {"constant": "acme"}, "unique": ["this"]}
+    plan = Plan.model_validate(PLAN | {"tables": [*PLAN["tables"], other]})
+    findings = preflight.look(ground(before.connection, plan))
+    found = next(finding for finding in findings if finding.name == "foreign keys onto changing keys")
+    assert found.level == "stop"
+    assert said in found.fact
+
+
+_FILE = """
+name = "unique"
+[database]
+url = "env:DATABASE_URL"
+[[tables]]
+name   = "account"
+tenant = { expression = "org" }
+unique = [
+  "account_email_key",
+  "WRONG",
+]
+"""
+
+WRONG = {
+    "account_emial_idx": "account has no unique constraint or index 'account_emial_idx'",
+    "account_patern": "did you mean 'account_pattern'?",
+    "account_pkey": "'account_pkey' is the primary key of account",
+    "account_org": "'account_org' of account is not unique",
+    "account_tenant": "'account_tenant' of account holds tenant_id already",
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_name_that_is_no_such_key_is_an_error_at_its_line(before: Walker, tmp_path: Any, name: str) -> None:
+    before.connection.execute(
+        "CREATE INDEX account_org ON account (org); ALTER TABLE account ADD tenant_id text;"
+        "CREATE UNIQUE INDEX account_tenant ON account (tenant_id, handle)"
+    )
+    (tmp_path / "migration.toml").write_text(_FILE.replace("WRONG", name))
+    plan = read_plan(tmp_path / "migration.toml")
+    with pytest.raises(PlanError) as refused:
+        list(preflight.look(ground(before.connection, plan)))
+    assert refused.value.line == 10
+    assert WRONG[name] in refused.value.reason
