@@ -136,6 +136,23 @@ def test_a_table_without_a_key_and_a_partitioned_one_are_proposed_with_what_can_
     assert "# is partitioned" in text
 
 
+def test_what_is_unique_is_offered_to_be_so_within_each_tenant_and_left_as_it_is(
+    empty: Connection, tmp_path: Path
+) -> None:
+    """Not what holds the tenant already, is no unique index, or is the primary key."""
+    empty.execute(
+        "CREATE TABLE a (id int PRIMARY KEY, email text UNIQUE, n int, tenant_id text);"
+        "CREATE UNIQUE INDEX its ON a (n, tenant_id);"
+        'CREATE UNIQUE INDEX "by ""\\mail" ON a (lower(email)) WHERE n > 1; CREATE INDEX plain ON a (n)'
+    )
+    plan, text = _propose(empty, tmp_path)
+    assert plan.tables[0].unique == ()
+    (tmp_path / "migration.toml").write_text(text.replace("# unique =", "unique ="), encoding="utf-8")
+    taken = read_plan(tmp_path / "migration.toml")
+    assert taken.tables[0].unique == ("a_email_key", 'by "\\mail')
+    assert "# Unique in all tenants together, and left so" in text
+
+
 def test_odd_names_read_back_and_are_those_of_the_tables(empty: Connection, tmp_path: Path) -> None:
     odd = ["a.b", "a'{}\n%\\", "é" * 31]
     for name in odd:

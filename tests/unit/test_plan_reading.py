@@ -118,6 +118,11 @@ WRONG: dict[str, tuple[str | bytes, int | None, str]] = {
         18,
         "unknown key 'zzz' in tables[2].indexes[1]; known here: name, columns",
     ),
+    "a name twice in what is unique": (
+        _with("rls =", 'unique = ["a", "a"]\nrls ='),
+        21,
+        "'a' stands twice in what is unique of 'graph_entities'",
+    ),
     "a missing key": (_with(_ENTITIES, ""), 14, "missing key 'name' in tables[2]"),
     "a missing key at the top": (_with('name = "multi-tenancy"\n', ""), None, "missing key 'name'"),
     "an empty file": ("", None, "missing key 'name'"),

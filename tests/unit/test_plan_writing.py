@@ -53,6 +53,7 @@ def _tables(draw: st.DrawFn, column: str) -> tuple[Table, ...]:
                 tenant=draw(st.one_of(sources)),
                 indexes=(Index(name=f"{len(tables)}{draw(_NAMES)}", columns=(column, draw(_NAMES))),),
                 primary_key=draw(st.none() | _NAMES.map(lambda key: (key, column))),
+                unique=tuple(draw(st.lists(_NAMES, max_size=2, unique=True))),
                 rls=draw(st.none() | st.builds(RowSecurity, policy=_NAMES, mode=_MODES)),
             )
         )
@@ -80,3 +81,17 @@ def test_every_plan_reads_back_as_it_was_written(plan: Plan, head: list[str], no
         file = Path(folder) / "migration.toml"
         file.write_text(toml(plan, head=head, notes={plan.tables[0].name: [note]}), encoding="utf-8")
         assert read_plan(file) == plan
+
+
+@given(plan=_plans(), offered=st.lists(_NAMES, min_size=1, max_size=3, unique=True))
+def test_what_is_offered_changes_nothing_until_its_line_is_taken_in(plan: Plan, offered: list[str]) -> None:
+    first, *others = plan.tables
+    asked = plan.model_copy(update={"tables": (first.model_copy(update={"unique": ()}), *others)})
+    taken = plan.model_copy(update={"tables": (first.model_copy(update={"unique": tuple(offered)}), *others)})
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "migration.toml"
+        text = toml(asked, offers={first.name: offered})
+        file.write_text(text, encoding="utf-8")
+        assert read_plan(file) == asked
+        file.write_text(text.replace("# unique = [", "unique = [", 1), encoding="utf-8")
+        assert read_plan(file) == taken
