@@ -101,7 +101,8 @@ def test_a_table_that_is_not_there_is_named_with_its_line(operator: Operator) ->
         assert ended.returncode == 2
         assert complaint(ended.stderr) == (
             f"tenantry: migration.toml:{line}: table graph_relatives is not in this database; "
-            "check its name and schema, or leave it out of the plan if it was dropped since the migration began"
+            "check its name and schema, or leave it out of the plan if it was dropped since the "
+            "migration began"
         )
     assert operator.schema() == before
 
