@@ -1,8 +1,11 @@
 """Unique constraints and indexes that come to hold within each tenant, and all of them that is kept."""
 
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -11,12 +14,13 @@ from psycopg import errors, sql
 
 from control import dry_run
 from control.embedded.postgres import EmbeddedPostgres
+from control.locks import take
 from control.plan.model import Plan
 from control.plan.reading import read_plan
 from control.preflight import keys as preflight
 from control.preflight.estimate import estimates
 from control.preflight.finding import Finding
-from control.stages import columns, keys
+from control.stages import backfill, columns, indexes, keys
 from control.verification.checklist import run_checks
 from sql.errors import PlanError
 from sql.postgres.connection import connect
@@ -24,6 +28,7 @@ from tests.integration.finished import failed
 from tests.integration.migrated import ground
 from tests.integration.walking import STAGES, Walker
 from tests.servers import VARIABLE
+from tests.waiting import until
 
 #: That NULLs are each other's equals can be said from PostgreSQL 15 on.
 NOT_DISTINCT = "" if os.environ.get(VARIABLE) == "14" else "NULLS NOT DISTINCT"
@@ -161,6 +166,82 @@ def test_the_old_ones_come_back_from_the_middle_of_the_way_there(walker: Walker)
         assert len(walker.there(keys.STAGE, most=steps)) == steps
         walker.back(keys.STAGE)
         assert walker.schema() == before, f"back after {steps} steps"
+
+
+@dataclass
+class Writer:
+    """Brings an account with a session, tries to bring its email again, and deletes every other one."""
+
+    url: str
+    stop: threading.Event = field(default_factory=threading.Event)
+    operations: int = 0
+    asked: int = 0
+    twice: int = 0
+    error: psycopg.Error | None = None
+
+    def run(self) -> None:
+        """Until told to stop, or until an error."""
+        try:
+            with psycopg.connect(self.url, autocommit=True) as connection:
+                while not self.stop.is_set():
+                    self._write(connection, {"email": f"{self.operations}@new"})
+                    self.operations += 1
+        except psycopg.Error as error:
+            self.error = error
+
+    def goes_on(self) -> bool:
+        """Whether it has written since it was last asked, or can't any more."""
+        asked, self.asked = self.asked, self.operations
+        return self.operations > asked or self.error is not None
+
+    def _write(self, connection: psycopg.Connection, named: dict[str, str]) -> None:
+        bring = (
+            "INSERT INTO account (email, handle, badge, org) "
+            "SELECT %(email)s, %(email)s::text, max(badge) + 1, 'acme' FROM account"
+        )
+        connection.execute(bring, named)
+        connection.execute("INSERT INTO session (email, org) VALUES (%(email)s, 'acme')", named)
+        try:
+            connection.execute(bring, named)
+            self.twice += 1
+        except errors.UniqueViolation:
+            pass
+        connection.execute("UPDATE account SET handle = 'x' || handle WHERE email = %(email)s", named)
+        if self.operations % 2:
+            connection.execute("DELETE FROM account WHERE email = %(email)s", named)
+
+
+def test_at_no_moment_may_a_value_stand_in_one_tenant_twice_and_no_write_fails(
+    walker: Walker, database: str
+) -> None:
+    """There and back, under an application that writes all the time."""
+    walker.there(columns.STAGE)
+    walker.connection.execute(FILL)
+    writer = Writer(database)
+    thread = threading.Thread(target=writer.run)
+    thread.start()
+    try:
+        for steps in (keys.STAGE.steps, keys.STAGE.undo):
+            for step in steps(walker.plan, walker.original):
+                if not step.done(walker.live()):
+                    take(walker.connection, step, notify=lambda _: None)
+                    until(writer.goes_on, 20, f"a write after {step.what}")
+    finally:
+        writer.stop.set()
+        thread.join()
+    assert (writer.error, writer.twice) == (None, 0)
+
+
+def test_the_script_of_a_dry_run_leads_to_the_same_schema(
+    walker: Walker, finished: Walker, tmp_path: Path
+) -> None:
+    on = ground(walker.connection, walker.plan)
+    stages = (columns.STAGE, backfill.STAGE, indexes.STAGE, keys.STAGE)
+    script = tmp_path / "script.sql"
+    script.write_text("\n".join(dry_run.script(stages, on)))
+    url = walker.server.url(walker.connection.info.dbname)
+    walker.server.run("psql", "--quiet", "-v", "ON_ERROR_STOP=1", "-f", str(script), url)
+    assert walker.schema() == finished.schema()
 
 
 def test_what_an_exchange_could_lose_is_there_after_it(finished: Walker) -> None:
@@ -413,7 +494,9 @@ WRONG = {
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_a_name_that_is_no_such_key_is_an_error_at_its_line(before: Walker, tmp_path: Any, name: str) -> None:
+def test_a_name_that_is_no_such_key_is_an_error_at_its_line(
+    before: Walker, tmp_path: Path, name: str
+) -> None:
     before.connection.execute(
         "CREATE INDEX account_org ON account (org); ALTER TABLE account ADD tenant_id text;"
         "CREATE UNIQUE INDEX account_tenant ON account (tenant_id, handle)"
