@@ -343,6 +343,31 @@ def test_a_value_outside_of_the_predicate_and_nulls_bar_nothing(after: Walker) -
     assert keys.cannot_undo(after.connection, after.plan, after.original) is None
 
 
+def test_what_the_plan_does_not_name_stays_unique_in_all_tenants_together(
+    database: str, postgres: EmbeddedPostgres
+) -> None:
+    """And so do the foreign keys onto it, of which verify asks no tenant, though the primary key holds it."""
+    tables = [
+        {"name": "coded", "tenant": {"constant": "acme"}, "primary_key": ["id", "tenant_id"]},
+        {"name": "naming", "tenant": {"constant": "acme"}},
+    ]
+    with connect(database, "test") as connection:
+        connection.execute(
+            "CREATE TABLE coded (id int PRIMARY KEY, code text UNIQUE);"
+            "CREATE TABLE naming (code text REFERENCES coded (code)); INSERT INTO coded VALUES (1, 'a')"
+        )
+        walker = Walker(connection, Plan.model_validate(PLAN | {"tables": tables}), postgres)
+        before = walker.original.table("naming").foreign_keys
+        for stage in STAGES:
+            walker.there(stage)
+        assert walker.live().table("naming").foreign_keys == before
+        with pytest.raises(errors.UniqueViolation):
+            connection.execute("INSERT INTO coded VALUES (2, 'a', 'zenith')")
+        checks = run_checks(ground(connection, walker.plan, walker.original))
+        assert "naming: foreign keys" in {check.name for check in checks if check.ok}
+        assert not any("unique" in check.name for check in checks)
+
+
 #: What breaks the check of a table's uniques, and is no other check's.
 BROKEN = {
     "gone": 'DROP INDEX "by %s {}"',
@@ -368,7 +393,8 @@ def test_verify_tells_of_what_is_not_unique_within_each_tenant_and_of_nothing_el
 ) -> None:
     on = ground(after.connection, after.plan, after.original)
     before = run_checks(on)
-    assert "account: unique within each tenant" in {check.name for check in before if check.ok}
+    held = {check.name for check in before if check.ok}
+    assert {"account: unique within each tenant", "session: foreign keys"} <= held
     after.connection.execute(BROKEN[broken].replace("NOT_DISTINCT", NOT_DISTINCT).encode())
     assert failed(run_checks(on)) - failed(before) == {"account: unique within each tenant"}
 
