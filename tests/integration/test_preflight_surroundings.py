@@ -331,6 +331,16 @@ def test_statements_that_a_migration_breaks_for_a_while_are_shown_with_their_cal
     assert "INSERT INTO graph_relations" in meeting.fact
 
 
+@pytest.mark.parametrize(("unique", "level"), [(["graph_relations_code_key"], "warn"), ([], "pass")])
+def test_upserts_matter_where_the_key_or_something_unique_takes_the_tenant_in(
+    counted: str, unique: list[str], level: str
+) -> None:
+    tables = [table | {"primary_key": None, "unique": unique} for table in PLAN["tables"]]
+    with connect(counted, "test") as connection:
+        findings = list(application.look(ground(connection, Plan.model_validate(PLAN | {"tables": tables}))))
+    assert named(findings, "statements with ON CONFLICT").level == level
+
+
 def test_an_archive_that_fails_and_slots_that_would_lose_their_place_are_warned_of(counted: str) -> None:
     with connect(counted, "test") as connection:
         on = ground(connection, plan())
