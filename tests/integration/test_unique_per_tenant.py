@@ -339,7 +339,8 @@ def test_a_value_outside_of_the_predicate_and_nulls_bar_nothing(after: Walker) -
     after.connection.execute(
         "UPDATE account SET email = 'other', badge = 0, deleted = true WHERE tenant_id = 'third'"
     )
-    after.connection.execute("UPDATE account SET handle = NULL WHERE tenant_id <> 'third'")
+    assert keys.cannot_undo(after.connection, after.plan, after.original) is None
+    after.connection.execute("UPDATE account SET deleted = false, handle = NULL")
     assert keys.cannot_undo(after.connection, after.plan, after.original) is None
 
 
