@@ -110,9 +110,9 @@ def _isolation(ground: Ground) -> Finding:
 def _way_back(ground: Ground) -> Finding:
     fact = "`tenantry rollback` from every stage, online"
     shared = ["id"] if any(table.primary_key is not None for table in ground.plan.tables) else []
-    shared += [name for table in ground.plan.tables for name in table.unique]
+    shared += [f"value in {name}" for table in ground.plan.tables for name in table.unique]
     if shared:
-        fact += f", until two tenants have the same {' or '.join(shared)}: from then on it can't come back"
+        fact += f", until two tenants have the same {' or '.join(shared)}: from then on the old can't come back"
     if ground.plan.backup is not None:
         fact += f"; `tenantry restore {ground.plan.backup.path}` with the loss of what came after"
     column = ground.plan.tenant.column
