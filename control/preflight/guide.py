@@ -112,7 +112,7 @@ def _way_back(ground: Ground) -> Finding:
     shared = ["id"] if any(table.primary_key is not None for table in ground.plan.tables) else []
     shared += [f"value in {name}" for table in ground.plan.tables for name in table.unique]
     if shared:
-        fact += f", until two tenants have the same {' or '.join(shared)}: from then on the old can't come back"
+        fact += f", until two tenants have the same {' or '.join(shared)}: after that it can't come back"
     if ground.plan.backup is not None:
         fact += f"; `tenantry restore {ground.plan.backup.path}` with the loss of what came after"
     column = ground.plan.tenant.column
