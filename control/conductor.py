@@ -11,6 +11,7 @@ from control import tuning, window
 from control.arrivals import taken_along
 from control.course import actor, go_on
 from control.departures import forget, left_out, without_departed
+from control.keys import outside
 from control.plan.begun import begun_with, changes
 from control.plan.model import Plan
 from control.plan.values import size
@@ -125,9 +126,10 @@ def ground_of(
     confirmed = {
         name for name, stage in ledger.stages(connection, migration.id).items() if stage.confirmed_by
     }
+    before = outside.as_they_are(connection, without_departed(original, plan))
     return Ground(
         plan=plan,
-        original=taken_along(connection, plan, without_departed(original, plan)),
+        original=taken_along(connection, plan, before),
         connection=connection,
         memory=ledger.Memory(connection, migration.id),
         confirmed=frozenset(confirmed),

@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from control import names
 from control.indexes import Wanted, key_index
 from control.jobs import parts
-from control.keys import unique
+from control.keys import outside, unique
+from control.keys.outside import Outside
 from control.keys.unique import Unique
 from control.plan.model import Plan
 from control.plan.model import Table as PlanTable
@@ -26,18 +27,26 @@ class Key:
     """A primary key on one side; no columns where the table has none on that side.
 
     `table` is the table's name in the plan, `was` the table before the migration, `indexes` what the key
-    is made of while the other side's still stands: one, or one for each partition.
+    is made of while the other side's still stands: one, or one for each partition. `outside` are the foreign
+    keys onto the old key from tables that the plan doesn't name.
     """
 
     table: str
     was: Table
     columns: tuple[str, ...]
     indexes: tuple[Wanted, ...]
+    outside: tuple[Outside, ...] = ()
 
     @property
     def name(self) -> str:
         """The constraint's name, on both sides."""
         return names.primary_key(self.was)
+
+    @property
+    def stays_unique(self) -> bool:
+        """Whether it is an old key whose index stands beside the new one, for what points to it."""
+        old = self.was.primary_key
+        return bool(self.outside) and old is not None and self.columns == old.columns
 
     def is_there(self, live: Catalog) -> bool:
         """Whether this side's key stands."""
@@ -90,9 +99,10 @@ def sides(plan: Plan, original: Catalog) -> tuple[Side, Side]:
     """The old side and the new one.
 
     Raises:
-        CatalogError: a foreign key that can't be carried over: from a table outside the plan, NOT ENFORCED,
-            or with an action that would take the tenant away and that this server can't limit to columns;
-            or a key WITHOUT OVERLAPS; or a unique index that can't be exchanged.
+        CatalogError: a foreign key that can't be carried over: NOT ENFORCED, from outside the plan onto a
+            partitioned table or a unique index of the plan, or with an action that would take the tenant away
+            and that this server can't limit to columns; or a key WITHOUT OVERLAPS; or a unique index that
+            can't be exchanged.
         GivenWrongError: a new key that foreign keys onto the old one can't point to; or a `unique` of the
             plan that isn't there.
     """
@@ -136,13 +146,15 @@ def _refuse_periods(table: PlanTable, original: Catalog) -> None:
 def _old_key(table: PlanTable, original: Catalog) -> Key:
     was = original.table(table.name)
     columns = was.primary_key.columns if was.primary_key else ()
-    return Key(table.name, was, columns, _indexes(table.name, was, columns, names.returning))
+    held = tuple(outside.onto(table.name, original))
+    return Key(table.name, was, columns, _indexes(table.name, was, columns, names.returning), held)
 
 
 def _new_key(table: PlanTable, original: Catalog) -> Key:
     was = original.table(table.name)
     columns = table.primary_key or ()
-    return Key(table.name, was, columns, _indexes(table.name, was, columns, names.incoming))
+    held = tuple(outside.onto(table.name, original))
+    return Key(table.name, was, columns, _indexes(table.name, was, columns, names.incoming), held)
 
 
 def _indexes(
@@ -163,10 +175,7 @@ def _references(plan: Plan, table: PlanTable, original: Catalog) -> Iterator[tup
             continue
         child = in_plan.get((key.schema_, key.table))
         if child is None:
-            raise CatalogError(
-                f"foreign key {key.name} of {key.schema_}.{key.table} points to {table.name}, whose key "
-                "changes; take that table into the plan, or drop the foreign key"
-            )
+            continue  # control.keys.outside
         if set(table.primary_key or ()) != {*old_key.columns, plan.tenant.column}:
             raise GivenWrongError(
                 f"primary_key of {table.name} must be {', '.join(old_key.columns)} and {plan.tenant.column}, "

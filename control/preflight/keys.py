@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from control.keys import publications, unique
 from control.keys.sides import Side, sides
-from control.preflight import uniques
+from control.preflight import outside, uniques
 from control.preflight.finding import Finding, none_of
 from control.stage import Ground
 from sql.errors import CatalogError, GivenWrongError
@@ -26,6 +26,7 @@ def look(ground: Ground) -> Iterator[Finding]:
         yield Finding("stop", _REFERENCES, str(error), "correct that in the plan or the schema")
         return
     yield _references(new)
+    yield from outside.look(ground, old)
     yield none_of(
         "what leans on changing keys",
         [

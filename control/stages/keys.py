@@ -6,7 +6,8 @@ Will do, each line in a transaction of its own (the unique index of the new key 
 2. validate it: from here on both hold;
 3. drop the old foreign keys;
 4. table by table drop the old key and make the index the primary key, in one statement, and so what is to be
-   unique within each tenant (`control.keys.unique`);
+   unique within each tenant (`control.keys.unique`); what the plan doesn't name and points to the old key goes
+   and comes again in the same transaction (`control.keys.outside`);
 5. give the foreign keys their old names, and comments, replica identity and the like back.
 
 So integrity is never open and the longest lock takes milliseconds. A partitioned table's key is exchanged
@@ -23,7 +24,7 @@ from collections.abc import Iterator
 from psycopg import sql
 
 from control import indexes, partitioned_indexes
-from control.keys import not_null, publications, references, unique
+from control.keys import not_null, outside, publications, references, unique
 from control.keys.clauses import identifiers
 from control.keys.sides import Key, Side, sides
 from control.keys.swap import swap
@@ -54,12 +55,18 @@ class Keys:
         for key in _holding(plan, new):
             for column in _nullable(plan, key):
                 yield from not_null.declare(key, column)
+        for key in old.keys:
+            if key.stays_unique:
+                yield from map(outside.keep, key.indexes)
         yield from _walk(old, new)
 
     def undo(self, plan: Plan, original: Catalog) -> Iterator[Step]:
         """From the new side to the old one."""
         old, new = sides(plan, original)
         yield from _walk(new, old)
+        for key in old.keys:
+            if key.stays_unique:  # what a walk there has left of it that was broken off before the swap
+                yield from map(indexes.drop, key.indexes)
         for key in _holding(plan, new):
             for column in _nullable(plan, key):
                 yield from not_null.allow(key, column)
@@ -127,11 +134,12 @@ def _walk(out_of: Side, into: Side) -> Iterator[Step]:
         # A walk the other way that was broken off leaves it under this name.
         yield references.drop(reference, reference.temporary)
     for key in out_of.keys:
-        if key.columns:
+        if key.columns and not key.stays_unique:
             yield from map(indexes.drop, key.indexes)
     yield from map(unique.drop, out_of.uniques)
     for before, after in zip(out_of.keys, into.keys, strict=True):
-        yield swap(before, after, _nobody_came)
+        yield outside.around(swap(before, after, _nobody_came), after.outside)
+        yield from outside.validate(after.outside, after.is_there)
     yield from map(unique.swap, out_of.uniques, into.uniques)
     for reference in into.references:
         yield references.rename(reference)

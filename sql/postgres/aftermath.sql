@@ -57,7 +57,8 @@ SELECT format('index %%s of %%s', i.indexrelid::regclass, i.indrelid::regclass)
 FROM pg_index AS i JOIN pg_class AS x ON x.oid = i.indexrelid
 WHERE (x.relname = ANY (%(names)s::text[])
   OR x.relname ~ '_tenantry_(new|old)$' AND i.indrelid = ANY (%(tables)s::oid[]))
-  AND NOT EXISTS (SELECT FROM pg_constraint AS c WHERE c.conindid = x.oid AND c.conname = x.relname)
+  -- One that foreign keys from outside the plan lean on is not left over: it keeps the old key unique for them.
+  AND NOT EXISTS (SELECT FROM pg_constraint AS c WHERE c.conindid = x.oid AND (c.conname = x.relname OR c.contype = 'f'))
 UNION ALL
 SELECT format('function %%s', p.oid::regprocedure) FROM pg_proc AS p
 WHERE p.pronamespace = to_regnamespace('tenantry_guard')

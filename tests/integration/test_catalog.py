@@ -75,7 +75,7 @@ def test_the_facts_of_keys_and_their_indexes(odd: Connection) -> None:
     up = node.foreign_key("node_up_fkey")
     assert up is not None
     assert (up.on_delete, up.deferrable, up.deferred) == ("n", True, True)
-    assert {key.table for key in node.referenced_by} == {"node", "Edge %s", "tenanted"}
+    assert {key.table for key in node.referenced_by} == {"node", "Edge %s", "tenanted", "elsewhere"}
     payload = node.column("payload")
     assert payload is not None
     assert payload.default_text == "it's"

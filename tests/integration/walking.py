@@ -43,8 +43,8 @@ UP_ACTION = "CASCADE" if os.environ.get(VARIABLE) == "14" else "SET NULL"
 
 #: Odd names, two schemas, a self-reference that is deferred, every action that can be kept, comments, a
 #: clustered key that is the replica identity, storage parameters, INCLUDE, a table without a key, one that
-#: has the tenant column already, columns called like the guard's own words, and a unique constraint and index
-#: that become unique per tenant.
+#: has the tenant column already, columns called like the guard's own words, a unique constraint and index
+#: that become unique per tenant, and a foreign key from outside the plan.
 ODD_SCHEMA = f"""
 CREATE SCHEMA "Odd ""Schema";
 CREATE TABLE node (
@@ -78,7 +78,12 @@ CREATE TABLE tenanted (
   id integer PRIMARY KEY, tenant_id text DEFAULT 'somebody', node bigint REFERENCES node UNIQUE
 );
 COMMENT ON CONSTRAINT tenanted_node_key ON tenanted IS 'one for each';
+CREATE TABLE elsewhere (
+  node bigint, CONSTRAINT "its {{}}" FOREIGN KEY (node) REFERENCES node ON DELETE CASCADE
+);
+COMMENT ON CONSTRAINT "its {{}}" ON elsewhere IS 'from outside the plan';
 INSERT INTO node (up, "new") SELECT nullif(n, 1), 'acme' FROM generate_series(1, 50) AS n;
+INSERT INTO elsewhere SELECT n FROM generate_series(1, 50) AS n;
 INSERT INTO "Odd ""Schema"."Edge %s" (source, target) SELECT n, 51 - n FROM generate_series(1, 50) AS n;
 INSERT INTO keyless SELECT n, 'acme' FROM generate_series(1, 50) AS n;
 INSERT INTO tenanted SELECT n, 'acme', n FROM generate_series(1, 50) AS n;

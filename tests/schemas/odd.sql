@@ -1,6 +1,6 @@
 -- Integer, uuid, composite and missing keys, self-referencing and deferrable foreign keys, partitions of two
 -- levels, unique constraints and indexes, triggers, views, generated and identity columns, odd names, existing
--- row-level security.
+-- row-level security, and a foreign key from outside the plan.
 CREATE SCHEMA "Odd ""Schema";
 
 CREATE TABLE node (
@@ -65,6 +65,11 @@ CREATE TABLE vault (
 ALTER TABLE vault ENABLE ROW LEVEL SECURITY;
 CREATE POLICY older ON vault USING (secret <> 'hidden');
 
+CREATE TABLE "else where" (
+  node bigint, CONSTRAINT "its %s" FOREIGN KEY (node) REFERENCES node MATCH FULL ON DELETE SET NULL DEFERRABLE
+);
+COMMENT ON CONSTRAINT "its %s" ON "else where" IS 'from outside the plan';
+
 CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
   NEW.touched := NEW.touched + 1;
@@ -84,3 +89,4 @@ INSERT INTO reading SELECT '2024-12-01'::date + n, n % 9, 'acme', n FROM generat
 INSERT INTO vault SELECT n, n, CASE WHEN n % 2 = 0 THEN 'hidden' ELSE 'seen' END FROM generate_series(1, 50) AS n;
 INSERT INTO keyless SELECT n, 'acme' FROM generate_series(1, 50) AS n;
 INSERT INTO tenanted SELECT n, 'acme', n FROM generate_series(2, 50, 2) AS n;
+INSERT INTO "else where" SELECT n FROM generate_series(1, 50) AS n;
