@@ -9,6 +9,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import IO
 
 import psycopg.pq
 
@@ -35,7 +36,7 @@ def tools(server_version: int) -> Path:
     major = server_version // 10_000
     seen = []
     for folder in _folders():
-        version = _major(folder / "pg_dump")
+        version = version_of(folder / "pg_dump")
         if version >= major:
             return folder
         seen.append(f"{folder} has {version}")
@@ -58,7 +59,12 @@ def _folders() -> Iterator[Path]:
         yield folder
 
 
-def _major(program: Path) -> int:
+def version_of(program: Path) -> int:
+    """The version of a program.
+
+    Raises:
+        BackupError: it tells none.
+    """
     said = run([str(program), "--version"])
     match = _VERSION.search(said)
     if match is None:
@@ -110,25 +116,36 @@ def run(command: Sequence[str]) -> str:
             command, check=True, capture_output=True, text=True
         ).stdout
     except subprocess.CalledProcessError as error:
-        raise _failed(command, error.returncode, error.stderr) from None
+        raise failed(command, error.returncode, error.stderr) from None
 
 
-def let_run(command: Sequence[str], more: Mapping[str, str], go_on: Callable[[], None]) -> None:
+def let_run(
+    command: Sequence[str], more: Mapping[str, str], go_on: Callable[[], None], given: IO[bytes] | None = None
+) -> None:
     """Run a program that may take hours; it is ended where `go_on`, asked twice a second, raises.
+
+    `given` is its standard input, and closed here once the program has it.
 
     Raises:
         BackupError: it failed; the message ends with its own first error.
     """
     with subprocess.Popen(  # noqa: S603  # a list, no shell; found on PATH or in the wheel
-        command, env={**os.environ, **more}, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        command,
+        env={**os.environ, **more},
+        stdin=given,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
     ) as process:
+        if given is not None:
+            given.close()  # else whoever writes there never hears that the program is gone
         try:
             said = _said(process, go_on)
         except BaseException:
             _end(process)
             raise
     if process.returncode != 0:
-        raise _failed(command, process.returncode, said)
+        raise failed(command, process.returncode, said)
 
 
 def _said(process: subprocess.Popen[str], go_on: Callable[[], None]) -> str:
@@ -148,7 +165,8 @@ def _end(process: subprocess.Popen[str]) -> None:
         process.kill()
 
 
-def _failed(command: Sequence[str], status: int, said: str) -> BackupError:
+def failed(command: Sequence[str], status: int, said: str) -> BackupError:
+    """The error for a program that ended with a status other than 0, by what it said."""
     # pg_restore follows the error up with the statement that failed, line by line; the leader of several jobs
     # ends with "a worker process died unexpectedly", and the worker itself had said of what.
     lines = said.strip().splitlines()

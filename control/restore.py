@@ -10,6 +10,7 @@ from psycopg import conninfo
 
 from control import backup
 from control.client_programs import beyond_environment, database_of, environment, let_run, tools
+from control.older_servers import refuses, restore_by_script
 from sql.errors import AnotherRunError, GivenWrongError
 from sql.postgres import restore as statements
 from sql.postgres.connection import Connection, connect, describe, resolve
@@ -40,7 +41,8 @@ def restore(
 ) -> Restored:
     """Check the backup against its checksum, then bring it into the database at `into` (or `env:NAME`).
 
-    One job does it in one transaction: all of it or nothing. With several a failure leaves half of it.
+    One job does it in one transaction: all of it or nothing. With several a failure leaves half of it; into a
+    server before PostgreSQL 17 by programs since then it is always one.
     `overwrite` replaces the tables that are there, and takes our own schemas away with them.
 
     Raises:
@@ -67,7 +69,15 @@ def restore(
             if holder is not None:
                 raise AnotherRunError(migration, holder)
         notify(f"restoring {len(brought)} tables into {describe(resolve(into))}")
-        let_run(_command(folder, path, into, jobs, overwrite=overwrite), _environment(into), go_on)
+        _bring(
+            folder,
+            path,
+            into,
+            server_version=connection.info.server_version,
+            jobs=jobs,
+            overwrite=overwrite,
+            go_on=go_on,
+        )
         if overwrite:
             statements.drop_ours(connection)
         statements.analyze(connection)
@@ -80,17 +90,32 @@ def _in_the_way(connection: Connection, brought: list[str]) -> list[str]:
     return [name for name in there if any(f"{table} ".startswith(f"{name} ") for table in brought)]
 
 
-def _command(folder: Path, path: Path, into: str, jobs: int, *, overwrite: bool) -> list[str]:
-    return [
+def _bring(
+    folder: Path,
+    path: Path,
+    into: str,
+    *,
+    server_version: int,
+    jobs: int,
+    overwrite: bool,
+    go_on: Callable[[], None],
+) -> None:
+    database, more = f"--dbname={_target(into)}", _environment(into)
+    clean = ["--clean", "--if-exists"] if overwrite else []
+    if refuses(folder, server_version):
+        restore_by_script(folder, path, database, options=clean, more=more, go_on=go_on)
+        return
+    command = [
         str(folder / "pg_restore"),
         "--no-password",
         "--exit-on-error",
         # What is half restored must not stand for the whole; several jobs have a transaction each.
         *([f"--jobs={jobs}"] if jobs > 1 else ["--single-transaction"]),
-        *(["--clean", "--if-exists"] if overwrite else []),
-        f"--dbname={_target(into)}",
+        *clean,
+        database,
         str(path),
     ]
+    let_run(command, more, go_on)
 
 
 def _target(into: str) -> str:

@@ -1,7 +1,8 @@
 """What rows, bytes and indexes cost, by stage, where nothing was rehearsed; measured on two cores.
 
-All of it from migrations of the sample graph beside an application: 600,000 rows on busier and on quieter days,
-which differed by twice, 3 million, and 10.2 million with 15.1 GB of WAL. `make bench ARGS="--only estimate"` holds it against a run.
+All of it from migrations of the sample graph beside an application: 600,000 rows on busier and on quieter
+days, which differed by twice, 3 million, and 10.2 million with 15.1 GB of WAL. `make bench ARGS="--only
+estimate"` holds it against a run.
 """
 
 import math

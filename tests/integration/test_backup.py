@@ -14,14 +14,15 @@ from control import backup as backups
 from control.backup import beside
 from control.client_programs import environment, let_run, tools
 from control.demo import sample as sample_graph
-from control.embedded.postgres import EmbeddedPostgres
 from control.plan.model import Plan
 from control.preflight import guide
+from control.restore import restore
 from control.stage import Ground
 from control.stages import backup
 from sql.errors import BackupError, GivenWrongError
 from sql.postgres.connection import connect
 from tests.integration.migrated import PLAN, ground, plan
+from tests.integration.operating import nobody
 
 
 def saving(url: str, path: Path, **more: Any) -> Plan:
@@ -53,7 +54,7 @@ def test_of_a_program_that_fails_its_first_error_is_told_and_not_what_follows_fr
 
 
 def test_a_backup_restores_to_the_same_rows_and_its_checksum_is_kept(
-    sample: str, database: str, postgres: EmbeddedPostgres, tmp_path: Path
+    sample: str, database: str, tmp_path: Path
 ) -> None:
     path = tmp_path / "before.dump"
     with connect(sample, "test") as connection:
@@ -66,7 +67,7 @@ def test_a_backup_restores_to_the_same_rows_and_its_checksum_is_kept(
     assert set(kept(on)["tables"]) == {"graph_entities", "graph_relations"}
     assert path.stat().st_mode & 0o077 == 0
     assert beside(path).stat().st_mode & 0o077 == 0
-    postgres.run("pg_restore", "--exit-on-error", "--dbname", database, str(path))
+    restore(path, database, notify=nobody)
     with psycopg.connect(database) as restored:
         assert restored.execute(rows).fetchone() == before
         # The ledger isn't part of it.

@@ -6,7 +6,9 @@ import psycopg
 import pytest
 
 from control import backup as backups
+from control.client_programs import environment
 from control.embedded.postgres import EmbeddedPostgres
+from control.older_servers import restore_by_script
 from control.restore import restore
 from sql.errors import AnotherRunError, BackupError, GivenWrongError
 from sql.postgres.connection import connect
@@ -52,6 +54,57 @@ def test_a_backup_comes_back_in_another_database_with_schema_and_rows(
     with psycopg.connect(database) as connection:
         analyzed = connection.execute("SELECT FROM pg_class WHERE relname ~ '^graph' AND reltuples > 0")
         assert analyzed.rowcount > 2
+
+
+@pytest.fixture
+def without_client_programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A host with the wheel's client programs alone, newer than many a server."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+
+@pytest.mark.usefixtures("without_client_programs")
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_the_newest_client_programs_restore_into_an_older_server(
+    sample: str, database: str, postgres: EmbeddedPostgres, tmp_path: Path, jobs: int
+) -> None:
+    path = backed_up(sample, tmp_path / "sample.dump", jobs)
+    restore(path, database, jobs=jobs, notify=nobody)
+    assert (rows(database), schema(postgres, database)) == (rows(sample), schema(postgres, sample))
+    restore(path, database, jobs=jobs, overwrite=True, notify=nobody)
+    assert (rows(database), schema(postgres, database)) == (rows(sample), schema(postgres, sample))
+
+
+def _by_script(postgres: EmbeddedPostgres, path: Path, into: str) -> None:
+    restore_by_script(
+        postgres.bin, path, f"--dbname={into}", options=[], more=environment(into), go_on=lambda: None
+    )
+
+
+def test_a_script_brings_every_row_even_one_that_reads_like_the_line_that_is_left_out(
+    sample: str, database: str, postgres: EmbeddedPostgres, tmp_path: Path
+) -> None:
+    with psycopg.connect(sample) as shop:
+        shop.execute("CREATE TABLE a_note (told text)")
+        shop.execute("INSERT INTO a_note SELECT 'SET transaction_timeout = 0;' FROM generate_series(1, 200)")
+    path = tmp_path / "sample.dump"
+    postgres.run("pg_dump", "-Fc", f"--file={path}", sample)
+    _by_script(postgres, path, database)
+    assert rows(database) == rows(sample)
+    with psycopg.connect(database) as restored:
+        assert restored.execute("SELECT count(*) FROM a_note").fetchone() == (200,)
+
+
+def test_a_backup_that_breaks_off_in_its_script_leaves_nothing(
+    sample: str, database: str, postgres: EmbeddedPostgres, tmp_path: Path
+) -> None:
+    path = tmp_path / "sample.dump"
+    postgres.run("pg_dump", "-Fc", "--compress=0", f"--file={path}", sample)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) * 3 // 4])
+    with pytest.raises(BackupError, match="pg_restore failed"):
+        _by_script(postgres, path, database)
+    with psycopg.connect(database) as restored:
+        assert restored.execute("SELECT to_regclass('graph_entities')").fetchone() == (None,)
 
 
 def test_tables_that_are_there_are_not_overwritten_without_a_word(sample: str, tmp_path: Path) -> None:
