@@ -74,7 +74,9 @@ def test_the_facts_of_keys_and_their_indexes(odd: Connection) -> None:
     )
     up = node.foreign_key("node_up_fkey")
     assert up is not None
-    assert (up.on_delete, up.deferrable, up.deferred) == ("n", True, True)
+    # SET NULL can leave the tenant alone from PostgreSQL 15 on; before it the schema has CASCADE there.
+    on_delete = "n" if odd.info.server_version >= 150_000 else "c"
+    assert (up.on_delete, up.deferrable, up.deferred) == (on_delete, True, True)
     assert {key.table for key in node.referenced_by} == {"node", "Edge %s", "tenanted", "elsewhere"}
     payload = node.column("payload")
     assert payload is not None

@@ -267,7 +267,8 @@ def test_a_foreign_key_that_only_a_later_server_can_carry_over_stops(operator: C
         "ON DELETE SET NULL"
     )
     on = ground(operator, plan())
-    assert at(look(on), "stop") == {}
+    if operator.info.server_version >= 150_000:
+        assert at(look(on), "stop") == {}
     earlier = replace(on, original=on.original.model_copy(update={"server_version": 140_010}))
     assert "ends" in at(look(earlier), "stop")["foreign keys onto changing keys"]
 
@@ -299,8 +300,9 @@ def test_a_logical_subscriber_stops_and_a_column_list_without_the_tenant_passes(
         connection.execute("SELECT pg_create_logical_replication_slot('reader', 'pgoutput')")
         on = ground(connection, plan())
         assert at(look(on), "stop") == {"logical replication": "feed (graph_relations)"}
-        connection.execute("ALTER PUBLICATION feed SET TABLE graph_relations (id, source_id)")
-        assert at(look(on), "stop") == {}
+        if connection.info.server_version >= 150_000:
+            connection.execute("ALTER PUBLICATION feed SET TABLE graph_relations (id, source_id)")
+            assert at(look(on), "stop") == {}
 
 
 def test_a_source_with_otherwise_leaves_no_row_without_a_tenant(operator: Connection) -> None:
@@ -344,10 +346,10 @@ def test_a_role_without_the_rights_is_told_which(operator: Connection) -> None:
     finally:
         operator.execute("RESET ROLE")
         operator.execute("DROP ROLE clerk")
-    stops = at(findings, "stop")
-    assert set(stops) == {
-        *("rights on the tables", "right to make schemas", "right to make indexes", "way past policies")
-    }
+    expected = {"rights on the tables", "right to make schemas", "way past policies"}
+    if operator.info.server_version >= 150_000:
+        expected.add("right to make indexes")  # before, everybody may make things in `public`
+    assert set(at(findings, "stop")) == expected
     assert {"a role to try isolation by", "sight of other sessions"} <= set(at(findings, "warn"))
 
 
