@@ -11,7 +11,7 @@ from control import tuning, window
 from control.arrivals import taken_along
 from control.course import actor, go_on
 from control.departures import forget, left_out, without_departed
-from control.keys import outside
+from control.keys import outside, views
 from control.plan.begun import begun_with, changes
 from control.plan.model import Plan
 from control.plan.values import size
@@ -126,7 +126,8 @@ def ground_of(
     confirmed = {
         name for name, stage in ledger.stages(connection, migration.id).items() if stage.confirmed_by
     }
-    before = outside.as_they_are(connection, without_departed(original, plan))
+    before = views.as_they_are(connection, without_departed(original, plan))
+    before = outside.as_they_are(connection, before)
     return Ground(
         plan=plan,
         original=taken_along(connection, plan, before),

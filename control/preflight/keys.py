@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from control.keys import publications, unique
 from control.keys.sides import Side, sides
-from control.preflight import outside, uniques
+from control.preflight import outside, uniques, views
 from control.preflight.finding import Finding, none_of
 from control.stage import Ground
 from sql.errors import CatalogError, GivenWrongError
@@ -27,20 +27,32 @@ def look(ground: Ground) -> Iterator[Finding]:
         return
     yield _references(new)
     yield from outside.look(ground, old)
+    tried = list(views.look(ground, old, new))
+    anew = [one.view.oid for one in tried if one.reason is None]
     yield none_of(
         "what leans on changing keys",
         [
-            f"{leans} on the key of {key.table}"
-            for before, key in zip(old.keys, new.keys, strict=True)
-            if before.columns
-            for leans in leaning(ground.connection, publications.tree(key.was), key.columns)
+            *(
+                f"{leans} on the key of {key.table}"
+                for before, key in zip(old.keys, new.keys, strict=True)
+                if before.columns
+                for leans in leaning(ground.connection, publications.tree(key.was), key.columns, anew)
+            ),
+            *(f"view {one.view.name} can't be defined anew: {one.reason}" for one in tried if one.reason),
         ],
         level="stop",
         way_out="the old key can't be dropped under them, and CASCADE would take them along: name every "
         "column that they select in their GROUP BY (columns, not the key, in ON CONFLICT), or leave "
         "`primary_key` out",
-        fine="no view, function or rule",
+        fine="nothing that stands in their way",
     )
+    if anew:
+        named = ", ".join(f"{one.view.schema_}.{one.view.name}" for one in tried if one.reason is None)
+        yield Finding(
+            "pass",
+            "views on changing keys",
+            f"{named}: defined anew in the swap, with the tenant in GROUP BY",
+        )
     if new.uniques:
         yield from uniques.look(ground, old)
     yield none_of(

@@ -6,8 +6,8 @@ Will do, each line in a transaction of its own (the unique index of the new key 
 2. validate it: from here on both hold;
 3. drop the old foreign keys;
 4. table by table drop the old key and make the index the primary key, in one statement, and so what is to be
-   unique within each tenant (`control.keys.unique`); what the plan doesn't name and points to the old key goes
-   and comes again in the same transaction (`control.keys.outside`);
+   unique within each tenant (`control.keys.unique`); what leans on the old key, foreign keys from outside the
+   plan and views, is let go and comes again in the same transaction (`control.keys.outside`, `.views`);
 5. give the foreign keys their old names, and comments, replica identity and the like back.
 
 So integrity is never open and the longest lock takes milliseconds. A partitioned table's key is exchanged
@@ -24,7 +24,7 @@ from collections.abc import Iterator
 from psycopg import sql
 
 from control import indexes, partitioned_indexes
-from control.keys import not_null, outside, publications, references, unique
+from control.keys import not_null, outside, publications, references, unique, views
 from control.keys.clauses import identifiers
 from control.keys.sides import Key, Side, sides
 from control.keys.swap import swap
@@ -138,7 +138,8 @@ def _walk(out_of: Side, into: Side) -> Iterator[Step]:
             yield from map(indexes.drop, key.indexes)
     yield from map(unique.drop, out_of.uniques)
     for before, after in zip(out_of.keys, into.keys, strict=True):
-        yield outside.around(swap(before, after, _nobody_came), after.outside)
+        swapped = views.around(swap(before, after, _nobody_came), after.was, after.columns)
+        yield outside.around(swapped, after.outside)
         yield from outside.validate(after.outside, after.is_there)
     yield from map(unique.swap, out_of.uniques, into.uniques)
     for reference in into.references:

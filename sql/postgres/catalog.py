@@ -180,6 +180,30 @@ class Trigger(_Fact):
     cloned: bool = False
 
 
+class ViewColumn(_Fact):
+    """A column of a view; `collation` is quoted and schema-qualified, None for a type without one."""
+
+    name: str
+    type: str
+    collation: str | None
+
+
+class View(_Fact):
+    """A view whose GROUP BY leans on a primary key; `definition` is `pg_get_viewdef`, without semicolon."""
+
+    oid: int
+    schema_: str
+    name: str
+    definition: str
+    options: tuple[str, ...] = ()
+    columns: tuple[ViewColumn, ...]
+
+    @property
+    def identifier(self) -> sql.Identifier:
+        """Its quoted, schema-qualified name."""
+        return sql.Identifier(self.schema_, self.name)
+
+
 class Table(_Fact):
     """A table of the plan as the catalog has it; `kind` is `pg_class.relkind`.
 
@@ -206,6 +230,8 @@ class Table(_Fact):
     """Foreign keys from anywhere onto this table, its own among them."""
     policies: tuple[Policy, ...]
     triggers: tuple[Trigger, ...]
+    views: tuple[View, ...] = ()
+    """Views that GROUP BY its primary key and select more, so that they lean on it; no materialized ones."""
     partitions: tuple["Table", ...] = ()
     """The leaf partitions, at whatever level, of a partitioned table: what holds its rows."""
     branches: tuple["Table", ...] = ()

@@ -215,6 +215,35 @@ SELECT
       JOIN pg_namespace AS fn ON fn.oid = f.pronamespace
       -- PostgreSQL 14 calls a partition's copy of its parent's trigger internal; so are those of foreign keys.
       WHERE t.tgrelid = c.oid AND (NOT t.tgisinternal OR (t.tgparentid <> 0 AND t.tgconstrrelid = 0))
+    ), '[]'),
+    -- What a GROUP BY of the primary key selects beside it leans on that: the key can't be dropped under it.
+    'views', coalesce((
+      SELECT jsonb_agg(jsonb_build_object(
+        'oid', v.oid::bigint,
+        'schema_', vn.nspname,
+        'name', v.relname,
+        'definition', rtrim(pg_get_viewdef(v.oid), ';'),
+        'options', coalesce(to_jsonb(v.reloptions), '[]'),
+        'columns', (
+          SELECT jsonb_agg(jsonb_build_object(
+            'name', a.attname,
+            'type', format_type(a.atttypid, a.atttypmod),
+            'collation', (
+              SELECT format('%%I.%%I', cn.nspname, co.collname)
+              FROM pg_collation AS co JOIN pg_namespace AS cn ON cn.oid = co.collnamespace WHERE co.oid = a.attcollation
+            )
+          ) ORDER BY a.attnum)
+          FROM pg_attribute AS a WHERE a.attrelid = v.oid AND a.attnum > 0 AND NOT a.attisdropped
+        )
+      ) ORDER BY vn.nspname, v.relname)
+      FROM pg_class AS v
+      JOIN pg_namespace AS vn ON vn.oid = v.relnamespace
+      WHERE v.relkind = 'v' AND v.oid IN (
+        SELECT r.ev_class FROM pg_constraint AS k
+        JOIN pg_depend AS d ON d.refclassid = 'pg_constraint'::regclass AND d.refobjid = k.oid
+        JOIN pg_rewrite AS r ON d.classid = 'pg_rewrite'::regclass AND r.oid = d.objid AND r.rulename = '_RETURN'
+        WHERE k.conrelid = c.oid AND k.contype = 'p'
+      )
     ), '[]')
   )
 FROM pg_class AS c

@@ -11,12 +11,15 @@ from sql.postgres.connection import Connection
 STATEMENTS = load(Path(__file__).parent, "keys")
 
 
-def leaning(connection: Connection, tables: Sequence[int], columns: Sequence[str]) -> list[str]:
+def leaning(
+    connection: Connection, tables: Sequence[int], columns: Sequence[str], views: Sequence[int] = ()
+) -> list[str]:
     """Views, functions and rules that keep the primary key of the tables (oids) from being dropped.
 
-    `columns` are those of the new key: where it stands already, nothing is dropped.
+    `columns` are those of the new key: where it stands already, nothing is dropped. `views` (oids) are let
+    alone.
     """
-    return _lines(connection, "leaning", tables, columns)
+    return _lines(connection, "leaning", tables, columns, views=list(views))
 
 
 def short_column_lists(connection: Connection, tables: Sequence[int], columns: Sequence[str]) -> list[str]:
@@ -24,6 +27,9 @@ def short_column_lists(connection: Connection, tables: Sequence[int], columns: S
     return _lines(connection, "short_column_lists", tables, columns)
 
 
-def _lines(connection: Connection, name: str, tables: Sequence[int], columns: Sequence[str]) -> list[str]:
+def _lines(
+    connection: Connection, name: str, tables: Sequence[int], columns: Sequence[str], **more: list[int]
+) -> list[str]:
     given = {"tables": sql.Literal(list(tables)), "columns": sql.Literal(list(columns))}
+    given |= {key: sql.Literal(value) for key, value in more.items()}
     return [line for (line,) in connection.execute(getattr(STATEMENTS, name).compose(**given))]

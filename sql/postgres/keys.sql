@@ -83,16 +83,15 @@ LIMIT 1
 -- locks: ACCESS SHARE on the system catalogs; nobody waits for it. Whatever would keep the primary key of {tables} from
 -- being dropped, foreign keys apart (those lean on its index): views and functions that GROUP BY it and select more,
 -- rules that name it in ON CONFLICT. A key that is the new one already is none that is dropped.
+-- Without `{views}`, which are defined anew in the swap.
 SELECT DISTINCT coalesce(
-  (
-    SELECT pg_describe_object('pg_class'::regclass, r.ev_class, 0) FROM pg_rewrite AS r
-    WHERE d.classid = 'pg_rewrite'::regclass AND r.oid = d.objid AND r.rulename = '_RETURN'
-  ),
-  pg_describe_object(d.classid, d.objid, d.objsubid)
+  pg_describe_object('pg_class'::regclass, r.ev_class, 0), pg_describe_object(d.classid, d.objid, d.objsubid)
 )
 FROM pg_constraint AS k
 JOIN pg_depend AS d ON d.refclassid = 'pg_constraint'::regclass AND d.refobjid = k.oid AND d.deptype = 'n'
-WHERE k.contype = 'p' AND k.conrelid = ANY ({tables}::oid[])
+LEFT JOIN pg_rewrite AS r ON d.classid = 'pg_rewrite'::regclass AND r.oid = d.objid AND r.rulename = '_RETURN'
+WHERE coalesce(r.ev_class, 0) <> ALL ({views}::oid[])
+  AND k.contype = 'p' AND k.conrelid = ANY ({tables}::oid[])
   AND {columns}::text[] <> ARRAY(
     SELECT a.attname::text FROM unnest(k.conkey) WITH ORDINALITY AS key (number, place)
     JOIN pg_attribute AS a ON a.attrelid = k.conrelid AND a.attnum = key.number ORDER BY key.place

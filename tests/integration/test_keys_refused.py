@@ -37,7 +37,6 @@ def _findings(walker: Walker) -> dict[str, Finding]:
 @pytest.mark.parametrize(
     ("leaning", "named"),
     [
-        (f"CREATE VIEW kinds AS {BY_KEY}", "view public.kinds"),
         (f"CREATE MATERIALIZED VIEW kinds AS {BY_KEY}", "materialized view public.kinds"),
         (
             f"CREATE FUNCTION kinds() RETURNS SETOF record LANGUAGE sql BEGIN ATOMIC {BY_KEY}; END",
@@ -51,7 +50,7 @@ def _findings(walker: Walker) -> dict[str, Finding]:
             "rule twice on table graph_relations",
         ),
     ],
-    ids=["view", "materialized view", "function", "rule"],
+    ids=["materialized view", "function", "rule"],
 )
 def test_what_would_keep_the_old_key_from_being_dropped_is_named(
     sampled: Walker, leaning: str, named: str

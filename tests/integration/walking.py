@@ -44,7 +44,8 @@ UP_ACTION = "CASCADE" if os.environ.get(VARIABLE) == "14" else "SET NULL"
 #: Odd names, two schemas, a self-reference that is deferred, every action that can be kept, comments, a
 #: clustered key that is the replica identity, storage parameters, INCLUDE, a table without a key, one that
 #: has the tenant column already, columns called like the guard's own words, a unique constraint and index
-#: that become unique per tenant, and a foreign key from outside the plan.
+#: that become unique per tenant, a foreign key from outside the plan,
+#: and a view that GROUPs BY a key.
 ODD_SCHEMA = f"""
 CREATE SCHEMA "Odd ""Schema";
 CREATE TABLE node (
@@ -82,6 +83,8 @@ CREATE TABLE elsewhere (
   node bigint, CONSTRAINT "its {{}}" FOREIGN KEY (node) REFERENCES node ON DELETE CASCADE
 );
 COMMENT ON CONSTRAINT "its {{}}" ON elsewhere IS 'from outside the plan';
+CREATE VIEW "by %s {{}}" AS SELECT id, "new", count(payload) FROM node GROUP BY id;
+CREATE VIEW upon AS SELECT * FROM "by %s {{}}";
 INSERT INTO node (up, "new") SELECT nullif(n, 1), 'acme' FROM generate_series(1, 50) AS n;
 INSERT INTO elsewhere SELECT n FROM generate_series(1, 50) AS n;
 INSERT INTO "Odd ""Schema"."Edge %s" (source, target) SELECT n, 51 - n FROM generate_series(1, 50) AS n;

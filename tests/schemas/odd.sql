@@ -1,5 +1,5 @@
 -- Integer, uuid, composite and missing keys, self-referencing and deferrable foreign keys, partitions of two
--- levels, unique constraints and indexes, triggers, views, generated and identity columns, odd names, existing
+-- levels, unique constraints and indexes, triggers, views (one that GROUPs BY the key), generated and identity columns, odd names, existing
 -- row-level security, and a foreign key from outside the plan.
 CREATE SCHEMA "Odd ""Schema";
 
@@ -79,6 +79,12 @@ CREATE TRIGGER touch BEFORE UPDATE OF payload ON node FOR EACH ROW EXECUTE FUNCT
 
 CREATE VIEW named AS SELECT id, "new", payload FROM node WHERE up IS NOT NULL;
 CREATE VIEW plain AS SELECT n.id, d.title FROM node AS n JOIN document AS d ON d.node = n.id;
+CREATE VIEW "by %s {}" WITH (security_barrier) AS
+  SELECT n.id, n."new" AS "GROUP BY", count(d.id) AS documents FROM node AS n LEFT JOIN document AS d ON d.node = n.id
+  GROUP BY n.id;
+COMMENT ON COLUMN "by %s {}".documents IS 'how many';
+ALTER VIEW "by %s {}" ALTER documents SET DEFAULT 0;
+CREATE VIEW upon AS SELECT * FROM "by %s {}";
 
 INSERT INTO node (up, "new") SELECT nullif(n, 1), CASE WHEN n % 2 = 0 THEN 'acme' ELSE 'zenith' END
 FROM generate_series(1, 50) AS n;
