@@ -17,6 +17,7 @@ from tests import schemas
 from tests.integration.finished import Finished, on_record, operate
 from tests.integration.migrated import finish, ground, plan
 from tests.integration.operating import Operator
+from tests.waiting import until
 
 _finished = count(1)
 
@@ -85,6 +86,12 @@ def finished(postgres: EmbeddedPostgres, finished_template: Finished) -> Iterato
     )
     with connect(postgres.url(name), "test") as connection:
         on = ground(connection, plan(), finished_template.original, migration=finished_template.migration)
+        if connection.info.server_version < 150_000:
+            # A new database has no counters there until one is told of, and then reads as if they were reset.
+            counted = (
+                "SELECT FROM pg_stat_database WHERE datname = current_database() AND stats_reset IS NOT NULL"
+            )
+            until(lambda: connection.execute(counted).rowcount, 15, "the database's first counters")
         baseline.keep(on)
         yield on
     operate(postgres, sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
