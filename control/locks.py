@@ -277,6 +277,8 @@ def _brief(connection: Connection, step: Step, number: int, addresses: Sequence[
                 _none_reads(there, step)
                 wanted = step.lock
                 _limit(connection, lock_timeout_ms, lock_timeout_ms)
+                if step.first is not None:
+                    connection.execute(step.first)
                 connection.execute(STATEMENTS.hold.compose(tables=tables, lock=_MODES[step.lock]))
                 _limit(connection, lock_timeout_ms, work_ms)
                 begun = time.monotonic()

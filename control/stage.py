@@ -72,6 +72,9 @@ class Step:
     """Where the step is done because something of others' serves: what that is, for the audit."""
     lane: Lane | None = None
     """None for a step that is taken alone."""
+    first: sql.Composed | None = None
+    """Of a brief one: sent in its transaction before `tables` are locked, for what their readers lock before
+    them. The statement does it again."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,9 @@
 """Views that GROUP BY a key that changes: valid after it, what hangs on them kept, and back as they were."""
 
+import threading
 from collections.abc import Iterator
 
+import psycopg
 import pytest
 from psycopg import errors
 
@@ -15,6 +17,7 @@ from control.stages import columns, keys
 from sql.postgres.connection import connect
 from tests.integration.migrated import ground
 from tests.integration.walking import FILL_SAMPLE, SAMPLE, Walker
+from tests.waiting import until
 
 #: Views by the key in all places where a GROUP BY may be, with all that can hang on one.
 VIEWS = """
@@ -117,6 +120,38 @@ def test_nobody_sees_the_view_in_between(walker: Walker, sample: str) -> None:
         reader.execute("SET lock_timeout = '50ms'")
         with pytest.raises(errors.LockNotAvailable):
             reader.execute(SHOWN)
+
+
+def test_who_reads_a_view_all_the_time_neither_fails_nor_keeps_the_keys_from_being_swapped(
+    walker: Walker, sample: str
+) -> None:
+    stop = threading.Event()
+    read = [0] * 4
+    failed: list[psycopg.Error] = []
+
+    def run(number: int) -> None:
+        try:
+            with psycopg.connect(sample, autocommit=True) as session:
+                while not stop.is_set():
+                    session.execute(b"SELECT * FROM upon WHERE id = 'entity-0000000001'")
+                    read[number] += 1
+        except psycopg.Error as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=run, args=[number]) for number in range(len(read))]
+    for thread in threads:
+        thread.start()
+    try:
+        until(lambda: failed or min(read) > 10, 60, "every reader to read")
+        for steps in (keys.STAGE.steps, keys.STAGE.undo):
+            for step in steps(walker.plan, walker.original):
+                if not step.done(walker.live()):
+                    take(walker.connection, step, notify=lambda _: None, attempts=6)
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert not failed
 
 
 @pytest.mark.parametrize(
