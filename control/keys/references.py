@@ -1,11 +1,14 @@
 """The steps of one foreign key on its way from one side to the other."""
 
+from collections.abc import Sequence
+
 from psycopg import sql
 
+from control import partitioned_indexes
 from control.keys.clauses import comment_on, deferrable_as, identifiers, together
 from control.keys.sides import Reference
 from control.stage import How, Step
-from sql.postgres.catalog import Action, Catalog
+from sql.postgres.catalog import Action, Catalog, Table
 from sql.postgres.keys import STATEMENTS
 
 _ACTIONS: dict[Action, sql.SQL] = {
@@ -19,29 +22,35 @@ _ACTIONS: dict[Action, sql.SQL] = {
 
 def add(reference: Reference) -> Step:
     """Add it beside the other side's, for what is written from now on."""
-    key = reference.original
     to = f"{reference.target.name} ({', '.join(reference.target_columns)})"
     return Step(
         what=f"{reference.table}: foreign key {reference.name} onto {to}, for new rows",
-        statement=STATEMENTS.add_foreign_key.compose(
-            table=reference.was.identifier,
-            name=sql.Identifier(reference.temporary),
-            columns=identifiers(reference.columns),
-            target=reference.target.identifier,
-            target_columns=identifiers(reference.target_columns),
-            match=sql.SQL("MATCH FULL" if reference.match == "f" else "MATCH SIMPLE"),
-            on_update=_ACTIONS[key.on_update],
-            on_delete=_on_delete(reference),
-            deferrable=deferrable_as(deferrable=key.deferrable, deferred=key.deferred),
-        ),
+        statement=adding(reference, reference.was, reference.temporary, checked=False),
         lock="SHARE ROW EXCLUSIVE",
         done=lambda live: reference.find(live) is not None,
-        tables=_both(reference),
+        tables=tables_of(reference),
     )
 
 
-def validate(reference: Reference) -> Step:
-    """Hold the rows of before against it."""
+def adding(reference: Reference, part: Table, name: str, *, checked: bool) -> sql.Composed:
+    """The statement that adds it to its table or a partition; NOT VALID unless it is to be `checked`."""
+    key = reference.original
+    return STATEMENTS.add_foreign_key.compose(
+        table=part.identifier,
+        name=sql.Identifier(name),
+        columns=identifiers(reference.columns),
+        target=reference.target.identifier,
+        target_columns=identifiers(reference.target_columns),
+        match=sql.SQL("MATCH FULL" if reference.match == "f" else "MATCH SIMPLE"),
+        on_update=_ACTIONS[key.on_update],
+        on_delete=_on_delete(reference),
+        deferrable=deferrable_as(deferrable=key.deferrable, deferred=key.deferred),
+        validity=sql.SQL("" if checked else "NOT VALID"),
+    )
+
+
+def validate(reference: Reference, name: str) -> Step:
+    """Hold the rows of before against it; `name` is what it is called meanwhile."""
 
     def done(live: Catalog) -> bool:
         found = reference.find(live)
@@ -49,13 +58,11 @@ def validate(reference: Reference) -> Step:
 
     return Step(
         what=f"{reference.table}: validate {reference.name}",
-        statement=STATEMENTS.validate.compose(
-            table=reference.was.identifier, name=sql.Identifier(reference.temporary)
-        ),
+        statement=STATEMENTS.validate.compose(table=reference.was.identifier, name=sql.Identifier(name)),
         lock="SHARE UPDATE EXCLUSIVE",
         done=done,
         how=How.ONLINE,
-        tables=_both(reference),
+        tables=tables_of(reference),
     )
 
 
@@ -73,7 +80,7 @@ def drop(reference: Reference, name: str) -> Step:
         ),
         lock="ACCESS EXCLUSIVE",
         done=done,
-        tables=_both(reference),
+        tables=tables_of(reference),
     )
 
 
@@ -84,20 +91,25 @@ def rename(reference: Reference) -> Step:
         found = live.table(reference.table).foreign_key(reference.name)
         return found is not None and found.columns == reference.columns
 
-    rename = STATEMENTS.rename_constraint.compose(
-        table=reference.was.identifier,
-        name=sql.Identifier(reference.temporary),
-        to=sql.Identifier(reference.name),
-    )
+    # The server renames the whole's alone, and leaves each partition's as it is.
+    whole = (reference.was, *reference.was.branches, *reference.was.partitions)
+    renames = [
+        STATEMENTS.rename_constraint.compose(
+            table=part.identifier,
+            name=sql.Identifier(reference.temporary),
+            to=sql.Identifier(reference.name),
+        )
+        for part in whole
+    ]
     comment = reference.original.comment
     return Step(
         what=f"{reference.table}: {reference.name} has its name again",
         statement=together(
-            [rename, *([] if comment is None else [comment_on(reference.was, reference.name, comment)])]
+            [*renames, *([] if comment is None else [comment_on(reference.was, reference.name, comment)])]
         ),
         lock="ACCESS EXCLUSIVE",
         done=done,
-        tables=(reference.was.identifier,),
+        tables=partitioned_indexes.whole(reference.was),
     )
 
 
@@ -108,7 +120,13 @@ def _on_delete(reference: Reference) -> sql.Composable:
     return sql.SQL("{} ({})").format(action, identifiers(reference.set_columns))
 
 
-def _both(reference: Reference) -> tuple[sql.Identifier, ...]:
-    if reference.was == reference.target:
-        return (reference.was.identifier,)
-    return (reference.was.identifier, reference.target.identifier)
+def tables_of(reference: Reference) -> tuple[sql.Identifier, ...]:
+    """What a lock on both its tables falls on, their partitions among them."""
+    was = reference.was
+    return on_both((was, *was.branches, *was.partitions), reference.target)
+
+
+def on_both(parts: Sequence[Table], target: Table) -> tuple[sql.Identifier, ...]:
+    """These parts of the table it belongs to, and all of the one that it points to; each once."""
+    tables = [part.identifier for part in parts]
+    return (*tables, *(table for table in partitioned_indexes.whole(target) if table not in tables))

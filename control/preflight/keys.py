@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from control.keys import publications, unique
-from control.keys.sides import Side, sides
+from control.keys.sides import sides
 from control.preflight import outside, uniques, views
 from control.preflight.finding import Finding, none_of
 from control.stage import Ground
@@ -25,7 +25,7 @@ def look(ground: Ground) -> Iterator[Finding]:
     except (CatalogError, GivenWrongError) as error:
         yield Finding("stop", _REFERENCES, str(error), "correct that in the plan or the schema")
         return
-    yield _references(new)
+    yield Finding("pass", _REFERENCES, f"{len(new.references)} will hold the tenant")
     yield from outside.look(ground, old)
     tried = list(views.look(ground, old, new))
     anew = [one.view.oid for one in tried if one.reason is None]
@@ -63,20 +63,3 @@ def look(ground: Ground) -> Iterator[Finding]:
         "add the column and ALTER PUBLICATION … SET TABLE with it",
         fine="none with a column list that lacks the new key",
     )
-
-
-def _references(after: Side) -> Finding:
-    partitioned = [r.name for r in after.references if r.was.kind == "p"]
-    if partitioned:
-        fact = f"{', '.join(partitioned)} of partitioned tables would have to hold the tenant"
-        return Finding(
-            "stop",
-            _REFERENCES,
-            fact,
-            "not built yet: leave `primary_key` out of the table that they point to",
-        )
-    onto = [f"{r.name} onto {r.target.name}" for r in after.references if r.target.kind == "p"]
-    if onto:
-        fact = f"{', '.join(onto)}, which is partitioned, would have to lean on a key that isn't there yet"
-        return Finding("stop", _REFERENCES, fact, "not built yet: leave `primary_key` out of that table")
-    return Finding("pass", _REFERENCES, f"{len(after.references)} will hold the tenant")

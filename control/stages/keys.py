@@ -24,9 +24,17 @@ from collections.abc import Iterator
 from psycopg import sql
 
 from control import indexes, partitioned_indexes
-from control.keys import not_null, outside, publications, references, unique, views
+from control.keys import (
+    not_null,
+    outside,
+    partitioned_references,
+    publications,
+    references,
+    unique,
+    views,
+)
 from control.keys.clauses import identifiers
-from control.keys.sides import Key, Side, sides
+from control.keys.sides import Key, Reference, Side, sides
 from control.keys.swap import swap
 from control.plan.model import Plan
 from control.stage import Closed, Ground, Step
@@ -58,12 +66,12 @@ class Keys:
         for key in old.keys:
             if key.stays_unique:
                 yield from map(outside.keep, key.indexes)
-        yield from _walk(old, new)
+        yield from _walk(old, new, original.server_version)
 
     def undo(self, plan: Plan, original: Catalog) -> Iterator[Step]:
         """From the new side to the old one."""
         old, new = sides(plan, original)
-        yield from _walk(new, old)
+        yield from _walk(new, old, original.server_version)
         for key in old.keys:
             if key.stays_unique:  # what a walk there has left of it that was broken off before the swap
                 yield from map(indexes.drop, key.indexes)
@@ -120,30 +128,53 @@ def _holding(plan: Plan, new: Side) -> Iterator[Key]:
         yield Key(name, was, (plan.tenant.column,), ())
 
 
-def _walk(out_of: Side, into: Side) -> Iterator[Step]:
+def _walk(out_of: Side, into: Side, server_version: int) -> Iterator[Step]:
     for key in into.keys:
         if key.columns:
             yield from map(indexes.build, key.indexes)
     yield from map(unique.build, into.uniques)
-    for reference in into.references:
-        yield references.add(reference)
-        if reference.original.validated:
-            yield references.validate(reference)
-    for reference in out_of.references:
+    yield from _added(into, server_version)
+    for reference in _beside(out_of):
         yield references.drop(reference, reference.name)
         # A walk the other way that was broken off leaves it under this name.
         yield references.drop(reference, reference.temporary)
+        yield from partitioned_references.drop_parts(reference)
     for key in out_of.keys:
         if key.columns and not key.stays_unique:
             yield from map(indexes.drop, key.indexes)
     yield from map(unique.drop, out_of.uniques)
     for before, after in zip(out_of.keys, into.keys, strict=True):
         swapped = views.around(swap(before, after, _nobody_came), after.was, after.columns)
-        yield outside.around(swapped, after.outside)
+        swapped = outside.around(swapped, after.outside)
+        coming = _within(into, after)
+        yield partitioned_references.around(
+            swapped, _within(out_of, after), coming, server_version=server_version
+        )
         yield from outside.validate(after.outside, after.is_there)
+        yield from partitioned_references.afterwards(coming, _nobody_came, server_version=server_version)
     yield from map(unique.swap, out_of.uniques, into.uniques)
-    for reference in into.references:
+    for reference in _beside(into):
         yield references.rename(reference)
+
+
+def _added(into: Side, server_version: int) -> Iterator[Step]:
+    for reference in _beside(into):
+        if partitioned_references.in_parts(reference, server_version):
+            yield from partitioned_references.beside(reference, _nobody_came)
+            continue
+        yield references.add(reference)
+        if reference.original.validated:
+            yield references.validate(reference, reference.temporary)
+
+
+def _beside(side: Side) -> list[Reference]:
+    """The foreign keys that can stand beside those of the other side."""
+    return [reference for reference in side.references if reference.target.kind != "p"]
+
+
+def _within(side: Side, key: Key) -> list[Reference]:
+    """Those that come and go with a partitioned table's key."""
+    return [one for one in side.references if one.target.kind == "p" and one.target.oid == key.was.oid]
 
 
 def _nobody_came(ground: Ground) -> bool:

@@ -3,10 +3,11 @@
 
 -- name: add_foreign_key
 -- locks: SHARE ROW EXCLUSIVE on {table} and on the table it points to, for milliseconds: writers wait, readers don't.
--- NOT VALID, so no row is read; what is written from now on is checked.
+-- NOT VALID, so no row is read; what is written from now on is checked. Without {validity} only for a partitioned table:
+-- the server finds each partition's, validated before, takes it as a part, and reads no row either.
 ALTER TABLE {table} ADD CONSTRAINT {name}
   FOREIGN KEY ({columns}) REFERENCES {target} ({target_columns}) {match}
-  ON UPDATE {on_update} ON DELETE {on_delete} {deferrable} NOT VALID
+  ON UPDATE {on_update} ON DELETE {on_delete} {deferrable} {validity}
 
 -- name: validate
 -- locks: SHARE UPDATE EXCLUSIVE on {table}, for a foreign key ROW SHARE on the table it points to: it reads every
