@@ -59,13 +59,15 @@ def around(
     """The swap of a partitioned table's key, with the foreign keys onto it dropped before and added after."""
     if not into:
         return swap
-    statements = [statement for one in out_of for statement in _drops(one)]
+    statements = [statement for one in out_of for statement in _drops(one, server_version)]
     statements.append(swap.statement)
     for one in into:
-        parts = one.was.partitions if in_parts(one, server_version) else (one.was,)
-        statements += [references.adding(one, part, one.name, checked=False) for part in parts]
-        if not in_parts(one, server_version):
-            statements += _comment(one)
+        if in_parts(one, server_version):
+            statements += [
+                references.adding(one, part, _called(one, part), checked=False) for part in one.was.partitions
+            ]
+        else:
+            statements += [references.adding(one, one.was, one.name, checked=False), *_comment(one)]
     tables = list(swap.tables)
     for one in into:
         tables += [table for table in references.tables_of(one) if table not in tables]
@@ -82,7 +84,7 @@ def afterwards(into: Sequence[Reference], whole: Whole, *, server_version: int) 
     for one in into:
         if in_parts(one, server_version):
             for part in one.was.partitions:
-                yield _validate_part(one, part, one.name)
+                yield _validate_part(one, part, _called(one, part))
             yield _of_the_whole(one, one.name, whole)
         elif one.original.validated:
             yield references.validate(one, one.name)
@@ -123,10 +125,18 @@ def _of_the_whole(reference: Reference, name: str, whole: Whole) -> Step:
     )
 
 
-def _drops(reference: Reference) -> Iterator[sql.Composed]:
-    # The whole's goes with its parts; where a walk was broken off the parts may stand alone.
-    for part in (reference.was, *reference.was.partitions):
-        yield STATEMENTS.drop_constraint.compose(table=part.identifier, name=sql.Identifier(reference.name))
+def _called(reference: Reference, part: Table) -> str:
+    """What it is called on a partition, which may have something else under the whole's name."""
+    return reference.name if references.is_free(part, reference.name) else reference.temporary
+
+
+def _drops(reference: Reference, server_version: int) -> Iterator[sql.Composed]:
+    was = reference.was
+    yield STATEMENTS.drop_constraint.compose(table=was.identifier, name=sql.Identifier(reference.name))
+    # Its parts go with it, but those that a walk, broken off, has made and not taken together.
+    for part in was.partitions if in_parts(reference, server_version) else ():
+        name = sql.Identifier(_called(reference, part))
+        yield STATEMENTS.drop_constraint.compose(table=part.identifier, name=name)
 
 
 def _comment(reference: Reference) -> list[sql.Composed]:

@@ -100,6 +100,7 @@ def rename(reference: Reference) -> Step:
             to=sql.Identifier(reference.name),
         )
         for part in whole
+        if part is reference.was or is_free(part, reference.name)
     ]
     comment = reference.original.comment
     return Step(
@@ -118,6 +119,11 @@ def _on_delete(reference: Reference) -> sql.Composable:
     if not reference.set_columns:
         return action
     return sql.SQL("{} ({})").format(action, identifiers(reference.set_columns))
+
+
+def is_free(part: Table, name: str) -> bool:
+    """Whether a partition has nothing of its own that is called like the whole's foreign key."""
+    return part.constraint(name) is None and part.foreign_key(name) is None
 
 
 def tables_of(reference: Reference) -> tuple[sql.Identifier, ...]:

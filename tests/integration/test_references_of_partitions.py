@@ -43,6 +43,10 @@ CREATE TABLE summary (day int NOT NULL, at int, sensor int, org text NOT NULL,
   CONSTRAINT sums FOREIGN KEY (at, sensor) REFERENCES reading ON DELETE CASCADE) PARTITION BY HASH (day);
 CREATE TABLE summary_0 PARTITION OF summary FOR VALUES WITH (MODULUS 2, REMAINDER 0);
 CREATE TABLE summary_1 PARTITION OF summary FOR VALUES WITH (MODULUS 2, REMAINDER 1);
+ALTER TABLE summary_1 RENAME CONSTRAINT sums TO "its own";
+ALTER TABLE summary_1 ADD CONSTRAINT sums CHECK (day > -9);
+ALTER TABLE later_rest RENAME CONSTRAINT "of %" TO "its own";
+ALTER TABLE later_rest ADD CONSTRAINT "of %" CHECK (at > -9);
 COMMENT ON CONSTRAINT sums ON summary IS 'of what';
 INSERT INTO summary SELECT at, at, sensor, org FROM reading;
 """
@@ -67,10 +71,15 @@ FOREIGN_KEYS = """
 SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid), convalidated FROM pg_constraint
 WHERE contype = 'f' AND conparentid = 0 ORDER BY 1, 2
 """
-#: Parts of a foreign key, of the table that it belongs to, that are not called or validated as the whole is.
+#: Parts of a foreign key, of the table that it belongs to, that are not validated, or not called as the whole
+#: is where nothing else of the partition is called so.
 PARTS = """
 SELECT count(*) FROM pg_constraint AS k JOIN pg_constraint AS up ON up.oid = k.conparentid
 WHERE k.contype = 'f' AND k.confrelid = up.confrelid AND (k.conname <> up.conname OR NOT k.convalidated)
+  AND NOT EXISTS (
+    SELECT FROM pg_constraint AS own
+    WHERE own.conrelid = k.conrelid AND own.contype = 'c' AND own.conname = up.conname AND k.convalidated
+  )
 """
 
 
