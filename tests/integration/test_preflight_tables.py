@@ -127,12 +127,6 @@ STOPS: dict[str, tuple[str, Plan, str, tuple[str, ...]]] = {
         "reading: partition key in primary_key",
         ("at", "add them"),
     ),
-    "a foreign key of a partitioned table onto a key that changes": (
-        "ALTER TABLE reading ADD CONSTRAINT of_sensor FOREIGN KEY (sensor) REFERENCES sensor",
-        plan(sensor={"primary_key": ["id", "tenant_id"]}),
-        "foreign keys onto changing keys",
-        ("of_sensor", "leave `primary_key` out"),
-    ),
     "partitions by the tenant": (
         (
             'ALTER TABLE reading ADD tenant_id text; ALTER TABLE later DETACH PARTITION "later %"; '
