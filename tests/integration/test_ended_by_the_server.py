@@ -8,9 +8,11 @@ import pytest
 from tests.integration.operating import Operator, complaint
 from tests.waiting import until
 
+#: Whoever waits for the table itself: another lane waits for a moment, and for whoever looks at this.
 _CONTROLLER = (
-    "SELECT pid FROM pg_stat_activity WHERE application_name = 'tenantry controller' "
-    "AND datname = current_database() AND wait_event_type = 'Lock'"
+    "SELECT a.pid FROM pg_stat_activity AS a JOIN pg_locks AS l USING (pid) "
+    "WHERE a.application_name = 'tenantry controller' AND a.datname = current_database() "
+    "AND l.relation = 'graph_entities'::regclass AND NOT l.granted"
 )
 
 
