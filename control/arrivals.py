@@ -12,8 +12,8 @@ from control.plan.model import Plan
 from control.plan.model import Table as PlanTable
 from control.policies import Target
 from sql.postgres import catalog
-from sql.postgres.catalog import Catalog, Table
 from sql.postgres.connection import Connection
+from sql.postgres.facts import Catalog, Table
 
 
 def taken_along(connection: Connection, plan: Plan, original: Catalog) -> Catalog:

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from control.client_programs import beyond_environment, environment, let_run, run, tools
 from control.jobs import parts
 from sql.errors import BackupError, GivenWrongError
-from sql.postgres.catalog import Catalog
+from sql.postgres.facts import Catalog
 
 #: How much of a backup is read between two looks whether the run may go on; bytes, 0.1 s or so.
 _BLOCK = 64 * 2**20

@@ -22,8 +22,8 @@ from control.status import STAGES
 from control.steps import look, take
 from control.tuning import Tuned
 from sql.errors import AnotherRunError, GateClosedError, GivenWrongError
-from sql.postgres.catalog import Catalog
 from sql.postgres.connection import Connection, connect, describe, resolve
+from sql.postgres.facts import Catalog
 from sql.postgres.session import take_migration
 from worker import ledger
 from worker.broker import Doorbell

@@ -10,8 +10,8 @@ from control.plan.model import Plan
 from control.stage import Ground
 from control.steps import take
 from sql.postgres import catalog
-from sql.postgres.catalog import Catalog, Table
 from sql.postgres.connection import Connection
+from sql.postgres.facts import Catalog, Table
 from worker import jobs, ledger
 from worker.ledger import Migration
 

@@ -14,8 +14,8 @@ from control.jobs import COMMITS, heap_of, is_instant, job_spec, parts
 from control.plan.model import Table
 from control.stage import Ground, How, Stage, Step, Works
 from sql.errors import GivenWrongError
-from sql.postgres import catalog, dry_run
-from sql.postgres.catalog import Catalog
+from sql.postgres import catalog, dry_run, facts
+from sql.postgres.facts import Catalog
 from worker import ledger
 
 _HOW = {
@@ -108,7 +108,7 @@ def _fills(ground: Ground, live: Catalog, *, done: bool) -> Iterator[Told]:
             )
 
 
-def _called(table: Table, part: catalog.Table) -> str:
+def _called(table: Table, part: facts.Table) -> str:
     return table.name if part.partition_of is None else f"{table.name}, {part.identifier.as_string()}"
 
 
@@ -117,7 +117,7 @@ def _to_fill(ground: Ground) -> Iterator[Table]:
     return (table for table in ground.plan.in_order() if not is_instant(ground.plan, table, ground.original))
 
 
-def _fill(ground: Ground, table: Table, found: catalog.Table) -> tuple[sql.Composed, sql.Composed]:
+def _fill(ground: Ground, table: Table, found: facts.Table) -> tuple[sql.Composed, sql.Composed]:
     tenant = ground.plan.tenant
     return dry_run.fill(found.identifier, tenant.column, tenant.sentinel_value, table.tenant)
 
@@ -184,11 +184,11 @@ def _cost(step: Step, live: Catalog) -> str:
     return _HOW[step.how]
 
 
-def _rows(table: catalog.Table) -> str:
+def _rows(table: facts.Table) -> str:
     return f"about {table.rows:,} rows" if table.rows >= 0 else "rows not counted yet"
 
 
-def _size(table: catalog.Table) -> str:
+def _size(table: facts.Table) -> str:
     megabytes = table.bytes / 1e6
     return f"{megabytes / 1000:,.1f} GB" if megabytes >= 1000 else f"{megabytes:,.1f} MB"
 

@@ -24,9 +24,10 @@ from control.plan.model import Table as PlanTable
 from control.stage import Ground, How, Step
 from sql.errors import GivenWrongError
 from sql.postgres import guard
-from sql.postgres.catalog import Catalog, Column, Table, verbatim
+from sql.postgres.catalog import verbatim
 from sql.postgres.columns import STATEMENTS as COLUMNS
 from sql.postgres.connection import Connection, literal
+from sql.postgres.facts import Catalog, Column, Table
 from sql.postgres.guard import STATEMENTS
 from sql.tenant_source import source_sql
 

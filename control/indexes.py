@@ -12,8 +12,9 @@ from psycopg import sql
 from control.stage import How, Repair, Step
 from sql.errors import CatalogError
 from sql.postgres import catalog
-from sql.postgres.catalog import Catalog, Index, IndexKey, Table, verbatim
+from sql.postgres.catalog import verbatim
 from sql.postgres.connection import Connection
+from sql.postgres.facts import Catalog, Index, IndexKey, Table
 from sql.postgres.indexes import STATEMENTS
 
 

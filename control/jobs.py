@@ -7,9 +7,9 @@ from control.plan.model import Paging, Plan, Table
 from sql.job import JobSpec, KeyColumn
 from sql.job import Paging as Way
 from sql.postgres import paging
-from sql.postgres.catalog import Catalog
-from sql.postgres.catalog import Table as CatalogTable
 from sql.postgres.connection import Connection
+from sql.postgres.facts import Catalog
+from sql.postgres.facts import Table as CatalogTable
 from sql.postgres.paging import Heap
 from worker.paging import LARGEST, RANGES, SMALLEST
 

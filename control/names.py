@@ -2,7 +2,7 @@
 
 import hashlib
 
-from sql.postgres.catalog import Table
+from sql.postgres.facts import Table
 
 #: Where the write guard's functions and sequences live.
 GUARD_SCHEMA = "tenantry_guard"

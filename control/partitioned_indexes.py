@@ -19,7 +19,7 @@ from control.arrivals import newcomers
 from control.indexes import Wanted, columns_of, include_of
 from control.plan.model import Plan
 from control.stage import Closed, Step
-from sql.postgres.catalog import Catalog, Index, Table
+from sql.postgres.facts import Catalog, Index, Table
 from sql.postgres.indexes import STATEMENTS
 from sql.postgres.unique import STATEMENTS as RENAMING
 

@@ -14,7 +14,7 @@ from psycopg import sql
 from control import names
 from control.plan.model import Mode, Plan, RowSecurity
 from sql.postgres import rls
-from sql.postgres.catalog import Catalog, Policy, Table
+from sql.postgres.facts import Catalog, Policy, Table
 
 
 @dataclass(frozen=True, slots=True)

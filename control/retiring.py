@@ -10,7 +10,7 @@ from control.plan.model import Plan, RowSecurity
 from control.plan.values import seconds
 from control.quiet import Quiet, since
 from control.stage import Ground, Step
-from sql.postgres.catalog import Catalog
+from sql.postgres.facts import Catalog
 from sql.postgres.verify import clock
 
 #: Where the ledger keeps since when the guard wasn't needed.

@@ -14,8 +14,8 @@ from typing import Any, Protocol, runtime_checkable
 from psycopg import sql
 
 from control.plan.model import Plan
-from sql.postgres.catalog import Catalog
 from sql.postgres.connection import Connection
+from sql.postgres.facts import Catalog
 from worker.broker import Doorbell
 
 

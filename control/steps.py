@@ -13,8 +13,8 @@ from control.plan.model import Plan
 from control.stage import Ground, Lane, Step
 from sql.errors import CatalogError, DependentsError, TenantryError
 from sql.postgres import catalog, on_demand
-from sql.postgres.catalog import Catalog
 from sql.postgres.connection import Connection
+from sql.postgres.facts import Catalog
 from worker import ledger
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from psycopg import sql
 
-from sql.postgres.catalog import Constraint, Index, Table
+from sql.postgres.facts import Constraint, Index, Table
 from sql.postgres.keys import STATEMENTS
 
 

@@ -8,7 +8,7 @@ from control import names, partitioned_indexes
 from control.keys.clauses import together
 from control.keys.sides import Key
 from control.stage import How, Step
-from sql.postgres.catalog import Catalog
+from sql.postgres.facts import Catalog
 from sql.postgres.keys import STATEMENTS
 
 

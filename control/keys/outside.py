@@ -21,8 +21,9 @@ from control.keys.clauses import together
 from control.stage import How, Step
 from sql.errors import CatalogError
 from sql.postgres import outside
-from sql.postgres.catalog import Catalog, ForeignKey, Table, verbatim
+from sql.postgres.catalog import verbatim
 from sql.postgres.connection import Connection
+from sql.postgres.facts import Catalog, ForeignKey, Table
 from sql.postgres.keys import STATEMENTS
 
 

@@ -18,7 +18,7 @@ from control.keys import references
 from control.keys.clauses import comment_on, together
 from control.keys.sides import Reference
 from control.stage import Ground, How, Step
-from sql.postgres.catalog import Catalog, ForeignKey, Table
+from sql.postgres.facts import Catalog, ForeignKey, Table
 from sql.postgres.keys import STATEMENTS
 
 #: From here on a partitioned table takes a foreign key NOT VALID.

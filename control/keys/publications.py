@@ -7,8 +7,8 @@ server refuse every UPDATE and DELETE from the swap on.
 
 from control.keys.sides import Side
 from control.stage import Closed
-from sql.postgres.catalog import Table
 from sql.postgres.connection import Connection
+from sql.postgres.facts import Table
 from sql.postgres.keys import short_column_lists
 from sql.postgres.unique import lists_without
 

@@ -8,7 +8,7 @@ from control import partitioned_indexes
 from control.keys.clauses import comment_on, deferrable_as, identifiers, together
 from control.keys.sides import Reference
 from control.stage import How, Step
-from sql.postgres.catalog import Action, Catalog, Table
+from sql.postgres.facts import Action, Catalog, Table
 from sql.postgres.keys import STATEMENTS
 
 _ACTIONS: dict[Action, sql.SQL] = {

@@ -16,7 +16,7 @@ from control.keys.unique import Unique
 from control.plan.model import Plan
 from control.plan.model import Table as PlanTable
 from sql.errors import CatalogError, GivenWrongError
-from sql.postgres.catalog import Catalog, ForeignKey, Table
+from sql.postgres.facts import Catalog, ForeignKey, Table
 
 #: `ON DELETE SET NULL (columns)`: before it a composite key would take the tenant away too.
 _SET_COLUMNS_SINCE = 150_000

@@ -8,7 +8,7 @@ from control import indexes, names, partitioned_indexes
 from control.keys.clauses import deferrable_as, identifiers, kept, together
 from control.keys.sides import Key
 from control.stage import Ground, Step
-from sql.postgres.catalog import Table
+from sql.postgres.facts import Table
 from sql.postgres.keys import STATEMENTS
 
 _NOTHING = sql.SQL("")

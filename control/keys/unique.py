@@ -21,8 +21,9 @@ from control.plan.model import Plan, nearest
 from control.plan.model import Table as PlanTable
 from control.stage import Step
 from sql.errors import CatalogError, PlanError
-from sql.postgres.catalog import Catalog, Constraint, Index, Table, verbatim
+from sql.postgres.catalog import verbatim
 from sql.postgres.connection import Connection
+from sql.postgres.facts import Catalog, Constraint, Index, Table
 from sql.postgres.unique import STATEMENTS
 
 

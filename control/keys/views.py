@@ -23,8 +23,9 @@ from psycopg import sql
 from control.keys.clauses import together
 from control.stage import Step
 from sql.postgres import catalog
-from sql.postgres.catalog import Catalog, Table, View, verbatim
+from sql.postgres.catalog import verbatim
 from sql.postgres.connection import Connection
+from sql.postgres.facts import Catalog, Table, View
 from sql.postgres.views import STATEMENTS
 
 #: What the server writes a definition in: strings, quoted names, words, and single characters.

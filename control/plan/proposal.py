@@ -18,9 +18,9 @@ from control.keys import unique
 from control.plan.model import Database, Index, Plan, RowSecurity, Source, Table, Tenant
 from control.plan.writing import toml
 from sql.errors import GivenWrongError
-from sql.postgres import catalog, proposal
-from sql.postgres.catalog import Catalog, ForeignKey
+from sql.postgres import catalog, facts, proposal
 from sql.postgres.connection import Connection, describe
+from sql.postgres.facts import Catalog, ForeignKey
 from sql.tenant_source import Constant, Expression, Parent
 
 #: Columns and json keys that name a tenant, the likeliest first.
@@ -121,7 +121,7 @@ def _directories(live: Catalog) -> Iterator[str]:
                 yield target
 
 
-def _note_its_kind(table: catalog.Table, name: str, proposed: _Proposal) -> None:
+def _note_its_kind(table: facts.Table, name: str, proposed: _Proposal) -> None:
     if table.kind == "p":
         proposed.note(
             name, "is partitioned: column and backfill are proposed; indexes and primary_key may be added"
@@ -188,7 +188,7 @@ def _ask_its_parents(live: Catalog, chosen: list[str], proposed: _Proposal) -> N
         proposed.tenants[name] = Constant(constant=Tenant().legacy)
 
 
-def _nearest_first(table: catalog.Table) -> list[ForeignKey]:
+def _nearest_first(table: facts.Table) -> list[ForeignKey]:
     """Sort a table's foreign keys: those that every row has first, then as the columns stand in the table."""
     places = {column.name: (not column.not_null, at) for at, column in enumerate(table.columns)}
     return sorted(table.foreign_keys, key=lambda key: (max(places[name] for name in key.columns), key.name))

@@ -8,7 +8,7 @@ from control.policies import Target
 from control.preflight.finding import Finding, none_of
 from control.stage import Ground
 from sql.postgres import rls
-from sql.postgres.catalog import Table
+from sql.postgres.facts import Table
 
 
 def look(ground: Ground, table: PlanTable, found: Table) -> Iterator[Finding]:

@@ -11,7 +11,7 @@ from control.preflight.finding import Finding, none_of
 from control.preflight.rows import planned
 from control.stage import Ground
 from sql.postgres import preflight
-from sql.postgres.catalog import Table
+from sql.postgres.facts import Table
 
 #: Types of a tenant column that was there before.
 _TEXT = re.compile(r"text|character varying(\(\d+\))?")

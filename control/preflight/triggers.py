@@ -7,7 +7,7 @@ from control.plan.model import Table as PlanTable
 from control.preflight.finding import Finding, none_of
 from control.stage import Ground
 from sql.postgres import preflight
-from sql.postgres.catalog import Table, Trigger
+from sql.postgres.facts import Table, Trigger
 
 
 def look(ground: Ground, table: PlanTable, found: Table) -> Iterator[Finding]:

@@ -7,7 +7,7 @@ from control.keys import views
 from control.keys.sides import Key, Side
 from control.stage import Ground
 from sql.postgres import views as trial
-from sql.postgres.catalog import View
+from sql.postgres.facts import View
 
 
 class Anew(NamedTuple):

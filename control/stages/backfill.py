@@ -26,8 +26,8 @@ from sql.errors import CatalogError, JobStoppedError
 from sql.postgres import catalog
 from sql.postgres.analyze import put_off
 from sql.postgres.batch import JobSQL
-from sql.postgres.catalog import Table as CatalogTable
 from sql.postgres.connection import Connection
+from sql.postgres.facts import Table as CatalogTable
 from sql.postgres.ledger import JOBS, send
 from worker import batch as batches
 from worker import jobs, ledger, paging

@@ -15,9 +15,9 @@ from control import guard
 from control.plan.model import Plan
 from control.plan.model import Table as PlanTable
 from control.stage import Closed, Ground, Step
-from sql.postgres.catalog import Catalog, Table
 from sql.postgres.columns import STATEMENTS
 from sql.postgres.connection import literal
+from sql.postgres.facts import Catalog, Table
 
 
 class Columns:

@@ -23,7 +23,7 @@ from control.plan.model import Plan
 from control.plan.model import Table as PlanTable
 from control.stage import Closed, Ground, Lane, Step
 from sql.postgres import catalog
-from sql.postgres.catalog import Catalog
+from sql.postgres.facts import Catalog
 
 #: What is built side by side: the plan's own indexes, and when the last of them stands those of the keys.
 _PLAN, _KEYS = "indexes", "key indexes"

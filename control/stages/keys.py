@@ -41,8 +41,8 @@ from control.stage import Closed, Ground, Step
 from control.stages import columns
 from sql.errors import GateClosedError
 from sql.postgres import catalog
-from sql.postgres.catalog import Catalog
 from sql.postgres.connection import Connection
+from sql.postgres.facts import Catalog
 from sql.postgres.keys import STATEMENTS
 
 

@@ -20,7 +20,7 @@ from control.policies import Target, has_form
 from control.stage import Closed, Ground, How, Step
 from control.unscoped import STAGE_NAME, QuietTime
 from sql.postgres import catalog, rls
-from sql.postgres.catalog import Catalog
+from sql.postgres.facts import Catalog
 
 LOCK = "ACCESS EXCLUSIVE"
 

@@ -12,7 +12,7 @@ from control.plan.model import Plan
 from control.stage import Closed, Ground, Step
 from control.verification.checklist import run_checks
 from sql.errors import VerificationError
-from sql.postgres.catalog import Catalog
+from sql.postgres.facts import Catalog
 
 
 class Verify:

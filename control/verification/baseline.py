@@ -6,7 +6,7 @@ from typing import Any
 from control.stage import Ground
 from sql.postgres import aftermath
 from sql.postgres.aftermath import Counters, Log
-from sql.postgres.catalog import Table
+from sql.postgres.facts import Table
 
 #: Where the ledger keeps it.
 MEMORY = "baseline"

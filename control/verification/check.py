@@ -7,7 +7,7 @@ from typing import Any
 
 from control.plan.model import Plan, Table
 from sql.named import load
-from sql.postgres import catalog, verify
+from sql.postgres import facts, verify
 from sql.postgres.connection import Connection
 from sql.postgres.verify import Nobody, Tenants
 
@@ -45,8 +45,8 @@ class Subject:
     connection: Connection
     plan: Plan
     table: Table
-    original: catalog.Table
-    found: catalog.Table
+    original: facts.Table
+    found: facts.Table
     tenants: Tenants
 
     @property

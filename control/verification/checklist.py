@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from control.stage import Ground
 from control.verification import health, isolation, leftovers, reconciled, rows, speed, structure
 from control.verification.check import Check, Subject
-from sql.postgres import aftermath, catalog, verify
+from sql.postgres import aftermath, catalog, facts, verify
 from sql.postgres.ledger import JOBS, send
 from sql.postgres.verify import Tenants
 from worker import jobs
@@ -55,7 +55,7 @@ def run_checks(ground: Ground) -> list[Check]:
     return checks
 
 
-def _without_column(ground: Ground, live: catalog.Catalog) -> list[Check]:
+def _without_column(ground: Ground, live: facts.Catalog) -> list[Check]:
     """Tables without the tenant column: of them nothing else can be asked, nor of those that lean on them."""
     column = ground.plan.tenant.column
     return [
@@ -70,7 +70,7 @@ def _without_column(ground: Ground, live: catalog.Catalog) -> list[Check]:
     ]
 
 
-def _subjects(ground: Ground, live: catalog.Catalog, hidden: set[int]) -> Iterator[Subject]:
+def _subjects(ground: Ground, live: facts.Catalog, hidden: set[int]) -> Iterator[Subject]:
     plan, connection = ground.plan, ground.connection
     for table in plan.tables:
         found = live.tables[table.name]

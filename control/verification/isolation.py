@@ -10,7 +10,7 @@ from control.plan.model import RowSecurity
 from control.policies import has_form, of_table
 from control.verification.check import Check, Subject, listed
 from sql.postgres import verify
-from sql.postgres.catalog import Catalog
+from sql.postgres.facts import Catalog
 from sql.postgres.verify import STATEMENTS, Nobody, Outcome, Row
 
 Command = Literal["SELECT", "INSERT", "UPDATE", "DELETE", "upsert"]

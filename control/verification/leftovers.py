@@ -9,8 +9,8 @@ from control.stage import Ground
 from control.status import STAGES
 from control.verification.check import Check, Subject, listed
 from sql.postgres import aftermath, preflight, rls, surroundings
-from sql.postgres.catalog import Catalog
 from sql.postgres.connection import Connection
+from sql.postgres.facts import Catalog
 from worker import ledger
 
 #: Ways round that are named; the others are counted.

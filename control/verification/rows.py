@@ -5,7 +5,7 @@ from collections.abc import Container, Iterator
 from control.plan.model import Plan
 from control.verification.check import Check, Subject
 from sql.postgres import verify
-from sql.postgres.catalog import Catalog
+from sql.postgres.facts import Catalog
 from sql.tenant_source import Parent
 
 #: How many of the largest tenants, of the smallest, and of those between are looked at closely.

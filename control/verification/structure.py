@@ -5,8 +5,8 @@ from control.indexes import Wanted
 from control.keys import unique
 from control.plan.model import Plan
 from control.verification.check import Check, Subject, listed
-from sql.postgres.catalog import Catalog, ForeignKey, Index
 from sql.postgres.connection import Connection
+from sql.postgres.facts import Catalog, ForeignKey, Index
 
 #: A key that foreign keys point to: schema, table, and columns in any order.
 _Key = tuple[str, str, frozenset[str]]

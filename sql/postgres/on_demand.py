@@ -7,8 +7,8 @@ a look at all of them took 150 ms, and the 1,600 steps of a migration eight minu
 from collections.abc import Iterator, Mapping, Sequence
 
 from sql.postgres import catalog
-from sql.postgres.catalog import Catalog, Table
 from sql.postgres.connection import Connection
+from sql.postgres.facts import Catalog, Table
 
 
 class _Tables(Mapping[str, Table]):

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sql.named import load
-from sql.postgres.catalog import ForeignKey
 from sql.postgres.connection import Connection
+from sql.postgres.facts import ForeignKey
 
 STATEMENTS = load(Path(__file__).parent, "outside")
 

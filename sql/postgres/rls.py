@@ -12,8 +12,8 @@ from psycopg.rows import class_row
 
 from sql.errors import CatalogError
 from sql.named import load
-from sql.postgres.catalog import Policy
 from sql.postgres.connection import Connection
+from sql.postgres.facts import Policy
 
 STATEMENTS = load(Path(__file__).parent, "rls")
 

@@ -14,8 +14,8 @@ from psycopg.rows import class_row
 
 from sql.errors import CatalogError
 from sql.named import Statement, load
-from sql.postgres.catalog import Table
 from sql.postgres.connection import Connection
+from sql.postgres.facts import Table
 
 STATEMENTS = load(Path(__file__).parent, "verify")
 

@@ -7,8 +7,9 @@ import psycopg
 from psycopg import sql
 
 from sql.named import load
-from sql.postgres.catalog import Table, View, verbatim
+from sql.postgres.catalog import verbatim
 from sql.postgres.connection import Connection
+from sql.postgres.facts import Table, View
 
 STATEMENTS = load(Path(__file__).parent, "views")
 

@@ -10,8 +10,8 @@ from control.embedded.postgres import EmbeddedPostgres
 from control.stage import Ground
 from control.verification.check import Check
 from sql.job import JobSpec
-from sql.postgres.catalog import Catalog
 from sql.postgres.connection import Connection
+from sql.postgres.facts import Catalog
 from worker import jobs, ledger
 
 

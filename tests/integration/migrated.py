@@ -10,8 +10,8 @@ from control.plan.model import Plan
 from control.stage import Ground, Stage
 from control.stages import columns, indexes, keys, rls
 from sql.postgres import catalog, on_demand
-from sql.postgres.catalog import Catalog
 from sql.postgres.connection import Connection
+from sql.postgres.facts import Catalog
 
 PLAN: dict[str, Any] = {
     "name": "graph",

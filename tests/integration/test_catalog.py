@@ -6,8 +6,8 @@ import pytest
 
 from sql.errors import CatalogError
 from sql.postgres import catalog
-from sql.postgres.catalog import Catalog
 from sql.postgres.connection import Connection, connect
+from sql.postgres.facts import Catalog
 from tests.integration.walking import ODD, ODD_SCHEMA
 
 NAMES = [table["name"] for table in ODD["tables"]]

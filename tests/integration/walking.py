@@ -10,8 +10,8 @@ from control.plan.model import Plan
 from control.stage import Stage, Step
 from control.stages import columns, indexes, keys
 from sql.postgres import catalog, on_demand
-from sql.postgres.catalog import Catalog
 from sql.postgres.connection import Connection
+from sql.postgres.facts import Catalog
 from tests.servers import VARIABLE
 
 STAGES: tuple[Stage, ...] = (columns.STAGE, indexes.STAGE, keys.STAGE)
