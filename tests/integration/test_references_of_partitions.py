@@ -12,6 +12,7 @@ from psycopg import errors
 from control.embedded.postgres import EmbeddedPostgres
 from control.plan.model import Plan
 from control.preflight import keys as preflight
+from control.stage import How
 from control.stages import columns, indexes, keys
 from sql.postgres.connection import connect
 from tests.integration.migrated import ground
@@ -83,6 +84,11 @@ WHERE k.contype = 'f' AND k.confrelid = up.confrelid AND (k.conname <> up.connam
 """
 
 
+#: Scans of all tables and indexes by this transaction and by what the server has not taken in yet.
+SCANS = """
+SELECT sum(pg_stat_get_xact_numscans(oid)) FROM pg_class
+WHERE relkind IN ('r', 'i') AND relnamespace IN ('public'::regnamespace, '"Old %"'::regnamespace)
+"""
 SEED = os.environ.get("SEED", "1")
 
 
@@ -190,3 +196,19 @@ def test_at_no_moment_could_a_row_without_its_reading_be_written(walker: Walker)
             for statement in (orphan.format("note"), of_parts.format("summary")):
                 with pytest.raises(psycopg.errors.ForeignKeyViolation):
                     walker.connection.execute(statement.encode())
+
+
+def test_nothing_is_read_under_a_strong_lock(walker: Walker) -> None:
+    """No table or index is scanned by a statement that others wait for, on either way."""
+    connection = walker.connection
+    for stage_steps in (keys.STAGE.steps, keys.STAGE.undo):
+        for step in stage_steps(walker.plan, walker.original):
+            if step.how is not How.BRIEF or step.done(walker.live()):
+                walker.take([step])
+                continue
+            with connection.transaction():
+                # Not from zero: counts that the server has not taken in yet are among them.
+                scans = connection.execute(SCANS).fetchone()
+                connection.execute(step.statement)
+                assert connection.execute(SCANS).fetchone() == scans, step.what
+            assert step.done(walker.live()), step.what
