@@ -98,7 +98,8 @@ def _main(direction: str, url: str, queue: str, file: str) -> int:
             continue
         if os.waitstatus_to_exitcode(status) != 0:
             return 1
-        if each or attempt >= len(points):
+        # What has walked back to the beginning has nothing more to take back.
+        if each or attempt >= len(points) or walk is _back:
             return 0
     sys.stderr.write(f"after {_ATTEMPTS} attempts it is not at its end\n")
     return 1

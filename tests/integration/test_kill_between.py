@@ -10,8 +10,10 @@ from tests.integration.killing import walk_killed
 from tests.integration.operating import Operator
 from tests.integration.rows import rows_of
 
-#: Statements of one attempt among which a point lies, by schema: a later attempt has fewer left to take.
+#: Statements of one attempt among which a point lies, by schema: a later attempt has fewer left to take. The
+#: way back has fewer from the beginning, and once it is at its end there is nothing left to kill.
 _WITHIN = {"sample": 50, "odd": 120, "large": 1_500}
+_WITHIN_BACK = {"sample": 25, "odd": 30, "large": 300}
 #: Under `full` so many points there, and as many on the way back.
 _MANY = {"odd": 24, "large": 3}
 _SECONDS = {"sample": 900, "odd": 900, "large": 2_400}
@@ -46,7 +48,8 @@ def _killed_and_alive(operator: Operator, points: dict[str, list[int | str]], se
 
 def _seeded(schema: str, number: int) -> dict[str, list[int | str]]:
     choice = random.Random(os.environ.get("SEED", "1"))
-    return {way: list(choice.sample(range(1, _WITHIN[schema]), number)) for way in ("there", "back")}
+    ways = {"there": _WITHIN[schema], "back": _WITHIN_BACK[schema]}
+    return {way: list(choice.sample(range(1, within), number)) for way, within in ways.items()}
 
 
 @pytest.mark.parametrize("quiet_operator", ["sample", "odd"], indirect=True)
