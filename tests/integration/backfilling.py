@@ -5,7 +5,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import psycopg
@@ -132,20 +132,30 @@ class Backfilling(UnderWay):
     """One whose workers are processes, as those of a run are."""
 
     pool: WorkerPool
+    killed: set[int] = field(default_factory=set)
 
     def kill_a_worker_in_its_batch(self) -> None:
-        """SIGKILL a worker whose backend is inside a batch, frozen there until the signal went."""
+        """SIGKILL a worker whose backend is inside a batch, frozen there until the signal went.
+
+        Each worker once: the session of a dead one stays active until its batch ends.
+        """
         until(self._kill_inside, 30, "a worker inside a batch")
 
     def _kill_inside(self) -> bool:
         for name, backend, started in self.look.execute(_IN_A_BATCH):
+            worker = int(name.split()[2].partition("@")[0])
+            if worker in self.killed:
+                continue
             os.kill(backend, signal.SIGSTOP)
             try:
                 if self.look.execute(_STILL_IN_IT, [backend, started]).fetchone() is None:
                     continue  # it was over before it froze: the next one
-                os.kill(int(name.split()[2].partition("@")[0]), signal.SIGKILL)
+                os.kill(worker, signal.SIGKILL)
+            except ProcessLookupError:
+                continue  # it stopped on its own, as the others of a killed one do
             finally:
                 os.kill(backend, signal.SIGCONT)
+            self.killed.add(worker)
             return True
         return False
 
