@@ -51,7 +51,8 @@ def _steps(ground: Ground) -> Iterator[Step]:
 
 def _reset(ground: Ground, table: Table) -> None:
     connection, plan = ground.connection, ground.plan
-    for part in parts(catalog.read(connection, [table.name]).table(table.name)):
+    now = parts(catalog.read(connection, [table.name]).table(table.name))
+    for part in now:
         heap = heap_of(connection, part)
         found, why = job_spec(plan, table, part, heap)
         spec = found.model_copy(update={"reset": True})
@@ -66,8 +67,9 @@ def _reset(ground: Ground, table: Table) -> None:
             rows_total=heap.rows,
             why=why,
         )
-    for job in jobs.of_migration(connection, ground.migration):
-        if job.table == table.name and job.state != "complete":
+    names = [part.identifier.as_string() for part in now]
+    for job in jobs.of_parts(connection, ground.migration, names).values():
+        if job.state != "complete":
             with structlog.contextvars.bound_contextvars(table=job.part):
                 log.info("the sentinel comes back")
                 drive(ground, job.id)

@@ -100,6 +100,12 @@ def of_migration(connection: Connection, migration: int) -> list[Job]:
     return [_job(row) for row in send(connection, JOBS.of_migration, migration=migration)]
 
 
+def of_parts(connection: Connection, migration: int, parts: Sequence[str]) -> dict[str, Job]:
+    """The jobs of those parts that have one, by part."""
+    found = send(connection, JOBS.of_parts, migration=migration, parts=list(parts))
+    return {row["part"]: _job(row) for row in found}
+
+
 def read(connection: Connection, job_id: int) -> Job:
     """One job."""
     return _job(send(connection, JOBS.by_id, job=job_id)[0])

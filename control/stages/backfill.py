@@ -73,13 +73,14 @@ class Backfill(WithoutStatements):
         """
         # Left by a way back that was broken off: its work is undone by this one.
         jobs.forget_kind(ground.connection, ground.migration, "reset")
-        # Again until none had any: a partition may come to a table whose turn was over.
-        while any(_filled(ground, table) for table in ground.plan.in_order()):
+        # Again until none had any: a partition may come to a table whose turn was over. Each time all:
+        # begun anew after each table that had some, 200 tables were looked at 20,000 times.
+        while [table for table in ground.plan.in_order() if _filled(ground, table)]:
             pass
 
     def amended(self, ground: Ground) -> bool:
         """Whether a partition with rows that have no tenant has come since, attached with old ones."""
-        begun = _by_part(ground)
+        begun = {job.part for job in jobs.of_migration(ground.connection, ground.migration)}
         parted = [name for name, table in ground.original.tables.items() if table.kind == "p"]
         live = catalog.read(ground.connection, parted).tables if begun and parted else {}
         return any(
@@ -133,20 +134,16 @@ def jobs_of(ground: Ground, table: Table, now: Sequence[CatalogTable]) -> list[J
     Raises:
         JobStoppedError: one stopped itself before; those after it are not begun.
     """
-    begun = _by_part(ground)
-    for part in now:
-        known = begun.get(part.identifier.as_string())
+    names = [part.identifier.as_string() for part in now]
+    begun = jobs.of_parts(ground.connection, ground.migration, names)
+    for name, part in zip(names, now, strict=True):
+        known = begun.get(name)
         if known is None:
             _begin(ground, table, part)
         elif known.state == "stopped":
             raise JobStoppedError(known.part, known.reason or "")
-    begun = _by_part(ground)
-    return [begun[part.identifier.as_string()] for part in now]
-
-
-def _by_part(ground: Ground) -> dict[str, Job]:
-    """Every job of the migration, read once: a table may have a thousand partitions."""
-    return {job.part: job for job in jobs.of_migration(ground.connection, ground.migration)}
+    begun = jobs.of_parts(ground.connection, ground.migration, names)
+    return [begun[name] for name in names]
 
 
 def _begin(ground: Ground, table: Table, part: CatalogTable) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import psycopg
 from psycopg import Cursor, sql
+from psycopg.pq import TransactionStatus
 from psycopg.rows import TupleRow
 
 from sql.errors import CatalogError
@@ -57,8 +58,12 @@ def table(connection: Connection, name: str) -> Table | None:
 
 
 def _bare(connection: Connection) -> AbstractContextManager[psycopg.Transaction]:
-    """A transaction, or a savepoint: rolled back for the sake of the search path that is changed within."""
-    return connection.transaction(force_rollback=True)
+    """What sets the search path back that is changed within: a transaction's end, or a savepoint's rollback.
+
+    Not a rollback of both: with each psycopg forgets all prepared statements.
+    """
+    within = connection.info.transaction_status != TransactionStatus.IDLE
+    return connection.transaction(force_rollback=within)
 
 
 def _tables(connection: Connection, names: Sequence[str]) -> tuple[dict[str, Table], tuple[str, ...]]:
@@ -68,13 +73,15 @@ def _tables(connection: Connection, names: Sequence[str]) -> tuple[dict[str, Tab
     if not roots["oids"]:
         return {}, path
     connection.execute(STATEMENTS.bare_search_path.compose())
-    partitions = connection.execute(STATEMENTS.partitions.compose(), roots).fetchall()
+    partitions = connection.execute(STATEMENTS.partitions.compose(), roots, prepare=True).fetchall()
     there = {"oids": [*roots["oids"], *(part for _, part, _ in partitions)]}
     facts: dict[int, dict[str, Any]] = {
         oid: table | {"foreign_keys": [], "referenced_by": []}
-        for oid, table in connection.execute(STATEMENTS.tables.compose(), there | {"path": path})
+        for oid, table in connection.execute(
+            STATEMENTS.tables.compose(), there | {"path": path}, prepare=True
+        )
     }
-    for source, target, key in connection.execute(STATEMENTS.foreign_keys.compose(), there):
+    for source, target, key in connection.execute(STATEMENTS.foreign_keys.compose(), there, prepare=True):
         if source in facts:
             facts[source]["foreign_keys"].append(key)
         if target in facts:

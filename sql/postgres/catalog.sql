@@ -1,7 +1,8 @@
 -- name: bare_search_path
--- locks: none; rolled back right after the reading. With an empty search path every definition comes back
--- with its names in full, so that it means the same in whatever session it is run again.
-SELECT set_config('search_path', '', true)
+-- locks: none; it ends with the reading's transaction. With an empty search path every definition comes back
+-- with its names in full, so that it means the same in whatever session it is run again. And the statements below
+-- are planned once: 11 ms to plan, 3 to run, five times a step.
+SELECT set_config('search_path', '', true), set_config('plan_cache_mode', 'force_generic_plan', true)
 
 -- name: resolve
 -- locks: none; to_regclass looks the names up without touching the tables.

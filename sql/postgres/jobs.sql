@@ -12,6 +12,12 @@ SELECT id, table_name, part, kind, state, spec, last_key, planned_to, planned, b
        started_at, finished_at, reason
 FROM tenantry.jobs WHERE migration_id = %(migration)s ORDER BY id;
 
+-- name: of_parts
+-- locks: ACCESS SHARE on tenantry.jobs; a read.
+SELECT id, table_name, part, kind, state, spec, last_key, planned_to, planned, batch_rows, rows_total, sweeps,
+       started_at, finished_at, reason
+FROM tenantry.jobs WHERE migration_id = %(migration)s AND part = ANY (%(parts)s::text[]) ORDER BY id;
+
 -- name: by_id
 -- locks: ACCESS SHARE on tenantry.jobs; a read.
 SELECT id, table_name, part, kind, state, spec, last_key, planned_to, planned, batch_rows, rows_total, sweeps,
