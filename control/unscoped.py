@@ -129,7 +129,7 @@ def await_quiet(ground: Ground, quiet: float) -> bool:
         GateClosedError: it isn't quiet, or can't be known to be, and the operator hasn't confirmed `rls`.
         CatalogError: the function that counts isn't there.
     """
-    until = time.monotonic() + PATIENCE * quiet
+    until: float | None = None
     said: datetime | None = None
     tables = [target.table.oid for target in policies.targets(ground.plan, ground.original)]
     while STAGE_NAME not in ground.confirmed:
@@ -138,6 +138,8 @@ def await_quiet(ground: Ground, quiet: float) -> bool:
         count = rls.unscoped_accesses(ground.connection)
         seen = since(ground.memory, MEMORY, {"calls": count.calls, "by": count.counted_by}, count.now)
         who = observe(ground.connection, ground.memory, count)
+        # From the first look on: one at a hundred tables may take longer than a short quiet time's patience.
+        until = until or time.monotonic() + PATIENCE * quiet
         left = quiet - (count.now - seen.since).total_seconds()
         lasting = _lasting(ground, count)
         unreported = rls.unreported(ground.connection, tables, seen.since) if left <= 0 else []
