@@ -171,5 +171,6 @@ def failed(command: Sequence[str], status: int, said: str) -> BackupError:
     # ends with "a worker process died unexpectedly", and the worker itself had said of what. psql hands on the
     # server's own ERROR, with a hint after it.
     lines = said.strip().splitlines()
-    why = next((line for line in lines if ": error: " in line.lower()), lines[-1] if lines else status)
+    errors = (line for line in lines if ": error: " in line or line.startswith("ERROR: "))
+    why = next(errors, lines[-1] if lines else status)
     return BackupError(f"{Path(command[0]).name} failed: {why}")
