@@ -168,8 +168,8 @@ def _end(process: subprocess.Popen[str]) -> None:
 def failed(command: Sequence[str], status: int, said: str) -> BackupError:
     """The error for a program that ended with a status other than 0, by what it said."""
     # pg_restore follows the error up with the statement that failed, line by line; the leader of several jobs
-    # ends with "a worker process died unexpectedly", and the worker itself had said of what. psql hands on the
-    # server's own ERROR, with a hint after it.
+    # ends with "a worker process died unexpectedly", and the worker itself had said of what. psql hands the
+    # server's own ERROR on, with a hint after it.
     lines = said.strip().splitlines()
     errors = (line for line in lines if ": error: " in line or line.startswith("ERROR: "))
     why = next(errors, lines[-1] if lines else status)
