@@ -26,7 +26,7 @@ from sql.postgres import catalog
 from sql.postgres.catalog import verbatim
 from sql.postgres.connection import Connection
 from sql.postgres.facts import Catalog, Table, View
-from sql.postgres.views import STATEMENTS
+from sql.postgres.views import STATEMENTS, as_written
 
 #: What the server writes a definition in: strings, quoted names, words, and single characters.
 _TOKEN = re.compile(
@@ -84,7 +84,7 @@ def as_they_are(connection: Connection, original: Catalog) -> Catalog:
     live = catalog.read(connection, names).tables
     tables = {
         name: original.table(name).model_copy(
-            update={"views": tuple(_ours(original.table(name), live[name]))}
+            update={"views": tuple(_ours(connection, original.table(name), live[name]))}
         )
         for name in names
         if name in live
@@ -92,20 +92,34 @@ def as_they_are(connection: Connection, original: Catalog) -> Catalog:
     return original.model_copy(update={"tables": {**original.tables, **tables}})
 
 
-def _ours(was: Table, now: Table) -> Iterator[View]:
-    """Those that lean on the key: by the definition of before, or since the swap with the same columns.
+def _ours(connection: Connection, was: Table, now: Table) -> Iterator[View]:
+    """Those that lean on the key, and are defined as before or as the swap defines them.
 
-    What the server writes of a definition of ours is not what we wrote, so that one can't be compared.
+    By the name and the options of now: a `security_invoker` set since would be lost with those of before, and
+    under the name of before a view would come that nobody made.
     """
     leaning = {view.oid: view for view in now.views}
-    before, key = was.primary_key, now.primary_key
-    swapped = before is None or key is None or before.columns != key.columns
+    named = {(view.schema_, view.name): view for view in now.views}
     for view in was.views:
-        found = leaning.get(view.oid)
-        if found is not None and (
-            found.columns == view.columns if swapped else found.definition == view.definition
+        # Dropped and made again, as deployments do, it is the same.
+        found = leaning.get(view.oid) or named.get((view.schema_, view.name))
+        definition = _for_key(view, was, now.primary_key.columns if now.primary_key else ())
+        if (
+            found is not None
+            and definition is not None
+            and found.columns == view.columns
+            and found.definition in _written(connection, definition)
         ):
-            yield view
+            yield view.model_copy(
+                update={key: getattr(found, key) for key in ("oid", "schema_", "name", "options")}
+            )
+
+
+def _written(connection: Connection, definition: str) -> Iterator[str]:
+    """A definition, and what the server makes of it: an IN of varchars is written otherwise the next time."""
+    yield definition
+    if (written := as_written(connection, definition)) is not None:
+        yield written
 
 
 def around(swap: Step, was: Table, columns: Sequence[str]) -> Step:

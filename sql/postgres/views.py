@@ -7,6 +7,7 @@ import psycopg
 from psycopg import sql
 
 from sql.named import load
+from sql.postgres.catalog import STATEMENTS as CATALOG
 from sql.postgres.catalog import verbatim
 from sql.postgres.connection import Connection
 from sql.postgres.facts import Table, View
@@ -49,3 +50,19 @@ def refused(
     if shown != [(column.name, column.type, column.collation) for column in view.columns]:
         return "it would show other columns"
     return None
+
+
+def as_written(connection: Connection, definition: str) -> str | None:
+    """What the server writes of a definition, names in full; None if it takes no such view now.
+
+    It is tried in a transaction that is rolled back.
+    """
+    try:
+        with connection.transaction(force_rollback=True):
+            connection.execute(CATALOG.bare_search_path.compose())
+            trial = sql.Identifier(_TRIAL)
+            connection.execute(STATEMENTS.trial.compose(view=trial, definition=verbatim(definition)))
+            found = connection.execute(STATEMENTS.written.compose(), {"view": f"pg_temp.{_TRIAL}"}).fetchone()
+    except psycopg.Error:
+        return None
+    return str(found[0]) if found else None

@@ -35,3 +35,8 @@ SELECT a.attname::text, format_type(a.atttypid, a.atttypmod), (
   FROM pg_collation AS co JOIN pg_namespace AS cn ON cn.oid = co.collnamespace WHERE co.oid = a.attcollation
 )
 FROM pg_attribute AS a WHERE a.attrelid = %(view)s::regclass AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum
+
+-- name: written
+-- locks: ACCESS SHARE on the system catalogs; nobody waits for it. The definition of the trial's view {view}, as the
+-- catalog of before has it.
+SELECT rtrim(pg_get_viewdef(%(view)s::regclass), ';')

@@ -199,3 +199,73 @@ def test_one_that_somebody_defined_otherwise_meanwhile_is_let_alone(walker: Walk
     assert [view.name for view in walker.original.table("graph_entities").views] == ["Kinds %s {}"]
     walker.back(keys.STAGE)
     assert run("SELECT * FROM within").fetchall() == [(1,)]
+
+
+def _now(walker: Walker) -> None:
+    """What a command begins with."""
+    walker.original = views.as_they_are(walker.connection, walker.original)
+
+
+def test_it_keeps_the_name_the_schema_and_the_options_that_somebody_gave_it_meanwhile(walker: Walker) -> None:
+    """On both ways: `security_barrier` and `security_invoker` say whose rows are seen."""
+    run = walker.connection.execute
+    run("ALTER VIEW within SET (security_barrier = true); ALTER VIEW within RENAME TO renamed")
+    _now(walker)
+    walker.there(keys.STAGE)
+    run('ALTER VIEW "of others"."Kinds %s {}" RESET (security_barrier)')
+    run('ALTER VIEW renamed SET SCHEMA "of others"')
+    _now(walker)
+    walker.back(keys.STAGE)
+    options = run(
+        "SELECT relnamespace::regnamespace::text, relname::text, reloptions FROM pg_class "
+        "WHERE relname IN ('within', 'renamed', 'Kinds %s {}') ORDER BY relname"
+    ).fetchall()
+    assert options == [
+        ('"of others"', "Kinds %s {}", None),
+        ('"of others"', "renamed", ["security_barrier=true"]),
+    ]
+
+
+def test_one_that_was_dropped_and_made_again_as_it_was_is_the_same(walker: Walker) -> None:
+    walker.connection.execute("CREATE VIEW again AS SELECT id, entity_type FROM graph_entities GROUP BY id")
+    walker.original = walker.live()
+    before = walker.schema()
+    walker.connection.execute(
+        "DROP VIEW again; CREATE VIEW again AS SELECT id, entity_type FROM graph_entities GROUP BY id"
+    )
+    _now(walker)
+    walker.there(keys.STAGE)
+    _now(walker)
+    walker.back(keys.STAGE)
+    assert walker.schema() == before
+
+
+def test_one_that_the_server_writes_otherwise_each_time_goes_there_again_after_the_way_back(
+    walker: Walker,
+) -> None:
+    walker.connection.execute(
+        "CREATE VIEW written AS SELECT id, entity_type FROM graph_entities "
+        "WHERE entity_type::varchar IN ('document', 'person') GROUP BY id"
+    )
+    walker.original = walker.live()
+    for _ in range(2):
+        _now(walker)
+        walker.there(keys.STAGE)
+        _now(walker)
+        walker.back(keys.STAGE)
+
+
+def test_what_somebody_wrote_into_one_after_the_swap_is_never_overwritten(walker: Walker) -> None:
+    """With the same columns it looked like ours, and the way back let rows through that a WHERE kept out."""
+    walker.connection.execute("CREATE VIEW shown AS SELECT id, entity_type FROM graph_entities GROUP BY id")
+    walker.original = walker.live()
+    walker.there(keys.STAGE)
+    walker.connection.execute(
+        "CREATE OR REPLACE VIEW shown AS SELECT id, entity_type FROM graph_entities "
+        "WHERE entity_type <> 'secret' GROUP BY id, tenant_id"
+    )
+    _now(walker)
+    with pytest.raises(errors.DependentObjectsStillExist) as refused:
+        walker.back(keys.STAGE)
+    assert "view shown depends on constraint" in (refused.value.diag.message_detail or "")
+    assert "'secret'" in walker.schema()
