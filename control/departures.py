@@ -9,6 +9,7 @@ from control.course import actor
 from control.plan.model import Plan
 from control.stage import Ground
 from control.steps import take
+from sql.errors import GivenWrongError
 from sql.postgres import catalog
 from sql.postgres.connection import Connection
 from sql.postgres.facts import Catalog, Table
@@ -17,9 +18,24 @@ from worker.ledger import Migration
 
 
 def left_out(plan: Plan, connection: Connection, known: Migration) -> list[str]:
-    """The tables that the migration was begun with and the plan leaves out, if all of them are gone."""
+    """The tables that the migration was begun with and the plan leaves out, if all of them are gone.
+
+    Raises:
+        GivenWrongError: one was renamed. It still has its column, and perhaps strict policies, which the way
+            back would never find again.
+    """
     missing = [name for name in known.tables if name not in {table.name for table in plan.tables}]
-    return [] if catalog.found(connection, missing) else missing
+    if not missing or catalog.found(connection, missing):
+        return []
+    before = Catalog.model_validate(known.original)
+    for name in missing:
+        now = catalog.called(connection, before.table(name))
+        if now is not None:
+            raise GivenWrongError(
+                f"table {name} was not dropped, it is {now} now: give it its name and its place in the plan "
+                "back, and rename it once the migration is finished or rolled back"
+            )
+    return missing
 
 
 def without_departed(original: Catalog, plan: Plan) -> Catalog:

@@ -105,6 +105,13 @@ def found(connection: Connection, names: Sequence[str]) -> list[str]:
     return [name for name, oid in zip(names, oids, strict=True) if oid is not None]
 
 
+def called(connection: Connection, was: Table) -> str | None:
+    """What a table is called now, quoted and with its schema; None if it was dropped."""
+    asked = {"oid": was.oid, "columns": [column.name for column in was.columns]}
+    found = connection.execute(STATEMENTS.called.compose(), asked).fetchone()
+    return str(found[0]) if found else None
+
+
 def _resolved(connection: Connection, names: Sequence[str]) -> tuple[list[int | None], tuple[str, ...]]:
     """The oid of each table, and the search path in which it was looked for."""
     quoted = [".".join('"' + part.replace('"', '""') + '"' for part in split_name(name)) for name in names]

@@ -12,6 +12,16 @@ SELECT coalesce(
        ),
        current_schemas(false)::text[]
 
+-- name: called
+-- locks: ACCESS SHARE on the system catalogs; nobody waits for it. What the table of an oid is called, if it has the columns of
+-- the one that is looked for: in a restored database another may have its oid.
+SELECT format('%%I.%%I', n.nspname, c.relname)
+FROM pg_class AS c
+JOIN pg_namespace AS n ON n.oid = c.relnamespace
+WHERE c.oid = %(oid)s AND c.relkind IN ('r', 'p') AND %(columns)s::text[] <@ ARRAY(
+  SELECT a.attname::text FROM pg_attribute AS a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+)
+
 -- name: partitions
 -- locks: ACCESS SHARE on the tables and their partitions until the reading is rolled back; it waits only behind an
 -- ACCESS EXCLUSIVE lock. Each partitioned table with the partitions below it, and whether they hold rows or have

@@ -65,3 +65,25 @@ def test_a_table_that_was_dropped_since_may_leave_the_plan_and_no_other_may(oper
     assert [
         line for line in operator.schema("--exclude-schema=tenantry").splitlines() if "tenant" in line
     ] == []
+
+
+def test_a_table_that_was_renamed_since_is_not_taken_for_a_dropped_one(operator: Operator) -> None:
+    """Without a guard to keep its function, it kept its column and its policies past the way back."""
+    whole = operator.plan.read_text()
+    before = operator.schema()
+    operator.run_to("columns")
+    with psycopg.connect(operator.url) as somebody:
+        somebody.execute("CREATE SCHEMA moved; ALTER TABLE graph_relations SET SCHEMA moved")
+        somebody.execute("ALTER TABLE moved.graph_relations RENAME TO edges")
+    operator.plan.write_text(whole[: whole.index("[[tables]]", whole.index("[[tables]]") + 1)])
+    for command in (("run", "--to", "columns"), ("rollback", "--yes")):
+        refused = operator.tenantry(*command)
+        assert refused.returncode == 2
+        assert "table graph_relations was not dropped, it is moved.edges now" in complaint(refused.stderr)
+
+    with psycopg.connect(operator.url) as somebody:
+        somebody.execute("ALTER TABLE moved.edges RENAME TO graph_relations")
+        somebody.execute("ALTER TABLE moved.graph_relations SET SCHEMA public; DROP SCHEMA moved")
+    operator.plan.write_text(whole)
+    operator.back_to(None, nobody)
+    assert operator.schema("--exclude-schema=tenantry") == before
