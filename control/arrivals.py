@@ -57,7 +57,7 @@ def _as_before(plan: Plan, table: PlanTable, was: Table, part: Table) -> Table:
             for one in part.columns
             if one.name != tenant or column is not None
         ),
-        "triggers": tuple(one for one in part.triggers if one.name != names.GUARD_TRIGGER),
+        "triggers": tuple(one for one in part.triggers if one.name not in names.GUARD_TRIGGERS),
     }
     if column is None:
         changes["indexes"] = tuple(

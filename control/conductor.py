@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import structlog
 
-from control import tuning, window
+from control import following, tuning, window
 from control.arrivals import taken_along
 from control.course import actor, go_on
 from control.departures import forget, left_out, without_departed
@@ -276,6 +276,8 @@ def _go_through(stage: Stage, ground: Ground) -> None:
         let_in(stage, window.occupied(ground, stage.name))
         ledger.set_stage(connection, migration, stage.name, "running")
         log.info("stage begun")
+        if STAGES.index(stage.name) > STAGES.index("backfill"):
+            following.settle(ground, stage.name)
         take(window.steps(stage, ground), ground, stage.name)
         go_on(ground, stage.name)
         if isinstance(stage, Works):

@@ -4,7 +4,7 @@ A plan that names a table that isn't there stops every command. Once it is left 
 read as if it had never been among them, and what the ledger has of its work is forgotten.
 """
 
-from control import guard
+from control import following, guard
 from control.course import actor
 from control.plan.model import Plan
 from control.stage import Ground
@@ -52,6 +52,8 @@ def forget(ground: Ground, known: Migration) -> None:
     """Take what has left out of the ledger, with an entry in the audit; the guard's function goes with it."""
     before = Catalog.model_validate(known.original)
     for name in left_out(ground.plan, ground.connection, known):
+        live = catalog.read(ground.connection, [])
+        take(following.drop_of_departed(before.table(name), live), ground, "columns")
         take(guard.drop_function(name, before.table(name)), ground, "columns")
         jobs.forget_parts(ground.connection, ground.migration, name, ())
         told = f"table {name} is gone, and left out of the plan: the migration goes on without it"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from psycopg import sql
 
-from control.jobs import COMMITS, heap_of, is_instant, job_spec, parts
+from control.jobs import COMMITS, heap_of, is_instant, job_spec, parts, rules_of
 from control.plan.model import Table
 from control.stage import Ground, How, Stage, Step, Works
 from sql.errors import GivenWrongError
@@ -118,8 +118,7 @@ def _to_fill(ground: Ground) -> Iterator[Table]:
 
 
 def _fill(ground: Ground, table: Table, found: facts.Table) -> tuple[sql.Composed, sql.Composed]:
-    tenant = ground.plan.tenant
-    return dry_run.fill(found.identifier, tenant.column, tenant.sentinel_value, table.tenant)
+    return dry_run.fill(found.identifier, ground.plan.source_of(table), rules_of(ground.plan, table))
 
 
 def _filled(ground: Ground, table: Table) -> tuple[sql.Composed, ...]:

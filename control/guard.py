@@ -12,13 +12,15 @@ of `''` writes rows that belong to nobody. The default goes first, so that in th
 insert without a tenant fails (the column is NOT NULL) instead of leaving such a row.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 
 from psycopg import sql
 
-from control import names
+from control import following, names
+from control.jobs import rules_of
 from control.plan.model import Plan
 from control.plan.model import Table as PlanTable
 from control.stage import Ground, How, Step
@@ -29,9 +31,11 @@ from sql.postgres.columns import STATEMENTS as COLUMNS
 from sql.postgres.connection import Connection, literal
 from sql.postgres.facts import Catalog, Column, Table
 from sql.postgres.guard import STATEMENTS
-from sql.tenant_source import source_sql
+from sql.postgres.source import source_sql
+from sql.tenant_source import Expression, chain
 
 _QUOTES = "$tenantry_guard$"
+_WITHOUT_EQUALITY = frozenset({"json", "xml", "point", "polygon"})
 
 
 def put(plan: Plan, original: Catalog) -> Iterator[Step]:
@@ -123,13 +127,16 @@ def _triggers(plan: Plan, original: Catalog) -> Iterator[Step]:
         )
     for table in _derived(plan):
         yield from _put_trigger(plan, table, original)
+    yield from following.put(plan, original)
 
 
 def drop(plan: Plan, original: Catalog) -> Iterator[Step]:
     """Triggers, functions, sequences; the schema too unless another migration has guards there."""
+    yield from following.drop(plan, original)
     for table in _derived(plan):
         yield from _drop_trigger(table, original)
     if _derived(plan):
+        yield following.drop_notes()
         yield Step(
             what=f"drop schema {names.GUARD_SCHEMA}",
             statement=STATEMENTS.drop_schema.compose(),
@@ -146,7 +153,7 @@ def _derived(plan: Plan) -> list[PlanTable]:
 def _put_trigger(plan: Plan, table: PlanTable, original: Catalog) -> Iterator[Step]:
     was = original.table(table.name)
     name, ours = names.guard(was), sql.Identifier(names.GUARD_SCHEMA, names.guard(was))
-    source = source_sql(table.tenant, tenant_column=plan.tenant.column, sentinel=plan.tenant.sentinel_value)
+    source = source_sql(plan.source_of(table), rules_of(plan, table))
     # Names without a schema mean what they mean in the operator's session; temporary tables, which any
     # session could put in front, come last.
     path = dict.fromkeys(["pg_catalog", *original.search_path, was.schema_, "pg_temp"])
@@ -190,19 +197,70 @@ def _put_trigger(plan: Plan, table: PlanTable, original: Catalog) -> Iterator[St
         done=lambda live: live.table(table.name).trigger(names.GUARD_TRIGGER) is not None,
         tables=(was.identifier,),
     )
+    watched = _watched(table, was)
+    if watched:
+        yield Step(
+            what=f"{table.name}: the guard of changes",
+            statement=STATEMENTS.create_trigger_of_changes.compose(
+                trigger=sql.Identifier(names.GUARD_TRIGGER_OF_CHANGES),
+                table=was.identifier,
+                of_columns=_of_columns(was, watched),
+                column=sql.Identifier(plan.tenant.column),
+                changed=sql.SQL("({})").format(sql.SQL(" OR ").join(map(_changes, watched))),
+                function=ours,
+            ),
+            lock="SHARE ROW EXCLUSIVE",
+            done=lambda live: live.table(table.name).trigger(names.GUARD_TRIGGER_OF_CHANGES) is not None,
+            tables=(was.identifier,),
+        )
+
+
+def _watched(table: PlanTable, was: Table) -> list[Column]:
+    """The columns that tell a row's tenant. Of an expression those that it may name: rather too many."""
+    named: set[str] = set()
+    for source in chain(table.tenant):
+        if isinstance(source, Expression):
+            named |= _named_in(source.expression, was)
+        else:
+            named |= set(getattr(source, "on", {}))
+    # A generated one has no value yet when the trigger asks; what it is made of is named in its place.
+    return [column for column in was.columns if column.name in named and not column.generated]
+
+
+def _named_in(expression: str, was: Table) -> set[str]:
+    words = {word.lower() for word in re.findall(r"\w+", expression)}
+    everything = {"t", was.name.lower()} & words
+    return {c.name for c in was.columns if everything or set(re.findall(r"\w+", c.name.lower())) <= words}
+
+
+def _of_columns(was: Table, watched: list[Column]) -> sql.Composable:
+    """UPDATE OF, or none: what another trigger sets beside the statement would not be one of these."""
+    if any(trigger.on_update and trigger.each_row for trigger in was.triggers):
+        return sql.SQL("")
+    return sql.SQL("OF {}").format(sql.SQL(", ").join(sql.Identifier(column.name) for column in watched))
+
+
+def _changes(column: Column) -> sql.Composed:
+    # What reads the same is the same for a source.
+    text = sql.SQL("::text" if column.type in _WITHOUT_EQUALITY else "")
+    return sql.SQL("OLD.{name}{text} IS DISTINCT FROM NEW.{name}{text}").format(
+        name=sql.Identifier(column.name), text=text
+    )
 
 
 def _drop_trigger(table: PlanTable, original: Catalog) -> Iterator[Step]:
     was = original.table(table.name)
-    yield Step(
-        what=f"{table.name}: drop the guard",
-        statement=STATEMENTS.drop_trigger.compose(
-            trigger=sql.Identifier(names.GUARD_TRIGGER), table=was.identifier
-        ),
-        lock="ACCESS EXCLUSIVE",
-        done=lambda live: live.table(table.name).trigger(names.GUARD_TRIGGER) is None,
-        tables=(was.identifier,),
-    )
+    triggers = {names.GUARD_TRIGGER: "the guard"}
+    if _watched(table, was):
+        triggers[names.GUARD_TRIGGER_OF_CHANGES] = "the guard of changes"
+    for trigger, what in triggers.items():
+        yield Step(
+            what=f"{table.name}: drop {what}",
+            statement=STATEMENTS.drop_trigger.compose(trigger=sql.Identifier(trigger), table=was.identifier),
+            lock="ACCESS EXCLUSIVE",
+            done=partial(_is_gone, table.name, trigger),
+            tables=(was.identifier,),
+        )
     yield from drop_function(table.name, was)
 
 
@@ -271,6 +329,10 @@ def _as_it_was(name: str, leaf: Table, column: Column, live: Catalog) -> bool:
 
 def _column(plan: Plan, table: PlanTable, live: Catalog) -> Column | None:
     return live.table(table.name).column(plan.tenant.column)
+
+
+def _is_gone(table: str, trigger: str, live: Catalog) -> bool:
+    return live.table(table).trigger(trigger) is None
 
 
 def _has(owned: tuple[str, ...], name: str) -> bool:

@@ -11,6 +11,7 @@ from sql.postgres.connection import Connection
 from sql.postgres.facts import Catalog
 from sql.postgres.facts import Table as CatalogTable
 from sql.postgres.paging import Heap
+from sql.postgres.source import Rules
 from worker.paging import LARGEST, RANGES, SMALLEST
 
 #: The share of its rows that may leave a page. Those of the first visit must, and all others fit into the
@@ -41,6 +42,12 @@ def is_instant(plan: Plan, table: Table, original: Catalog) -> bool:
     Its default answers for every row, written nowhere but in the catalog (PostgreSQL 11).
     """
     return table.constant is not None and original.table(table.name).column(plan.tenant.column) is None
+
+
+def rules_of(plan: Plan, table: Table) -> Rules:
+    """What holds for the source of a table's tenants."""
+    tenant = plan.tenant
+    return Rules(table.name, tenant.column, tenant.sentinel_value, tenant.pattern)
 
 
 def parts(table: CatalogTable) -> tuple[CatalogTable, ...]:
@@ -85,7 +92,9 @@ def job_spec(plan: Plan, table: Table, part: CatalogTable, heap: Heap) -> tuple[
         most_rows=largest(group * heap.rows_per_page, stripes),
         tenant_column=plan.tenant.column,
         sentinel=plan.tenant.sentinel_value,
-        source=table.tenant,
+        source=plan.source_of(table),
+        named=table.name,
+        pattern=plan.tenant.pattern,
         tenant_in_unique_index=any(i.unique and plan.tenant.column in i.columns for i in part.indexes),
         hold_triggers=plan.holds_triggers(table),
     )

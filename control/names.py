@@ -8,7 +8,11 @@ from sql.postgres.facts import Table
 GUARD_SCHEMA = "tenantry_guard"
 
 #: The write guard's trigger, on each table whose tenant is derived.
-GUARD_TRIGGER = "tenantry_guard"
+GUARD_TRIGGER = "zz_tenantry_guard"
+#: The same for changes of what tells a row's tenant. Both names come after those of most triggers, for such a
+#: trigger may set what the tenant is told by.
+GUARD_TRIGGER_OF_CHANGES = "zz_tenantry_guard_of_changes"
+GUARD_TRIGGERS = (GUARD_TRIGGER, GUARD_TRIGGER_OF_CHANGES)
 
 #: PostgreSQL cuts longer names without a word, and two of them could become one.
 _LONGEST = 63
@@ -29,6 +33,27 @@ def guard(table: Table) -> str:
     name = f"{table.schema_}.{table.name}"
     # "a.b"."c" and "a"."b.c" are two tables: with one guard for both, rows would get the other one's tenants.
     return fitting(name) if name.count(".") == 1 else _hashed(name, of=table.identifier.as_string())
+
+
+def follower(table: Table, leader: str, columns: tuple[str, ...]) -> str:
+    """The name of the function by which rows of a table follow those of another."""
+    return _hashed(f"{table.name} follows {leader}", of=f"{table.identifier.as_string()} {leader} {columns}")
+
+
+def is_follower(name: str, table: Table) -> bool:
+    """Whether a function is one by which rows of that table follow others."""
+    beginning = f"{table.name} follows ".encode()[: _LONGEST - 9].decode(errors="ignore")
+    return name.startswith(beginning)
+
+
+def follow_trigger(follower: str) -> str:
+    """The trigger that calls it where a row changes; it must come before `RI_…`."""
+    return _hashed(f"A_tenantry {follower}", of=f"{follower} changes")
+
+
+def follow_trigger_of_new(follower: str) -> str:
+    """The trigger that calls it where a row is new."""
+    return _hashed(f"A_tenantry {follower}", of=f"{follower} news")
 
 
 def primary_key(table: Table) -> str:

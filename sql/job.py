@@ -4,7 +4,7 @@ from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
-from sql.tenant_source import TenantSource
+from sql.tenant_source import Source
 
 #: A key as the ledger keeps it: one text per column, as the server writes and reads the type.
 Key = list[str]
@@ -51,7 +51,11 @@ class JobSpec(BaseModel):
     """The largest batch: beyond it a group of ranges would not stay in cache over its visits."""
     tenant_column: str
     sentinel: str | None
-    source: TenantSource
+    source: Source
+    named: str
+    """What the plan calls the table: a source that has this as its parent is a tree."""
+    pattern: str
+    """What a tenant looks like, as a regular expression of the server's; any other text is none."""
     tenant_in_unique_index: bool
     """Then a change of tenant changes a key, and skipping locked rows needs FOR UPDATE."""
     hold_triggers: bool

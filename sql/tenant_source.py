@@ -1,17 +1,25 @@
-"""Whose row is it: the four sources of a row's tenant, as SQL.
+"""Whose row is it: the four sources of a row's tenant, and names as the plan writes them.
 
-The backfill's UPDATE and the write guard's trigger ask the same question about a row called `t`, so both
-take their SQL from here. A source is three fragments: what else to read from, the value, and the
-condition under which the value is known.
+What a source is as SQL, `sql.postgres.source` says.
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from typing import Annotated
 
 from psycopg import sql
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
-#: How both callers name the row whose tenant is asked for.
-ROW = sql.Identifier("t")
+
+def source_kind(given: object) -> str | None:
+    """Tell which of the four a source is, by the one of their keys that it has."""
+    if isinstance(given, dict):
+        kinds = [kind for kind in SOURCES if kind in given]
+        return kinds[0] if len(kinds) == 1 else None
+    return next((kind for kind, source in SOURCES.items() if isinstance(given, source)), None)
+
+
+def _otherwise_kind(given: object) -> str | None:
+    return "text" if isinstance(given, str) else source_kind(given)
 
 
 class _Source(BaseModel):
@@ -28,7 +36,7 @@ class Expression(_Source):
     """The operator's own SQL over the row's columns: the one place where the plan holds SQL."""
 
     expression: str
-    otherwise: str | None = None
+    otherwise: "Otherwise | None" = None
 
 
 class Lookup(_Source):
@@ -37,31 +45,87 @@ class Lookup(_Source):
     lookup: str
     on: dict[str, str] = Field(min_length=1)
     column: str
-    otherwise: str | None = None
+    otherwise: "Otherwise | None" = None
 
 
 class Parent(_Source):
-    """The tenant of another table of the plan: `on` maps columns of the row to columns of `parent`."""
+    """The tenant of another table of the plan: `on` maps columns of the row to columns of `parent`.
+
+    A table that is its own parent is a tree: a row belongs to whom the row above it belongs to, and one with
+    none above it to whom `otherwise` says.
+    """
 
     parent: str
     on: dict[str, str] = Field(min_length=1)
-    otherwise: str | None = None
+    otherwise: "Otherwise | None" = None
 
 
 TenantSource = Constant | Expression | Lookup | Parent
 
+#: The four sources of a tenant, by the key that only this one has.
+SOURCES: dict[str, type[BaseModel]] = {
+    "constant": Constant,
+    "expression": Expression,
+    "lookup": Lookup,
+    "parent": Parent,
+}
 
-@dataclass(frozen=True, slots=True)
-class SourceSQL:
-    """Fragments for `SELECT value FROM <row> AS t {joined} WHERE {resolved}`.
+_ONE_OF = "exactly one of " + ", ".join(SOURCES)
 
-    `joined` starts with a comma and a table, or is empty, so that it fits behind `UPDATE … FROM`
-    (`tables`, without the comma) too; `resolved` is false where the tenant can't be worked out.
-    """
+#: One of the four. By its key, because a plain union would answer a misspelling with four complaints.
+Source = Annotated[
+    Annotated[Constant, Tag("constant")]
+    | Annotated[Expression, Tag("expression")]
+    | Annotated[Lookup, Tag("lookup")]
+    | Annotated[Parent, Tag("parent")],
+    Discriminator(
+        source_kind,
+        custom_error_type="tenant_source",
+        custom_error_message=f"a table takes its tenant from {_ONE_OF}",
+    ),
+]
 
-    value: sql.Composable
-    tables: sql.Composable | None
-    resolved: sql.Composable
+#: Whose a row is that the source says nothing of: a tenant, or another source that is asked then.
+Otherwise = Annotated[
+    Annotated[str, Tag("text")]
+    | Annotated[Constant, Tag("constant")]
+    | Annotated[Expression, Tag("expression")]
+    | Annotated[Lookup, Tag("lookup")]
+    | Annotated[Parent, Tag("parent")],
+    Discriminator(
+        _otherwise_kind,
+        custom_error_type="tenant_source",
+        custom_error_message=f"otherwise is a tenant, or {_ONE_OF}",
+    ),
+]
+
+for _source in (Expression, Lookup, Parent):
+    _source.model_rebuild()
+
+
+def with_last_resort(source: TenantSource, tenant: str) -> TenantSource:
+    """Give a source that may tell nothing a tenant in its stead, at the end of its chain."""
+    if isinstance(source, Constant) or isinstance(source.otherwise, str):
+        return source
+    if source.otherwise is None:
+        return source.model_copy(update={"otherwise": tenant})
+    return source.model_copy(update={"otherwise": with_last_resort(source.otherwise, tenant)})
+
+
+def chain(source: TenantSource) -> Iterator[TenantSource]:
+    """List a source and those that are asked after it, in the order in which they are."""
+    following: TenantSource | str | None = source
+    while following is not None and not isinstance(following, str):
+        yield following
+        following = None if isinstance(following, Constant) else following.otherwise
+
+
+def last_resort(source: TenantSource) -> str | None:
+    """Tell whose a row is in the end that no source of the chain says anything of."""
+    *_, last = chain(source)
+    if isinstance(last, Constant):
+        return last.constant
+    return last.otherwise if isinstance(last.otherwise, str) else None
 
 
 def qualified(name: str) -> sql.Identifier:
@@ -103,80 +167,3 @@ def _closing_quote(rest: str, name: str) -> int:
             return at
         at += 2
     raise ValueError(f"{name!r} has an open quote")
-
-
-def unfilled(tenant_column: str, sentinel: str | None) -> sql.Composed:
-    """Whether a row called `t` still needs its tenant."""
-    column = sql.SQL("{}.{}").format(ROW, sql.Identifier(tenant_column))
-    if sentinel is None:
-        return sql.SQL("{} IS NULL").format(column)
-    return sql.SQL("{} = {}").format(column, sql.Literal(sentinel))
-
-
-def source_sql(source: TenantSource, *, tenant_column: str, sentinel: str | None) -> SourceSQL:
-    """Compose the source for a row called `t`.
-
-    A parent whose own tenant is still the sentinel resolves nothing: its children wait for it. A source that
-    gives the empty text or the sentinel gives nothing: such a row would look unfilled for ever.
-    """
-    nothing = [text for text in dict.fromkeys(("", sentinel)) if text is not None]
-    match source:
-        case Constant(constant=constant):
-            return SourceSQL(sql.Literal(constant), None, sql.SQL("true"))
-        case Expression(expression=expression, otherwise=otherwise):
-            # The operator's own SQL, checked by the server before use (EXPLAIN in preflight).
-            value: sql.Composable = sql.SQL("({})::text").format(sql.SQL(expression))
-            return _or_otherwise(value, otherwise, nothing)
-        case Lookup(lookup=table, on=on, column=column, otherwise=otherwise):
-            return _related(table, on, column, otherwise, nothing=nothing)
-        case Parent(parent=table, on=on, otherwise=otherwise):
-            filled = sql.SQL("r.{} IS NOT NULL").format(sql.Identifier(tenant_column))
-            if sentinel is not None:
-                filled = sql.SQL("r.{} <> {}").format(sql.Identifier(tenant_column), sql.Literal(sentinel))
-            return _related(table, on, tenant_column, otherwise, filled=filled, nothing=nothing)
-
-
-def _something(value: sql.Composable, nothing: list[str]) -> sql.Composable:
-    """The value, or NULL where it is one of those that stand for nothing."""
-    for text in nothing:
-        value = sql.SQL("nullif({}, {})").format(value, sql.Literal(text))
-    return value
-
-
-def _or_otherwise(value: sql.Composable, otherwise: str | None, nothing: list[str]) -> SourceSQL:
-    something = _something(value, nothing)
-    if otherwise is not None:
-        known = sql.SQL("coalesce({}, {})").format(something, sql.Literal(otherwise))
-        return SourceSQL(known, None, sql.SQL("true"))
-    return SourceSQL(value, None, sql.SQL("{} IS NOT NULL").format(something))
-
-
-def _related(
-    table: str,
-    on: dict[str, str],
-    column: str,
-    otherwise: str | None,
-    *,
-    filled: sql.Composable | None = None,
-    nothing: list[str],
-) -> SourceSQL:
-    pairs = [
-        sql.SQL("r.{} = {}.{}").format(sql.Identifier(theirs), ROW, sql.Identifier(ours))
-        for ours, theirs in on.items()
-    ]
-    condition = sql.SQL(" AND ").join([*pairs, *([filled] if filled is not None else [])])
-    value = sql.SQL("r.{}").format(sql.Identifier(column))
-    if otherwise is None:
-        something = _something(sql.SQL("{}::text").format(value), nothing)
-        known = sql.SQL("{} AND {} IS NOT NULL").format(condition, something)
-        return SourceSQL(value, sql.SQL("{} AS r").format(qualified(table)), known)
-    looked_up = sql.SQL("(SELECT {}::text FROM {} AS r WHERE {})").format(value, qualified(table), condition)
-    fragments = _or_otherwise(looked_up, otherwise, nothing)
-    if filled is None:
-        return fragments
-    # `otherwise` is for a row without a parent. One whose parent is only not filled yet waits for it: the
-    # guard sees such rows while the backfill is at work, and a wrong tenant would never be put right.
-    waits = sql.SQL("EXISTS (SELECT FROM {} AS r WHERE {} AND NOT {})").format(
-        qualified(table), sql.SQL(" AND ").join(pairs), filled
-    )
-    return replace(fragments, resolved=sql.SQL("NOT {}").format(waits))

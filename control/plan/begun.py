@@ -49,6 +49,10 @@ def _parts(plan: Plan) -> Iterator[_Part]:
     tenant = plan.tenant
     yield _Part("columns", "tenant.column", ("tenant", "column"), repr(tenant.column))
     yield _Part("columns", "tenant.sentinel", ("tenant", "sentinel"), repr(tenant.sentinel))
+    # The guard has them in its functions.
+    yield _Part("columns", "tenant.pattern", ("tenant", "pattern"), repr(tenant.pattern))
+    yield _Part("columns", "tenant.unresolved", ("tenant", "unresolved"), repr(tenant.unresolved))
+    yield _Part("columns", "tenant.moves", ("tenant", "moves"), repr(tenant.moves))
     yield _Part("rls", "tenant.setting", ("tenant", "setting"), repr(tenant.setting))
     yield _Part("rls", "tenant.legacy", ("tenant", "legacy"), repr(tenant.legacy))
     for at, table in enumerate(plan.tables):

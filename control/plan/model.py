@@ -7,13 +7,10 @@ from graphlib import CycleError, TopologicalSorter
 from typing import Annotated, Literal, Self
 
 from pydantic import (
-    BaseModel,
-    Discriminator,
     Field,
     PrivateAttr,
     SecretStr,
     StringConstraints,
-    Tag,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
@@ -21,7 +18,16 @@ from pydantic_core import PydanticCustomError
 from control.plan.governor import Governor
 from control.plan.values import Duration, Name, Part, Pattern, Setting, TableName, Target, Windows, seconds
 from sql.errors import PlanError
-from sql.tenant_source import Constant, Expression, Lookup, Parent, split_name
+from sql.tenant_source import (
+    Constant,
+    Parent,
+    Source,
+    TenantSource,
+    chain,
+    last_resort,
+    split_name,
+    with_last_resort,
+)
 
 Mode = Literal["observe", "permissive", "strict"]
 #: How a table is cut into batches; `keys` is contiguous or striped as the key lies in the heap, and `auto`
@@ -35,36 +41,6 @@ def nearest(word: str, known: Iterable[str]) -> str:
     """Suggest the known word that `word` may be a misspelling of: the end of a message, or nothing."""
     close = get_close_matches(word, list(known), n=1)
     return f"; did you mean {close[0]!r}?" if close else ""
-
-
-def source_kind(given: object) -> str | None:
-    """Tell which of the four sources a table's `tenant` is, by the one of their keys that it has."""
-    if isinstance(given, dict):
-        kinds = [kind for kind in SOURCES if kind in given]
-        return kinds[0] if len(kinds) == 1 else None
-    return next((kind for kind, source in SOURCES.items() if isinstance(given, source)), None)
-
-
-#: The four sources of a tenant, by the key that only this one has.
-SOURCES: dict[str, type[BaseModel]] = {
-    "constant": Constant,
-    "expression": Expression,
-    "lookup": Lookup,
-    "parent": Parent,
-}
-
-#: One of the four. By its key, because a plain union would answer a misspelling with four complaints.
-Source = Annotated[
-    Annotated[Constant, Tag("constant")]
-    | Annotated[Expression, Tag("expression")]
-    | Annotated[Lookup, Tag("lookup")]
-    | Annotated[Parent, Tag("parent")],
-    Discriminator(
-        source_kind,
-        custom_error_type="tenant_source",
-        custom_error_message="a table takes its tenant from exactly one of " + ", ".join(SOURCES),
-    ),
-]
 
 
 class Database(Part):
@@ -86,6 +62,8 @@ class Tenant(Part):
     unresolved: Literal["quarantine", "otherwise", "stop"] = "quarantine"
     cross_tenant: Literal["stop", "source", "quarantine"] = "stop"
     default: str = "none"
+    moves: Literal["follow", "refuse"] = "follow"
+    """What becomes of rows whose parent changes its tenant while the write guard is there."""
 
     @property
     def sentinel_value(self) -> str | None:
@@ -131,9 +109,10 @@ class Table(Part):
         return self.tenant.constant if isinstance(self.tenant, Constant) else None
 
     @property
-    def parent(self) -> str | None:
-        """The table of the plan that this one takes its tenant from."""
-        return self.tenant.parent if isinstance(self.tenant, Parent) else None
+    def parents(self) -> tuple[str, ...]:
+        """The tables of the plan that this one takes its tenant from, the table itself not among them."""
+        named = [source.parent for source in chain(self.tenant) if isinstance(source, Parent)]
+        return tuple(dict.fromkeys(name for name in named if name != self.name))
 
 
 class Redis(Part):
@@ -238,6 +217,7 @@ class Plan(Part):
         _no_unique_twice(self.tables)
         _parents_are_tables(self.tables)
         _no_cycle(self.tables)
+        _trees_come_first(self.tables)
         _keys_hold_the_tenant(self.tables, self.tenant.column)
         _no_tenant_is_the_sentinel(self.tables, self.tenant.sentinel_value)
         _stops_are_above_their_limits(self.governor)
@@ -273,13 +253,19 @@ class Plan(Part):
         """Tell whether a table's own triggers are held off while it is filled."""
         return (table.user_triggers or self.backfill.user_triggers) == "hold"
 
+    def source_of(self, table: Table) -> TenantSource:
+        """Tell where a table's tenants come from, with what becomes of rows that nothing else is known of."""
+        if self.tenant.unresolved != "otherwise" or last_resort(table.tenant) is not None:
+            return table.tenant
+        return with_last_resort(table.tenant, self.tenant.legacy)
+
     def in_order(self) -> tuple[Table, ...]:
         """List the tables, parents before their children, else as the plan has them."""
         return tuple(self.table(name) for name in _parents_first(self.tables).static_order())
 
 
 def _parents_first(tables: tuple[Table, ...]) -> TopologicalSorter[str]:
-    return TopologicalSorter({table.name: [table.parent] if table.parent else [] for table in tables})
+    return TopologicalSorter({table.name: table.parents for table in tables})
 
 
 def _wrong(message: str, *path: str | int) -> PydanticCustomError:
@@ -318,9 +304,10 @@ def _no_unique_twice(tables: tuple[Table, ...]) -> None:
 def _parents_are_tables(tables: tuple[Table, ...]) -> None:
     names = [table.name for table in tables]
     for at, table in enumerate(tables):
-        if table.parent is not None and table.parent not in names:
-            message = f"parent {table.parent!r} of {table.name!r} is not a table of the plan"
-            raise _wrong(message + nearest(table.parent, names), "tables", at, "tenant", "parent")
+        for parent in table.parents:
+            if parent not in names:
+                message = f"parent {parent!r} of {table.name!r} is not a table of the plan"
+                raise _wrong(message + nearest(parent, names), "tables", at, "tenant", "parent")
 
 
 def _no_cycle(tables: tuple[Table, ...]) -> None:
@@ -340,10 +327,19 @@ def _keys_hold_the_tenant(tables: tuple[Table, ...], column: str) -> None:
             raise _wrong(message, "tables", at, "primary_key")
 
 
+def _trees_come_first(tables: tuple[Table, ...]) -> None:
+    for at, table in enumerate(tables):
+        _, *after = chain(table.tenant)
+        if any(isinstance(source, Parent) and source.parent == table.name for source in after):
+            message = f"{table.name!r} is its own parent: say that first, then whose its topmost rows are"
+            raise _wrong(message, "tables", at, "tenant", "otherwise")
+
+
 def _no_tenant_is_the_sentinel(tables: tuple[Table, ...], sentinel: str | None) -> None:
     for at, table in enumerate(tables):
         for key in ("constant", "otherwise"):
-            if getattr(table.tenant, key, None) in {"", sentinel} - {None}:
+            given = [getattr(source, key, None) for source in chain(table.tenant)]
+            if any(isinstance(name, str) and name in {"", sentinel} for name in given):
                 message = f"{key} of {table.name!r} is what a row without a tenant holds; name a tenant"
                 raise _wrong(message, "tables", at, "tenant", key)
 

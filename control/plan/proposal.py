@@ -15,13 +15,13 @@ from pydantic import SecretStr
 
 from control import names
 from control.keys import unique
-from control.plan.model import Database, Index, Plan, RowSecurity, Source, Table, Tenant
+from control.plan.model import Database, Index, Plan, RowSecurity, Table, Tenant
 from control.plan.writing import toml
 from sql.errors import GivenWrongError
 from sql.postgres import catalog, facts, proposal
 from sql.postgres.connection import Connection, describe
 from sql.postgres.facts import Catalog, ForeignKey
-from sql.tenant_source import Constant, Expression, Parent
+from sql.tenant_source import Constant, Expression, Parent, Source
 
 #: Columns and json keys that name a tenant, the likeliest first.
 TENANT_NAMES = (

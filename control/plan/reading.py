@@ -9,9 +9,10 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from control.plan.model import SOURCES, Plan, nearest
+from control.plan.model import Plan, nearest
 from control.plan.positions import Path, positions
 from sql.errors import PlanError
+from sql.tenant_source import SOURCES
 from worker.logs import mask
 
 #: tomllib tells the line in words only (as a number from Python 3.14 on).
@@ -83,7 +84,8 @@ def _path(detail: ErrorDetails) -> Path:
         return told
     loc = detail["loc"]
     # pydantic puts the kind of a tenant source into the way, which the document does not have.
-    return (*loc[:3], *loc[4:]) if loc[0] == "tables" and len(loc) > 3 and loc[2] == "tenant" else loc
+    kinds = [at for at in range(3, len(loc)) if loc[0] == "tables" and loc[at - 1] in {"tenant", "otherwise"}]
+    return tuple(part for at, part in enumerate(loc) if at not in kinds)
 
 
 def _line(path: Path, lines: dict[Path, int]) -> float:

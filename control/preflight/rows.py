@@ -7,9 +7,11 @@ from psycopg import sql
 
 from control.jobs import key_of
 from control.plan.model import Table as PlanTable
-from control.preflight.finding import Finding
+from control.preflight.finding import Finding, Level
 from control.stage import Ground
+from sql.postgres import planned as to_be
 from sql.postgres import preflight, verify
+from sql.tenant_source import Parent, last_resort
 
 #: A count on a big table may take so long, in milliseconds; then it isn't known.
 LIMIT_MS = 30_000
@@ -17,9 +19,9 @@ LIMIT_MS = 30_000
 
 def planned(ground: Ground, table: str) -> sql.Composed:
     """A table of the plan with the tenants that its rows will have, for a FROM."""
-    sources = {t.name: t.tenant for t in ground.plan.tables}
+    sources = {t.name: ground.plan.source_of(t) for t in ground.plan.tables}
     tables = {name: found.identifier for name, found in ground.original.tables.items()}
-    return preflight.planned(sources, tables, table)
+    return to_be.planned(sources, tables, table)
 
 
 def look(ground: Ground, limit_ms: int = LIMIT_MS) -> Iterator[Finding]:
@@ -72,7 +74,7 @@ def _counted(ground: Ground, table: PlanTable, limit_ms: int) -> Iterator[Findin
             counted = verify.tenants(
                 connection,
                 sql.SQL("{} AS planned").format(there),
-                preflight.TENANT_NAME,
+                to_be.TENANT_NAME,
                 sentinel="",
                 pattern=tenant.pattern,
                 some=0,
@@ -87,18 +89,20 @@ def _counted(ground: Ground, table: PlanTable, limit_ms: int) -> Iterator[Findin
             "stop", resolved, f"the server says: {error.diag.message_primary}", "correct the expression"
         )
         return
+    level: Level = "stop" if tenant.unresolved == "stop" else "warn"
+    aside = "" if level == "stop" else "; as it is they go into quarantine, and all after the backfill waits"
     if counted.unfilled:
-        stop = tenant.unresolved == "stop"
         fact = f"{counted.unfilled} of {counted.total} rows have none, such as {', '.join(examples)}"
-        way_out = "mend the rows or the source, or give the source `otherwise`"
-        if not stop:
-            way_out += "; as it is they go into quarantine, and every stage after the backfill waits for them"
-        yield Finding("stop" if stop else "warn", resolved, fact, way_out)
+        way_out = f"mend the rows or the source, or give the source `otherwise`{aside}"
+        yield Finding(level, resolved, fact, way_out)
     else:
         yield Finding("pass", resolved, f"all {counted.total} rows, {counted.tenants} tenants")
     if counted.malformed:
+        instead = last_resort(ground.plan.source_of(table))
         fact = f"{counted.malformed} rows would belong to {', '.join(map(repr, counted.malformed_tenants))}"
-        yield Finding("stop", proper, fact, "mend the values or the source, or widen tenant.pattern")
+        way_out = "mend the values or the source, or widen tenant.pattern"
+        way_out += aside if instead is None else f"; as it is they belong to {instead}"
+        yield Finding("stop" if instead is None and level == "stop" else "warn", proper, fact, way_out)
     else:
         yield Finding("pass", proper, "all of them")
 
@@ -114,18 +118,22 @@ def _edges(ground: Ground, table: PlanTable, limit_ms: int) -> Iterator[Finding]
     """Foreign keys inside the plan whose ends would belong to two tenants."""
     original, tenant = ground.original, ground.plan.tenant
     by_place = {(found.schema_, found.name): name for name, found in original.tables.items()}
-    source_of_parent = (table.parent, tuple(getattr(table.tenant, "on", {}).items()))
+    told_by = {(s.parent, tuple(s.on.items())) for s in [table.tenant] if isinstance(s, Parent)}
     for key in original.tables[table.name].foreign_keys:
         parent = by_place.get((key.target_schema, key.target))
         pairs = tuple(zip(key.columns, key.target_columns, strict=True))
-        if parent is None or (parent, pairs) == source_of_parent:
+        if parent is None or (parent, pairs) in told_by:
             continue
         name = f"{table.name}: edges {key.name}"
         try:
             with ground.connection.transaction(force_rollback=True):
                 preflight.limit(ground.connection, limit_ms)
                 found = preflight.crossing(
-                    ground.connection, planned(ground, table.name), planned(ground, parent), pairs
+                    ground.connection,
+                    planned(ground, table.name),
+                    planned(ground, parent),
+                    pairs,
+                    pattern=tenant.pattern,
                 )
         except psycopg.errors.QueryCanceled:
             yield _given_up(name, limit_ms)

@@ -12,6 +12,7 @@ from control.preflight.rows import planned
 from control.stage import Ground
 from sql.postgres import preflight
 from sql.postgres.facts import Table
+from sql.tenant_source import Parent, chain
 
 #: Types of a tenant column that was there before.
 _TEXT = re.compile(r"text|character varying(\(\d+\))?")
@@ -107,14 +108,15 @@ def _new_key(ground: Ground, table: PlanTable, key: tuple[str, ...], found: Tabl
 
 def _source(ground: Ground, table: PlanTable, found: Table) -> Finding:
     name = f"{table.name}: tenant source"
-    missing = [c for c in getattr(table.tenant, "on", {}) if found.column(c) is None]
-    parent = ground.original.tables.get(table.parent or "")
-    if table.parent is not None and parent is None:
-        missing.append(table.parent)
-    elif parent is not None:
-        missing += [
-            f"{table.parent}.{c}" for c in getattr(table.tenant, "on", {}).values() if not parent.column(c)
-        ]
+    missing = []
+    for source in chain(table.tenant):
+        on = getattr(source, "on", {})
+        missing += [column for column in on if found.column(column) is None]
+        if not isinstance(source, Parent):
+            continue
+        parent = ground.original.tables.get(source.parent)
+        theirs = [f"{source.parent}.{c}" for c in on.values() if parent and not parent.column(c)]
+        missing += theirs if parent else [source.parent]
     if missing:
         return Finding("stop", name, f"there is no {', '.join(missing)}", "correct `on` in the plan")
     said = preflight.explain(ground.connection, planned(ground, table.name))

@@ -29,6 +29,7 @@ from sql.postgres.batch import JobSQL
 from sql.postgres.connection import Connection
 from sql.postgres.facts import Table as CatalogTable
 from sql.postgres.ledger import JOBS, send
+from sql.tenant_source import Constant
 from worker import batch as batches
 from worker import jobs, ledger, paging
 from worker.broker import Doorbell
@@ -73,13 +74,21 @@ class Backfill(WithoutStatements):
         """
         # Left by a way back that was broken off: its work is undone by this one.
         jobs.forget_kind(ground.connection, ground.migration, "reset")
+        for job in _with_late_rows(ground):
+            jobs.set_state(ground.connection, job.id, "running")
         # Again until none had any: a partition may come to a table whose turn was over. Each time all:
         # begun anew after each table that had some, 200 tables were looked at 20,000 times.
         while [table for table in ground.plan.in_order() if _filled(ground, table)]:
             pass
 
     def amended(self, ground: Ground) -> bool:
-        """Whether a partition with rows that have no tenant has come since, attached with old ones."""
+        """Whether rows without a tenant have come since that could have one.
+
+        In a partition that was attached with old ones; or by a transaction that saw their parent while that
+        had none itself, and ended only after the proof.
+        """
+        if next(_with_late_rows(ground), None) is not None:
+            return True
         begun = {job.part for job in jobs.of_migration(ground.connection, ground.migration)}
         parted = [name for name, table in ground.original.tables.items() if table.kind == "p"]
         live = catalog.read(ground.connection, parted).tables if begun and parted else {}
@@ -93,6 +102,20 @@ class Backfill(WithoutStatements):
     def unwork(self, ground: Ground) -> None:
         """Forget the jobs: what they filled is going."""
         jobs.forget(ground.connection, ground.migration)
+
+
+def _with_late_rows(ground: Ground) -> Iterator[Job]:
+    """The jobs that were proved complete and have rows again that could have their tenant."""
+    for job in jobs.of_migration(ground.connection, ground.migration):
+        if job.state != "complete" or isinstance(job.spec.source, Constant):
+            continue
+        one = {"job": job.id, "each": 1, "most": 1}
+        try:
+            late = ground.connection.execute(JobSQL(job.spec).sweep(), one).fetchone()
+        except UndefinedTable:
+            continue  # dropped since: that is told where its job is forgotten
+        if late is not None:
+            yield job
 
 
 def _filled(ground: Ground, table: Table) -> bool:

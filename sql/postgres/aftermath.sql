@@ -75,6 +75,11 @@ UNION ALL
 SELECT format('sequence %%s', s.oid::regclass) FROM pg_class AS s
 WHERE s.relkind = 'S' AND s.relnamespace = to_regnamespace('tenantry_guard')
   AND NOT EXISTS (SELECT FROM pg_proc AS p WHERE p.pronamespace = s.relnamespace AND p.proname = s.relname)
+  AND NOT EXISTS (SELECT FROM pg_depend AS d WHERE d.classid = 'pg_class'::regclass AND d.objid = s.oid AND d.deptype = 'i')
+UNION ALL
+SELECT format('table %%s', r.oid::regclass) FROM pg_class AS r
+WHERE r.relkind = 'r' AND r.relnamespace = to_regnamespace('tenantry_guard')
+  AND NOT EXISTS (SELECT FROM pg_proc AS p WHERE p.pronamespace = r.relnamespace)
 UNION ALL
 SELECT format('empty schema %%s', n.nspname) FROM pg_namespace AS n
 WHERE n.nspname IN ('tenantry_guard', 'tenantry_rls')

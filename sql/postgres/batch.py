@@ -16,7 +16,7 @@ from sql.job import By, JobSpec, Key, KeyColumn, Range, Shape
 from sql.named import Statement, load, plain
 from sql.postgres.connection import Connection, literal
 from sql.postgres.paging import PAGING
-from sql.tenant_source import ROW, source_sql, unfilled
+from sql.postgres.source import ROW, Rules, source_sql, unfilled
 
 BATCH = load(Path(__file__).parent, "batch")
 
@@ -151,9 +151,8 @@ class JobSQL:
                 ("source", "and_source", "cross_source"), _NOTHING
             )
             return nowhere | {"value": plain(literal(self.spec.sentinel)), "resolved": sql.SQL("true")}
-        source = source_sql(
-            self.spec.source, tenant_column=self.spec.tenant_column, sentinel=self.spec.sentinel
-        )
+        spec = self.spec
+        source = source_sql(spec.source, Rules(spec.named, spec.tenant_column, spec.sentinel, spec.pattern))
         tables = source.tables
 
         def led_by(word: LiteralString) -> sql.Composable:

@@ -62,12 +62,12 @@ WITH claimed AS MATERIALIZED (
           AND m.state = CASE j.kind WHEN 'reset' THEN 'rolling back' ELSE 'running' END)
     FOR UPDATE SKIP LOCKED
 ), free AS MATERIALIZED (
-    SELECT t.ctid AS at FROM {table} AS t
+    SELECT t.ctid AS "tenantry: at" FROM {table} AS t
     WHERE EXISTS (SELECT FROM claimed) AND {range} AND {unfilled}
     {row_lock} SKIP LOCKED
 ), filled AS (
     UPDATE {table} AS t SET {tenant} = {value} FROM free {and_source}
-    WHERE t.ctid = free.at AND {unfilled} AND {resolved}
+    WHERE t.ctid = free."tenantry: at" AND {unfilled} AND {resolved}
     RETURNING 1
 ), counted AS (
     SELECT (SELECT count(*) FROM filled) AS rows,

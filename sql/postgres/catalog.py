@@ -34,7 +34,7 @@ def read(connection: Connection, names: Sequence[str]) -> Catalog:
     """
     with _bare(connection):
         tables, path = _tables(connection, names)
-        schemas, functions, sequences = _one(
+        schemas, functions, sequences, triggers = _one(
             connection.execute(STATEMENTS.ours.compose(), {"schemas": list(OURS)})
         )
     return Catalog(
@@ -42,6 +42,7 @@ def read(connection: Connection, names: Sequence[str]) -> Catalog:
         tables=tables,
         functions=functions,
         sequences=sequences,
+        triggers=triggers,
         schemas=schemas,
         search_path=path,
     )

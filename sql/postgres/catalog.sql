@@ -324,4 +324,9 @@ SELECT
     SELECT format('%%I.%%I', n.nspname, c.relname)
     FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
     WHERE n.nspname = ANY (%(schemas)s) AND c.relkind = 'S' ORDER BY 1
+  ),
+  ARRAY(
+    SELECT format('%%s %%I', g.tgrelid::regclass, g.tgname)
+    FROM pg_trigger AS g JOIN pg_proc AS f ON f.oid = g.tgfoid JOIN pg_namespace AS n ON n.oid = f.pronamespace
+    WHERE n.nspname = ANY (%(schemas)s) AND g.tgparentid = 0 ORDER BY 1
   )

@@ -7,7 +7,8 @@ from psycopg import sql
 
 from sql.named import load
 from sql.postgres.batch import BATCH
-from sql.tenant_source import TenantSource, source_sql, unfilled
+from sql.postgres.source import Rules, source_sql, unfilled
+from sql.tenant_source import TenantSource
 
 STATEMENTS = load(Path(__file__).parent, "dry_run")
 
@@ -27,15 +28,13 @@ def without_triggers(update: sql.Composed) -> tuple[sql.Composed, ...]:
     return BATCH.hold_triggers.compose(), update, BATCH.let_triggers_run.compose()
 
 
-def fill(
-    table: sql.Identifier, tenant_column: str, sentinel: str | None, source: TenantSource
-) -> tuple[sql.Composed, sql.Composed]:
+def fill(table: sql.Identifier, source: TenantSource, rules: Rules) -> tuple[sql.Composed, sql.Composed]:
     """The whole backfill of a table as one UPDATE, and what ends the script where a row is left over."""
-    needed = unfilled(tenant_column, sentinel)
-    fragments = source_sql(source, tenant_column=tenant_column, sentinel=sentinel)
+    needed = unfilled(rules.column, rules.sentinel)
+    fragments = source_sql(source, rules)
     update = STATEMENTS.fill.compose(
         table=table,
-        tenant=sql.Identifier(tenant_column),
+        tenant=sql.Identifier(rules.column),
         value=fragments.value,
         source=sql.SQL("FROM {}").format(fragments.tables) if fragments.tables is not None else sql.SQL(""),
         unfilled=needed,

@@ -273,14 +273,16 @@ class Catalog(_Fact):
     """The plan's tables, by the name the plan gives them; a table that isn't there is not in it.
 
     `server_version` is like 180006. `schemas` are those of our own schemas that are there; `functions` and
-    `sequences` are what they hold, schema-qualified and quoted where they must be. `search_path` are the
-    schemas in which the reading session looked for unqualified names, in order.
+    `sequences` are what they hold, schema-qualified and quoted where they must be; `triggers` are those that
+    call such a function, each as its table, a blank and its name. `search_path` are the schemas in which the
+    reading session looked for unqualified names, in order.
     """
 
     server_version: int
     tables: Mapping[str, Table]
     functions: tuple[str, ...]
     sequences: tuple[str, ...] = ()
+    triggers: tuple[str, ...] = ()
     schemas: tuple[str, ...]
     search_path: tuple[str, ...] = ()
 

@@ -26,12 +26,22 @@ CREATE OR REPLACE FUNCTION {function}() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = {search_path}
 AS $tenantry_guard$
 #variable_conflict use_column
+DECLARE
+  told text;
 BEGIN
-  PERFORM nextval({sequence}::regclass);
-  NEW.{column} := coalesce(
+  IF TG_OP = 'INSERT' THEN
+    PERFORM nextval({sequence}::regclass);
+  END IF;
+  told := coalesce(
     (SELECT ({value})::text FROM (SELECT (NEW).*) AS t {joined} WHERE {resolved} LIMIT 1),
     NEW.{column}
   );
+  IF NEW.{column} IS DISTINCT FROM told THEN
+    IF TG_OP = 'UPDATE' THEN
+      PERFORM nextval({sequence}::regclass);
+    END IF;
+    NEW.{column} := told;
+  END IF;
   RETURN NEW;
 EXCEPTION
   WHEN cardinality_violation OR data_exception OR integrity_constraint_violation
@@ -52,9 +62,108 @@ CREATE TRIGGER {trigger} BEFORE INSERT ON {table}
 FOR EACH ROW WHEN (NEW.{column} IS NOT DISTINCT FROM {sentinel})
 EXECUTE FUNCTION {function}()
 
+-- name: create_trigger_of_changes
+-- locks: SHARE ROW EXCLUSIVE on {table}, for milliseconds once the writers before it are done.
+-- A row that old code gives another parent, or another of what its tenant is told by, gets the tenant of that; one
+-- whose tenant the same statement changes keeps what it was given, and one that nothing tells a tenant of any more what
+-- it had: a row without a parent would be nobody's, and gone from sight. A batch's own update sets no such column, and so
+-- the trigger costs it nothing.
+CREATE TRIGGER {trigger} BEFORE UPDATE {of_columns} ON {table}
+FOR EACH ROW WHEN (NEW.{column} IS NOT DISTINCT FROM OLD.{column} AND {changed})
+EXECUTE FUNCTION {function}()
+
 -- name: drop_trigger
 -- locks: ACCESS EXCLUSIVE on {table} for milliseconds, and on its partitions where it is partitioned.
 DROP TRIGGER {trigger} ON {table}
+
+-- name: create_moves
+-- locks: none on tables of anybody else; a new one, that nobody knows yet. Which rows changed their tenant, and so had others
+-- follow: such another that was written meanwhile, in a transaction that did not see the change, is looked after once
+-- those transactions are over. A lock of each write on its parent's row would do without it, and make every
+-- application wait that counts something in the parent: comment and post, order and customer.
+CREATE TABLE tenantry_guard.moves (
+  id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  follower text NOT NULL,
+  key text[] NOT NULL,
+  by_transaction xid8 NOT NULL DEFAULT pg_current_xact_id()
+)
+
+-- name: drop_moves
+-- locks: ACCESS EXCLUSIVE on a table of ours, which only guards write to, and they are gone by then.
+DROP TABLE IF EXISTS tenantry_guard.moves
+
+-- name: create_follow_function
+-- locks: none on tables; a new function. Run by a trigger it locks the rows of {table} that it changes, until the
+-- transaction ends that made it necessary. Where it can't (the table was dropped, the source fails) the application's
+-- statement goes through all the same, and the next stage tries again and says why.
+CREATE OR REPLACE FUNCTION {function}() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = {search_path}
+AS $tenantry_guard$
+#variable_conflict use_column
+BEGIN
+  INSERT INTO tenantry_guard.moves (follower, key) VALUES ({follower}, {key});
+  BEGIN
+    UPDATE {table} AS t SET {column} = {value} WHERE {named} AND t.{column} IS DISTINCT FROM {value};
+    IF FOUND THEN
+      PERFORM nextval({sequence}::regclass);
+    END IF;
+  EXCEPTION
+    WHEN cardinality_violation OR data_exception OR integrity_constraint_violation
+      OR syntax_error_or_access_rule_violation OR plpgsql_error THEN
+      NULL;
+  END;
+  RETURN NULL;
+END
+$tenantry_guard$
+
+-- name: create_refuse_function
+-- locks: none on tables; a new function. Run by a trigger it reads {table}.
+CREATE OR REPLACE FUNCTION {function}() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = {search_path}
+AS $tenantry_guard$
+#variable_conflict use_column
+BEGIN
+  IF EXISTS (SELECT FROM {table} AS t WHERE {named} AND t.{column} IS DISTINCT FROM {value}) THEN
+    RAISE EXCEPTION USING ERRCODE = 'integrity_constraint_violation',
+      MESSAGE = {refused}, HINT = 'the plan of the migration says moves = "refuse"';
+  END IF;
+  RETURN NULL;
+END
+$tenantry_guard$
+
+-- name: create_follow_trigger
+-- locks: SHARE ROW EXCLUSIVE on {table}, for milliseconds once the writers before it are done.
+-- Its name comes before those of foreign keys' own triggers (RI_…), for after those a composite key that takes no
+-- action would have failed already. Not UPDATE OF: the guard of changes sets a column that no statement names.
+CREATE TRIGGER {trigger} AFTER UPDATE ON {table}
+FOR EACH ROW WHEN ({changed}) EXECUTE FUNCTION {function}()
+
+-- name: create_follow_trigger_of_new
+-- locks: SHARE ROW EXCLUSIVE on {table}, for milliseconds once the writers before it are done.
+-- Where a row may be written before the one that tells its tenant: it has what `otherwise` says until then.
+CREATE TRIGGER {trigger} AFTER INSERT ON {table} FOR EACH ROW EXECUTE FUNCTION {function}()
+
+-- name: has_moves
+-- locks: none.
+SELECT to_regclass('tenantry_guard.moves') IS NOT NULL
+
+-- name: settle
+-- locks: ROW EXCLUSIVE on {table} and the moves; row locks on the few rows that were written while others moved.
+-- Moves before the oldest transaction that still runs: nobody can have missed them and write now.
+WITH settled AS (
+    DELETE FROM tenantry_guard.moves AS m
+    WHERE m.follower = %(follower)s AND m.by_transaction < pg_snapshot_xmin(pg_current_snapshot())
+      AND NOT EXISTS (SELECT FROM pg_stat_activity AS a WHERE a.datname = current_database()
+          AND a.pid <> pg_backend_pid() AND age(a.backend_xmin) >= age(m.by_transaction::xid))
+    RETURNING m.key
+)
+UPDATE {table} AS t SET {column} = {value}
+FROM (SELECT DISTINCT key FROM settled) AS settled
+WHERE {named} AND t.{column} IS DISTINCT FROM {value}
+
+-- name: unsettled
+-- locks: ACCESS SHARE on the moves.
+SELECT count(*) FROM tenantry_guard.moves WHERE follower = ANY (%(followers)s)
 
 -- name: uses
 -- locks: ACCESS SHARE on the guards' sequences; nobody waits for it. NULL: never used.

@@ -10,25 +10,12 @@ from psycopg import sql
 from psycopg.rows import class_row
 
 from sql.errors import CatalogError
-from sql.named import load
+from sql.named import load, plain
 from sql.postgres.connection import Connection
-from sql.tenant_source import (
-    Constant,
-    Expression,
-    Lookup,
-    Parent,
-    TenantSource,
-    qualified,
-    source_sql,
-)
+from sql.postgres.planned import PLACE, TENANT
+from sql.postgres.source import matches
 
 STATEMENTS = load(Path(__file__).parent, "preflight")
-
-#: The column that holds a row's tenant-to-be in `planned`; no column of anybody's is called that.
-TENANT_NAME = "tenantry: tenant to be"
-TENANT = sql.Identifier(TENANT_NAME)
-#: And the one that holds a row's place, which names it where the table has no key.
-PLACE = sql.Identifier("tenantry: place")
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,30 +165,6 @@ def explain(connection: Connection, rows: sql.Composable) -> str | None:
     return None
 
 
-def planned(sources: dict[str, TenantSource], tables: dict[str, sql.Identifier], name: str) -> sql.Composed:
-    """A table of the plan with the tenants that its rows will have, in column `TENANT`; for a FROM."""
-    source, table = sources[name], tables[name]
-    match source:
-        case Constant() | Expression():
-            value = source_sql(source, tenant_column="", sentinel="").value
-            return STATEMENTS.planned.compose(table=table, value=value, tenant=TENANT, place=PLACE)
-        case Lookup(lookup=lookup, column=column):
-            found: sql.Composable = qualified(lookup)
-            value = sql.SQL("r.{}::text").format(sql.Identifier(column))
-        case Parent(parent=parent):
-            found = planned(sources, tables, parent)
-            value = sql.SQL("r.{}").format(TENANT)
-    if source.otherwise is not None:
-        value = sql.SQL("coalesce(nullif({}, ''), {})").format(value, sql.Literal(source.otherwise))
-    pairs = sql.SQL(" AND ").join(
-        sql.SQL("r.{} = t.{}").format(sql.Identifier(theirs), sql.Identifier(ours))
-        for ours, theirs in source.on.items()
-    )
-    return STATEMENTS.planned_related.compose(
-        table=table, value=value, tenant=TENANT, place=PLACE, related=found, pairs=pairs
-    )
-
-
 def unresolved(connection: Connection, rows: sql.Composable, key: Sequence[str]) -> list[str]:
     """Keys of a few rows of `planned` whose tenant can't be worked out, or their places."""
     columns = sql.SQL(", ").join(sql.SQL("t.{}").format(sql.Identifier(name)) for name in key)
@@ -211,22 +174,23 @@ def unresolved(connection: Connection, rows: sql.Composable, key: Sequence[str])
 
 
 def crossing(
-    connection: Connection, child: sql.Composable, parent: sql.Composable, pairs: Sequence[tuple[str, str]]
+    connection: Connection,
+    child: sql.Composable,
+    parent: sql.Composable,
+    pairs: Sequence[tuple[str, str]],
+    *,
+    pattern: str,
 ) -> Crossing:
     """Count the rows of one `planned` table that name by `pairs` (ours, theirs) another tenant's row."""
-    ours, theirs = sql.Identifier("child"), sql.Identifier("parent")
     statement = STATEMENTS.crossing.compose(
-        child=child,
-        parent=parent,
+        child=plain(child),
+        parent=plain(parent),
         tenant=TENANT,
-        example=sql.SQL("{}.{}").format(ours, sql.Identifier(pairs[0][0])),
-        pairs=sql.SQL(" AND ").join(
-            sql.SQL("{}.{} = {}.{}").format(theirs, sql.Identifier(target), ours, sql.Identifier(mine))
-            for mine, target in pairs
-        ),
+        example=plain(sql.SQL("child.{}").format(sql.Identifier(pairs[0][0]))),
+        pairs=plain(matches(dict(pairs), "parent", "child")),
     )
     with connection.cursor(row_factory=class_row(Crossing)) as cursor:
-        found = cursor.execute(statement).fetchone()
+        found = cursor.execute(statement, {"pattern": pattern}).fetchone()
     if found is None:
         raise CatalogError("an aggregate gave no row")
     return found

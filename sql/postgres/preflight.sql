@@ -114,17 +114,8 @@ SELECT ({key})::text FROM {rows} AS t WHERE nullif({tenant}, '') IS NULL LIMIT 3
 
 -- name: crossing
 -- locks: ACCESS SHARE on {child} and {parent}: a join under a time limit. Rows whose parent will be another
---   tenant's.
+--   tenant's; those of whom the one or the other can't be told are no such rows.
 SELECT count(*) AS rows, min({example}::text) AS example
 FROM {child} AS child JOIN {parent} AS parent ON {pairs}
-WHERE nullif(child.{tenant}, '') <> nullif(parent.{tenant}, '');
-
--- name: planned
--- locks: none of its own: a table with its rows' tenants and places, inside another statement.
-(SELECT t.*, {value}::text AS {tenant}, concat_ws(' ', t.tableoid::regclass, t.ctid) AS {place} FROM {table} AS t);
-
--- name: planned_related
--- locks: none of its own: a table with its rows' tenants and places, inside another statement. Joined, so that a
---   large table is hashed and not looked up row by row.
-(SELECT t.*, {value} AS {tenant}, concat_ws(' ', t.tableoid::regclass, t.ctid) AS {place}
- FROM {table} AS t LEFT JOIN {related} AS r ON {pairs});
+WHERE child.{tenant} <> parent.{tenant} AND child.{tenant} ~ %(pattern)s AND parent.{tenant} ~ %(pattern)s
+  AND child.{tenant} <> '' AND parent.{tenant} <> '';

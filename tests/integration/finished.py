@@ -42,6 +42,8 @@ def on_record(on: Ground) -> int:
             tenant_column="tenant_id",
             sentinel="",
             source=on.plan.table(table).tenant,
+            named=table,
+            pattern=on.plan.tenant.pattern,
             tenant_in_unique_index=False,
             hold_triggers=False,
         )

@@ -79,7 +79,7 @@ def test_column_and_guard_go_on_every_partition_and_leave_no_trace(walker: Walke
         column = part.column("tenant_id")
         assert column is not None
         assert (column.not_null, column.default_text) == (True, "")
-        assert part.trigger("tenantry_guard") is not None
+        assert part.trigger("zz_tenantry_guard") is not None
     walker.back(columns.STAGE)
     assert walker.schema() == before
 

@@ -59,6 +59,10 @@ def test_looking_changes_nothing_and_may_be_done_again_in_the_middle(operator: C
 
 
 #: A statement or a plan that spoils one fact; the finding that stops; a word of what it says.
+_TWO_WORDS = (
+    "UPDATE graph_entities SET properties = '{\"org_id\": \"two words\"}' WHERE id = 'entity-0000000050'"
+)
+
 STOPS: dict[str, tuple[str, Plan, str, str]] = {
     "a table isn't there": (
         "DROP TABLE graph_relations",
@@ -165,9 +169,9 @@ STOPS: dict[str, tuple[str, Plan, str, str]] = {
         "graph_entities: tenants worked out",
         "1 of 2000 rows have none, such as (entity-0000000007)",
     ),
-    "a tenant breaks the pattern": (
-        "UPDATE graph_entities SET properties = '{\"org_id\": \"two words\"}' WHERE id = 'entity-0000000050'",
-        plan(),
+    "a tenant breaks the pattern, and the plan says stop": (
+        _TWO_WORDS,
+        plan(unresolved="stop"),
         "graph_entities: tenants match the pattern",
         "'two words'",
     ),
@@ -230,6 +234,12 @@ WARNINGS: dict[str, tuple[str, Plan, str, str]] = {
         plan(),
         "logical replication",
         "feed (graph_relations)",
+    ),
+    "a tenant breaks the pattern": (
+        _TWO_WORDS,
+        plan(),
+        "graph_entities: tenants match the pattern",
+        "'two words'",
     ),
     "rows would be quarantined": (
         "UPDATE graph_entities SET properties = '{}' WHERE id < 'entity-0000000010'",

@@ -7,6 +7,7 @@ from sql.named import Statement
 from sql.postgres import dry_run, proposal
 from sql.postgres.catalog import OURS
 from sql.postgres.connection import Connection
+from sql.postgres.source import Rules
 from sql.tenant_source import Parent
 from tests.lock_table import named, strongest
 
@@ -17,7 +18,9 @@ PROPERTIES = sql.Identifier("properties")
 _ASKED = proposal.STATEMENTS
 _SCRIPT = dry_run.STATEMENTS
 _FILL, _EXPECT = dry_run.fill(
-    RELATIONS, "tenant_id", "", Parent(parent="graph_entities", on={"source_id": "id"})
+    RELATIONS,
+    Parent(parent="graph_entities", on={"source_id": "id"}),
+    Rules("graph_relations", "tenant_id", "", "."),
 )
 
 CASES: list[tuple[Statement, sql.Composed, dict[str, object]]] = [

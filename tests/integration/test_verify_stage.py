@@ -187,7 +187,9 @@ def test_the_stage_takes_the_unneeded_guard_away_and_undoing_brings_it_back(fini
 
 
 def guards(on: Ground) -> list[Any]:
-    return on.connection.execute("SELECT tgrelid FROM pg_trigger WHERE tgname = 'tenantry_guard'").fetchall()
+    return on.connection.execute(
+        "SELECT tgrelid FROM pg_trigger WHERE tgname = 'zz_tenantry_guard'"
+    ).fetchall()
 
 
 def test_a_guard_that_is_still_needed_stays_and_is_told(finished: Ground) -> None:

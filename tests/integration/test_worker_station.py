@@ -52,9 +52,9 @@ def test_a_worker_that_outlives_a_ledger_takes_the_new_one_at_its_word(
     for table in ("graph_entities", "graph_relations"):
         connection.execute(f"ALTER TABLE {table} DROP COLUMN tenant_id".encode())
     entities, relations = plan_of(sample).model_dump()["tables"]
-    entities["tenant"] = {"expression": "'of ' || entity_type"}
+    entities["tenant"] = {"expression": "'of-' || entity_type"}
     station.work(*_planned(plan_of(sample, tables=[entities, relations]), sample, valkey.url))
-    assert {tenant[:3] for tenant in _tenants(connection)} == {"of "}
+    assert {tenant[:3] for tenant in _tenants(connection)} == {"of-"}
 
 
 def test_a_reason_to_hold_that_a_worker_of_the_same_name_left_goes_with_the_first_batch(

@@ -40,6 +40,8 @@ def _spec(source: TenantSource | None = None) -> JobSpec:
         tenant_column="tenant_id",
         sentinel="",
         source=source or Expression(expression="payload->>'org_id'"),
+        named="big",
+        pattern=".",
         tenant_in_unique_index=False,
         hold_triggers=False,
     )

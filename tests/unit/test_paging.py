@@ -31,6 +31,8 @@ def _spec(**changes: Any) -> JobSpec:
         tenant_column="tenant_id",
         sentinel="",
         source=Constant(constant="x"),
+        named="paged",
+        pattern=".",
         tenant_in_unique_index=False,
         hold_triggers=False,
     )

@@ -74,6 +74,14 @@ def test_parents_come_before_their_children(tmp_path: Path) -> None:
             '{ parent = "graph_relations", on = { a = "b" } }',
             Parent(parent="graph_relations", on={"a": "b"}),
         ),
+        (
+            '{ lookup = "l", on = { a = "b" }, column = "c", otherwise = { expression = "x" } }',
+            Lookup(lookup="l", on={"a": "b"}, column="c", otherwise=Expression(expression="x")),
+        ),
+        (
+            '{ parent = "graph_entities", on = { a = "id" }, otherwise = { constant = "top" } }',
+            Parent(parent="graph_entities", on={"a": "id"}, otherwise=Constant(constant="top")),
+        ),
     ],
 )
 def test_a_tenant_source_is_told_by_its_key(
@@ -112,6 +120,26 @@ WRONG: dict[str, tuple[str | bytes, int | None, str]] = {
         _with("otherwise =", "otherwize ="),
         16,
         "in tables[2].tenant; did you mean 'otherwise'?",
+    ),
+    "a misspelt key in what is asked then": (
+        _with('otherwise = "legacy_default"', 'otherwise = { expresion = "x" }'),
+        16,
+        "is a tenant, or exactly one of constant, expression, lookup, parent; did you mean 'expression'?",
+    ),
+    "an unknown key in what is asked then": (
+        _with('otherwise = "legacy_default"', 'otherwise = { expression = "x", column = "y" }'),
+        16,
+        "unknown key 'column' in tables[2].tenant.otherwise",
+    ),
+    "a tree that is not asked first": (
+        _with('otherwise = "legacy_default"', 'otherwise = { parent = "graph_entities", on = { a = "b" } }'),
+        16,
+        "'graph_entities' is its own parent: say that first",
+    ),
+    "a sentinel at the end": (
+        _with('otherwise = "legacy_default"', 'otherwise = { expression = "x", otherwise = "" }'),
+        16,
+        "is what a row without a tenant holds",
     ),
     "a key like none": (
         _with("columns =", "zzz ="),

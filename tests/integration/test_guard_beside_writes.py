@@ -1,0 +1,234 @@
+"""The write guard under two sessions of an application that knows nothing of tenants, and a backfill between.
+
+Everything is said one after the other, by sessions that have transactions open side by side; a statement that
+would wait for another's is given up. So what goes wrong goes wrong again.
+"""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from psycopg import errors
+
+from control import following
+from control.embedded.postgres import EmbeddedPostgres
+from control.jobs import rules_of
+from control.plan.model import Plan
+from control.stages import columns
+from sql.postgres import dry_run
+from sql.postgres.connection import connect
+from sql.tenant_source import TenantSource
+from tests.integration.walking import Walker
+from tests.integration.worlds import (
+    FOLDER,
+    IDS,
+    NOTE,
+    NOTES,
+    ORG,
+    ORGS,
+    PATTERN,
+    TREE,
+    WORLDS,
+    Asked,
+    Row,
+    World,
+    read,
+    sources,
+    tenants,
+    then,
+    write,
+)
+
+_TABLES = """
+DROP TABLE IF EXISTS orgs, folders, files;
+CREATE TABLE orgs (id integer PRIMARY KEY, tenant text);
+CREATE TABLE folders (id integer PRIMARY KEY, above integer, org integer, note text);
+CREATE TABLE files (id integer PRIMARY KEY, folder integer {reference}, org integer, note text);
+CREATE INDEX ON files (folder);
+"""
+_REFERENCES = st.sampled_from(
+    [
+        "",
+        "REFERENCES folders ON DELETE CASCADE",
+        "REFERENCES folders ON DELETE SET NULL ON UPDATE CASCADE",
+        "REFERENCES folders DEFERRABLE INITIALLY DEFERRED",
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Begun:
+    """What is there before: rows, and how files name their folder."""
+
+    world: World
+    reference: str
+
+
+def _without_circles(world: World) -> World:
+    folders: dict[int, Row] = {
+        row: (above if above is not None and above < row else None, org, note)
+        for row, (above, org, note) in world.folders.items()
+    }
+    files: dict[int, Row] = {
+        row: (folder if folder in folders else None, org, note)
+        for row, (folder, org, note) in world.files.items()
+    }
+    return World(world.orgs, folders, files)
+
+
+_BEGUN = st.builds(Begun, WORLDS.map(_without_circles), _REFERENCES)
+
+
+@dataclass(frozen=True)
+class Said:
+    """What one of the sessions says: a statement, or the end of its transaction."""
+
+    session: int
+    statement: str
+    values: tuple[Any, ...] = ()
+
+
+def _statements() -> st.SearchStrategy[tuple[str, tuple[Any, ...]]]:
+    def of(text: str, *values: st.SearchStrategy[Any]) -> st.SearchStrategy[tuple[str, tuple[Any, ...]]]:
+        return st.tuples(st.just(text), st.tuples(*values))
+
+    # A folder lies in one with a smaller number: nothing goes in a circle.
+    lower = st.integers(0, 3)
+    return st.one_of(
+        of("INSERT INTO folders VALUES (%s, nullif(%s, 0), %s, %s)", st.integers(4, 9), lower, ORGS, NOTES),
+        of("INSERT INTO files VALUES (%s, %s, %s, %s)", st.integers(1, 12), st.none() | IDS, ORGS, NOTES),
+        of("UPDATE folders SET above = nullif(%s, 0) WHERE id = %s", lower, st.integers(4, 9)),
+        of("UPDATE folders SET note = %s, org = %s WHERE id = %s", NOTES, ORGS, IDS),
+        of("UPDATE folders SET note = %s", NOTES),
+        of("UPDATE files SET folder = %s WHERE id = %s", st.none() | IDS, st.integers(1, 12)),
+        of("UPDATE files SET note = %s, org = %s WHERE id = %s", NOTES, ORGS, st.integers(1, 12)),
+        of("UPDATE orgs SET tenant = %s WHERE id = %s", NOTES, st.integers(1, 4)),
+        of("INSERT INTO orgs VALUES (%s, %s)", st.integers(1, 4), NOTES),
+        of("DELETE FROM files WHERE id = %s", st.integers(1, 12)),
+        of("COMMIT"),
+        of("COMMIT"),
+        of("ROLLBACK"),
+        of("fill"),
+    )
+
+
+_SAID = st.lists(
+    st.builds(lambda session, said: Said(session, *said), st.integers(0, 1), _statements()), max_size=25
+)
+
+
+@pytest.fixture(scope="module")
+def url(postgres: EmbeddedPostgres) -> Iterator[str]:
+    """A database."""
+    with psycopg.connect(postgres.url(), autocommit=True) as operator:
+        operator.execute("CREATE DATABASE beside")
+        yield postgres.url("beside")
+        operator.execute("DROP DATABASE beside WITH (FORCE)")
+
+
+def _plan(url: str, of_folders: TenantSource, of_files: TenantSource) -> Plan:
+    return Plan.model_validate(
+        {
+            "name": "beside",
+            "database": {"url": url},
+            "tenant": {"pattern": PATTERN},
+            "tables": [{"name": "folders", "tenant": of_folders}, {"name": "files", "tenant": of_files}],
+        }
+    )
+
+
+def _fill(walker: Walker) -> None:
+    """The backfill, in one batch for each table."""
+    for table in walker.plan.in_order():
+        update, _ = dry_run.fill(
+            walker.original.table(table.name).identifier,
+            walker.plan.source_of(table),
+            rules_of(walker.plan, table),
+        )
+        walker.connection.execute(update)
+
+
+@contextmanager
+def _sessions(url: str) -> Iterator[list[psycopg.Connection]]:
+    with ExitStack() as stack:
+        opened = [stack.enter_context(psycopg.connect(url)) for _ in range(2)]
+        for session in opened:
+            session.execute("SET lock_timeout = '20ms'")
+            session.commit()
+        yield opened
+        for session in opened:
+            session.rollback()
+
+
+def _say(said: Said, sessions: list[psycopg.Connection], walker: Walker) -> None:
+    if said.statement == "fill":
+        # Where it would wait for a transaction that is open: another time.
+        with suppress(errors.LockNotAvailable, errors.DeadlockDetected):
+            _fill(walker)
+        return
+    session = sessions[said.session]
+    try:
+        session.execute(said.statement.encode(), said.values)
+    except (errors.IntegrityError, errors.LockNotAvailable, errors.DeadlockDetected):
+        session.rollback()
+
+
+@given(_BEGUN, st.tuples(sources(TREE, NOTE, ORG), sources(FOLDER, NOTE, ORG)), _SAID)
+@example(
+    # A file is written into a folder that goes to another tenant, by sessions that don't see each other.
+    Begun(World({}, {1: (None, None, "acme")}, {}), ""),
+    (then(TREE, NOTE), FOLDER),
+    [
+        Said(0, "fill"),
+        Said(0, "UPDATE folders SET note = %s", ("umbra",)),
+        Said(1, "INSERT INTO files VALUES (%s, %s, %s, %s)", (1, 1, None, None)),
+        Said(1, "COMMIT"),
+        Said(0, "COMMIT"),
+    ],
+)
+@example(
+    # A file has an organisation that nobody knows yet.
+    Begun(World({}, {}, {}), ""),
+    (TREE, then(ORG, "rest")),
+    [
+        Said(0, "INSERT INTO files VALUES (%s, %s, %s, %s)", (1, None, 1, None)),
+        Said(0, "COMMIT"),
+        Said(1, "INSERT INTO orgs VALUES (%s, %s)", (1, "acme")),
+    ],
+)
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_in_the_end_every_row_has_the_tenant_that_it_would_get_with_the_application_stopped(
+    url: str,
+    postgres: EmbeddedPostgres,
+    begun: Begun,
+    told_by: tuple[TenantSource, TenantSource],
+    said: list[Said],
+) -> None:
+    of_folders, of_files = told_by
+    with connect(url, "test") as connection, _sessions(url) as sessions:
+        connection.execute(_TABLES.format(reference=begun.reference).encode())
+        write(connection, begun.world)
+        walker = Walker(connection, _plan(url, of_folders, of_files), postgres)
+        connection.execute("SET lock_timeout = '20ms'")
+        walker.there(columns.STAGE)
+        for one in said:
+            _say(one, sessions, walker)
+        for session in sessions:
+            try:
+                session.commit()
+            except errors.IntegrityError:
+                session.rollback()
+        _fill(walker)
+        assert following.settled(connection, walker.plan, walker.original) == 0
+        expected = Asked(read(connection), {"folders": of_folders, "files": of_files})
+        for table in ("folders", "files"):
+            told = {row: tenant for row, tenant in expected.of(table).items() if tenant}
+            found = tenants(connection, table)
+            # What nothing tells a tenant of any more keeps the one that it had.
+            assert {row: found[row] for row in told} == told, table
+        walker.back(columns.STAGE)

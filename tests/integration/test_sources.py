@@ -1,0 +1,112 @@
+"""Whose a row is: what a source says as SQL is what it says when each row is asked by itself, in Python."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from psycopg import sql
+
+from sql.postgres import dry_run
+from sql.postgres.planned import PLACE, TENANT, planned
+from sql.postgres.source import Rules
+from sql.tenant_source import TenantSource
+from tests.integration.worlds import (
+    FOLDER,
+    NOTE,
+    ORG,
+    PATTERN,
+    TREE,
+    WORLDS,
+    Asked,
+    World,
+    sources,
+    tenants,
+    then,
+    write,
+)
+
+_TABLES = """
+CREATE TABLE orgs (id integer, tenant text);
+CREATE TABLE folders (
+    id integer PRIMARY KEY, above integer, org integer, note text, tenant_id text NOT NULL DEFAULT ''
+);
+CREATE TABLE files (
+    id integer PRIMARY KEY, folder integer, org integer, note text, tenant_id text NOT NULL DEFAULT ''
+);
+"""
+
+
+@pytest.fixture(scope="module")
+def tables(postgres: Any) -> Iterator[psycopg.Connection]:
+    """The tables, without a row."""
+    with psycopg.connect(postgres.url(), autocommit=True) as operator:
+        operator.execute("CREATE DATABASE sources")
+        with psycopg.connect(postgres.url("sources"), autocommit=True) as connection:
+            connection.execute(_TABLES)
+            yield connection
+        operator.execute("DROP DATABASE sources WITH (FORCE)")
+
+
+@given(WORLDS, sources(TREE, NOTE, ORG), sources(FOLDER, NOTE, ORG))
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@example(
+    # A chain of four, a circle of two with one below, and one that names itself.
+    World(
+        {},
+        {
+            1: (None, None, "acme"),
+            2: (1, None, "umbra"),
+            3: (2, None, None),
+            4: (3, None, None),
+            5: (6, None, "acme"),
+            6: (5, None, "acme"),
+            7: (6, None, "acme"),
+            8: (8, None, "umbra"),
+        },
+        {1: (4, None, None), 2: (7, None, "acme"), 3: (None, None, "acme")},
+    ),
+    then(TREE, NOTE),
+    then(FOLDER, NOTE),
+)
+def test_every_row_gets_what_its_source_says_whatever_the_rows_are(
+    tables: psycopg.Connection, world: World, of_folders: TenantSource, of_files: TenantSource
+) -> None:
+    told_by = {"folders": of_folders, "files": of_files}
+    write(tables, world)
+    expected = Asked(world, told_by)
+    for table in ("folders", "files"):
+        update, _ = dry_run.fill(
+            sql.Identifier(table), told_by[table], Rules(table, "tenant_id", "", PATTERN)
+        )
+        tables.execute(update)
+        assert tenants(tables, table) == expected.of(table), table
+
+
+@given(WORLDS, sources(TREE, NOTE, ORG), sources(FOLDER, NOTE, ORG))
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_what_check_works_out_beforehand_is_what_the_rows_get(
+    tables: psycopg.Connection, world: World, of_folders: TenantSource, of_files: TenantSource
+) -> None:
+    proper = [None, "", "acme", "umbra"]
+
+    def tamed(text: str | None) -> str | None:
+        return text if text in proper else "acme"
+
+    def all_tamed(rows: dict[int, tuple[int | None, int | None, str | None]]) -> dict[int, Any]:
+        return {row: (above, org, tamed(note)) for row, (above, org, note) in rows.items()}
+
+    orgs = {org: tamed(name) for org, name in world.orgs.items()}
+    world = World(orgs, all_tamed(world.folders), all_tamed(world.files))
+    told_by = {"folders": of_folders, "files": of_files}
+    write(tables, world)
+    expected = Asked(world, told_by)
+    names = {name: sql.Identifier(name) for name in told_by}
+    for table in told_by:
+        statement = sql.SQL("SELECT id, coalesce({}, ''), {} FROM {} AS planned").format(
+            TENANT, PLACE, planned(told_by, names, table)
+        )
+        found = tables.execute(statement).fetchall()
+        assert {row: tenant for row, tenant, _ in found} == expected.of(table), table
+        assert len(found) == len(expected.of(table)), "each row once"
