@@ -127,7 +127,7 @@ def ground_of(
         name for name, stage in ledger.stages(connection, migration.id).items() if stage.confirmed_by
     }
     before = views.as_they_are(connection, without_departed(original, plan))
-    before = outside.as_they_are(connection, before)
+    before = outside.as_they_are(connection, plan, before)
     return Ground(
         plan=plan,
         original=taken_along(connection, plan, before),

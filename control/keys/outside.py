@@ -17,7 +17,9 @@ from psycopg import sql
 
 from control import indexes
 from control.indexes import Wanted
+from control.keys import crossing
 from control.keys.clauses import together
+from control.plan.model import Plan
 from control.stage import How, Step
 from sql.errors import CatalogError
 from sql.postgres import outside
@@ -49,14 +51,14 @@ class Outside:
         return next((key for key in live.table(self.target).referenced_by if _same(key, self.original)), None)
 
 
-def onto(table: str, original: Catalog) -> Iterator[Outside]:
-    """Those onto the primary key of a table.
+def onto(table: str, plan: Plan, original: Catalog) -> Iterator[Outside]:
+    """Those onto the primary key of a table; and those of tables of the plan whose edges may cross.
 
     Raises:
         CatalogError: the table is partitioned.
     """
     target = original.table(table)
-    for key in _leaning(target, original):
+    for key in _leaning(target, plan, original):
         one = Outside(table, key)
         if target.kind == "p":
             raise CatalogError(
@@ -66,22 +68,23 @@ def onto(table: str, original: Catalog) -> Iterator[Outside]:
         yield one
 
 
-def _leaning(target: Table, original: Catalog) -> Iterator[ForeignKey]:
+def _leaning(target: Table, plan: Plan, original: Catalog) -> Iterator[ForeignKey]:
     named = {(table.schema_, table.name) for table in original.tables.values()}
     primary = target.primary_key
     if primary is None:
         return
     for key in target.referenced_by:
-        if key.target_index == primary.index and (key.schema_, key.table) not in named:
+        stays = (key.schema_, key.table) not in named or crossing.stays(plan, original, key)
+        if key.target_index == primary.index and stays:
             yield key
 
 
-def as_they_are(connection: Connection, original: Catalog) -> Catalog:
+def as_they_are(connection: Connection, plan: Plan, original: Catalog) -> Catalog:
     """The catalog of before, without those that somebody dropped since, with their tables or alone.
 
     Ours never are gone: each is dropped and added again in one transaction.
     """
-    known = [key for table in original.tables.values() for key in _leaning(table, original)]
+    known = [key for table in original.tables.values() for key in _leaning(table, plan, original)]
     there = {one[:3] for one in outside.look(connection, known)}
     gone = [key for key in known if (key.schema_, key.table, key.name) not in there]
     if not gone:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from control import names
 from control.indexes import Wanted, key_index
 from control.jobs import parts
-from control.keys import outside, unique
+from control.keys import crossing, outside, unique
 from control.keys.outside import Outside
 from control.keys.unique import Unique
 from control.plan.model import Plan
@@ -115,12 +115,12 @@ def sides(plan: Plan, original: Catalog) -> tuple[Side, Side]:
     pairs += [pair for old, _ in uniques for pair in _onto(plan, old, original, carried)]
     return (
         Side(
-            tuple(_old_key(table, original) for table in changed),
+            tuple(_old_key(plan, table, original) for table in changed),
             tuple(old for old, _ in pairs),
             tuple(old for old, _ in uniques),
         ),
         Side(
-            tuple(_new_key(table, original) for table in changed),
+            tuple(_new_key(plan, table, original) for table in changed),
             tuple(new for _, new in pairs),
             tuple(new for _, new in uniques),
         ),
@@ -143,17 +143,17 @@ def _refuse_periods(table: PlanTable, original: Catalog) -> None:
         )
 
 
-def _old_key(table: PlanTable, original: Catalog) -> Key:
+def _old_key(plan: Plan, table: PlanTable, original: Catalog) -> Key:
     was = original.table(table.name)
     columns = was.primary_key.columns if was.primary_key else ()
-    held = tuple(outside.onto(table.name, original))
+    held = tuple(outside.onto(table.name, plan, original))
     return Key(table.name, was, columns, _indexes(table.name, was, columns, names.returning), held)
 
 
-def _new_key(table: PlanTable, original: Catalog) -> Key:
+def _new_key(plan: Plan, table: PlanTable, original: Catalog) -> Key:
     was = original.table(table.name)
     columns = table.primary_key or ()
-    held = tuple(outside.onto(table.name, original))
+    held = tuple(outside.onto(table.name, plan, original))
     return Key(table.name, was, columns, _indexes(table.name, was, columns, names.incoming), held)
 
 
@@ -174,7 +174,7 @@ def _references(plan: Plan, table: PlanTable, original: Catalog) -> Iterator[tup
         if set(key.target_columns) != set(old_key.columns):
             continue
         child = in_plan.get((key.schema_, key.table))
-        if child is None:
+        if child is None or crossing.stays(plan, original, key):
             continue  # control.keys.outside
         if set(table.primary_key or ()) != {*old_key.columns, plan.tenant.column}:
             raise GivenWrongError(

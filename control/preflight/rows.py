@@ -142,5 +142,10 @@ def _edges(ground: Ground, table: PlanTable, limit_ms: int) -> Iterator[Finding]
             yield Finding("pass", name, "none crosses from one tenant to another")
             continue
         fact = f"{found.rows} rows name a {parent} of another tenant, such as {found.example}"
-        way_out = "mend or delete them: a key with the tenant can't hold them"
+        if tenant.cross_tenant == "source":
+            way_out = (
+                f"as the plan takes them: {key.name} stays without the tenant, and what it points to unique"
+            )
+        else:
+            way_out = "mend or delete them: a key with the tenant can't hold them"
         yield Finding("stop" if tenant.cross_tenant == "stop" else "warn", name, fact, way_out)

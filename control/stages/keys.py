@@ -25,6 +25,7 @@ from psycopg import sql
 
 from control import indexes, partitioned_indexes
 from control.keys import (
+    crossing,
     not_null,
     outside,
     partitioned_references,
@@ -52,10 +53,14 @@ class Keys:
     name = "keys"
 
     def gate(self, ground: Ground) -> Closed | None:
-        """Every partition is known, every publication sends the new key; `application` is the real gate."""
+        """Every partition is known, every publication sends the new key, and no edge crosses.
+
+        The real gate is `application`, before it.
+        """
         live = catalog.read(ground.connection, [table.name for table in ground.plan.tables])
         come = partitioned_indexes.others(ground.plan, ground.original, live)
-        return come or publications.gate(ground.connection, sides(ground.plan, ground.original)[1])
+        sends = come or publications.gate(ground.connection, sides(ground.plan, ground.original)[1])
+        return sends or crossing.gate(ground)
 
     def steps(self, plan: Plan, original: Catalog) -> Iterator[Step]:
         """From the old side to the new one."""

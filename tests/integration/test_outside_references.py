@@ -257,10 +257,10 @@ def test_one_that_somebody_dropped_meanwhile_holds_up_neither_way(walker: Walker
     run = walker.connection.execute
     walker.there(indexes.STAGE)
     run(drop.encode())
-    walker.original = outside.as_they_are(walker.connection, walker.original)
+    walker.original = outside.as_they_are(walker.connection, walker.plan, walker.original)
     walker.there(keys.STAGE)
     run('DROP TABLE "of others"."Pin %s"; DROP TABLE IF EXISTS note')
-    walker.original = outside.as_they_are(walker.connection, walker.original)
+    walker.original = outside.as_they_are(walker.connection, walker.plan, walker.original)
     walker.back(keys.STAGE)
     walker.back(indexes.STAGE)
     entities = walker.live().table("graph_entities")
