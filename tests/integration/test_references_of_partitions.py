@@ -16,6 +16,7 @@ from control.stage import How
 from control.stages import columns, indexes, keys
 from sql.postgres.connection import connect
 from tests.integration.migrated import ground
+from tests.integration.scans import scanned, scans
 from tests.integration.walking import Walker
 
 #: Of a partitioned table onto a plain one, of a plain one onto a partitioned one, of one onto another, and of
@@ -84,11 +85,6 @@ WHERE k.contype = 'f' AND k.confrelid = up.confrelid AND (k.conname <> up.connam
 """
 
 
-#: Scans of all tables and indexes by this transaction and by what the server has not taken in yet.
-SCANS = """
-SELECT sum(pg_stat_get_xact_numscans(oid)) FROM pg_class
-WHERE relkind IN ('r', 'i') AND relnamespace IN ('public'::regnamespace, '"Old %"'::regnamespace)
-"""
 SEED = os.environ.get("SEED", "1")
 
 
@@ -207,8 +203,7 @@ def test_nothing_is_read_under_a_strong_lock(walker: Walker) -> None:
                 walker.take([step])
                 continue
             with connection.transaction():
-                # Not from zero: counts that the server has not taken in yet are among them.
-                scans = connection.execute(SCANS).fetchone()
+                read = scans(connection)
                 connection.execute(step.statement)
-                assert connection.execute(SCANS).fetchone() == scans, step.what
+                assert scanned(connection, read) == [], step.what
             assert step.done(walker.live()), step.what
