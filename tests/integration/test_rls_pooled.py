@@ -69,7 +69,8 @@ def _pgbouncer(program: Path, server: EmbeddedPostgres, database: str, folder: P
     # It refuses to run as root, and only the server's own account may enter the folder of its socket.
     account = unprivileged_account()
     settings.chmod(0o644)
-    for above in (folder, *folder.parents[:2]):
+    # In a process of several the test's folder lies one deeper.
+    for above in (folder, *folder.parents[:3]):
         above.chmod(above.stat().st_mode | 0o055)
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
