@@ -1,8 +1,9 @@
 """Edges whose two ends belong to different tenants, which no key with the tenant in it can hold.
 
 What becomes of them the plan says (`cross_tenant`): `stop` and `quarantine` keep the stage closed until there
-are none. With `source` an edge belongs to whom its source says, and a foreign key to another end stays as it
-is: on the id alone, which stays unique for its sake, as for a foreign key from outside the plan.
+are none, and with `quarantine` the backfill sets them aside beside rows without a tenant. With `source` an
+edge belongs to whom its source says, and a foreign key to another end stays as it is: on the id alone, which
+stays unique for its sake, as for a foreign key from outside the plan.
 """
 
 from collections.abc import Iterator
@@ -10,9 +11,10 @@ from dataclasses import dataclass
 
 from control.plan.model import Plan
 from control.stage import Closed, Ground
-from sql.postgres import verify
+from sql.postgres import crossing, verify
 from sql.postgres.facts import Catalog, ForeignKey
 from sql.tenant_source import Parent, chain
+from worker import jobs
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,15 +53,49 @@ def stays(plan: Plan, original: Catalog, key: ForeignKey) -> bool:
     return plan.tenant.cross_tenant == "source" and any(edge.key == key for edge in edges(plan, original))
 
 
+def _held(ground: Ground) -> Iterator[Edge]:
+    """The edges that a key with the tenant is to hold, and that must not cross."""
+    plan = ground.plan
+    if plan.tenant.cross_tenant == "source":
+        return
+    for edge in edges(plan, ground.original):
+        if plan.table(edge.table).primary_key is not None and plan.table(edge.parent).primary_key is not None:
+            yield edge
+
+
+def set_aside(ground: Ground) -> list[str]:
+    """Put the rows that cross into quarantine, and take those out that don't any more; what is in it then.
+
+    Only where the plan says `quarantine`, and every table has its tenants.
+    """
+    if ground.plan.tenant.cross_tenant != "quarantine":
+        return []
+    connection, facts = ground.connection, []
+    every = jobs.of_migration(connection, ground.migration)
+    with connection.transaction():
+        crossing.forget(connection, ground.migration)
+        for edge in _held(ground):
+            parent = ground.original.table(edge.parent).identifier
+            rows = sum(
+                crossing.set_aside(
+                    connection, job.id, job.spec, parent=parent, on=dict(edge.pairs), key=edge.key.name
+                )
+                for job in every
+                if job.table == edge.table
+            )
+            if rows:
+                facts.append(
+                    f"{rows} row(s) of {edge.table} in quarantine: {edge.key.name} names another tenant's "
+                    f"{edge.parent}"
+                )
+    return facts
+
+
 def gate(ground: Ground) -> Closed | None:
     """Closed where an edge crosses that a key with the tenant is to hold."""
-    plan, column = ground.plan, ground.plan.tenant.column
-    if plan.tenant.cross_tenant == "source":
-        return None
+    column = ground.plan.tenant.column
     facts = []
-    for edge in edges(plan, ground.original):
-        if plan.table(edge.table).primary_key is None or plan.table(edge.parent).primary_key is None:
-            continue
+    for edge in _held(ground):
         found = verify.strays(
             ground.connection,
             child=ground.original.table(edge.table).identifier,

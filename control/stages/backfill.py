@@ -19,10 +19,11 @@ from psycopg.errors import UndefinedTable
 from control import proof
 from control.course import go_on
 from control.jobs import heap_of, is_instant, job_spec, parts
+from control.keys import crossing
 from control.plan.model import Table
 from control.stage import Ground, WithoutStatements
 from control.status import remember_updates
-from sql.errors import CatalogError, JobStoppedError
+from sql.errors import CatalogError, JobStoppedError, QuarantineError
 from sql.postgres import catalog
 from sql.postgres.analyze import put_off
 from sql.postgres.batch import JobSQL
@@ -80,6 +81,8 @@ class Backfill(WithoutStatements):
         # begun anew after each table that had some, 200 tables were looked at 20,000 times.
         while [table for table in ground.plan.in_order() if _filled(ground, table)]:
             pass
+        if facts := crossing.set_aside(ground):
+            raise QuarantineError("backfill", facts, "Mend or delete them, then `tenantry run`")
 
     def amended(self, ground: Ground) -> bool:
         """Whether rows without a tenant have come since that could have one.

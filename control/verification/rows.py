@@ -1,6 +1,7 @@
 """The rows themselves: each has a tenant, a proper one, and its parents are in the same."""
 
 from collections.abc import Container, Iterator
+from dataclasses import dataclass
 
 from control.keys import crossing
 from control.plan.model import Plan
@@ -41,8 +42,17 @@ def owned(subject: Subject) -> list[Check]:
     ]
 
 
-def _edges(subject: Subject, original: Catalog) -> Iterator[tuple[str, tuple[tuple[str, str], ...]]]:
-    """Where this table points inside the plan: a table, and (ours, theirs) columns. Each only once."""
+@dataclass(frozen=True, slots=True)
+class _Edge:
+    """Where a table points inside the plan, by (ours, theirs) columns; `held` by a foreign key."""
+
+    parent: str
+    pairs: tuple[tuple[str, str], ...]
+    held: bool
+
+
+def _edges(subject: Subject, original: Catalog) -> Iterator[_Edge]:
+    """Where this table points; each only once."""
     by_place = {(table.schema_, table.name): name for name, table in original.tables.items()}
     seen = set()
     for key in subject.original.foreign_keys:
@@ -54,16 +64,20 @@ def _edges(subject: Subject, original: Catalog) -> Iterator[tuple[str, tuple[tup
         )
         if parent is not None and (parent, pairs) not in seen:
             seen.add((parent, pairs))
-            yield parent, pairs
+            yield _Edge(parent, pairs, held=True)
     if isinstance(subject.table.tenant, Parent):
         source = subject.table.tenant
         pairs = tuple(source.on.items())
         if source.parent in original.tables and (source.parent, pairs) not in seen:
-            yield source.parent, pairs
+            yield _Edge(source.parent, pairs, held=False)
 
 
 def edges(subject: Subject, original: Catalog, live: Catalog, hidden: Container[int]) -> list[Check]:
-    """No row whose parent is missing, or is another tenant's; parents `hidden` (oids) can't be looked for."""
+    """No row whose parent is another tenant's, or is missing where a foreign key says it is there.
+
+    Without one an application may delete parents as it likes, and a row keeps the tenant that it had. Parents
+    `hidden` (oids) can't be looked for.
+    """
     checks = []
     may_cross = subject.plan.tenant.cross_tenant == "source"
     crossing_ones = [
@@ -71,7 +85,8 @@ def edges(subject: Subject, original: Catalog, live: Catalog, hidden: Container[
         for edge in crossing.edges(subject.plan, original)
         if may_cross and edge.table == subject.name
     ]
-    for parent, pairs in _edges(subject, original):
+    for edge in _edges(subject, original):
+        parent, pairs = edge.parent, edge.pairs
         if live.tables[parent].oid in hidden:
             continue
         strays = verify.strays(
@@ -80,6 +95,7 @@ def edges(subject: Subject, original: Catalog, live: Catalog, hidden: Container[
             parent=live.tables[parent].identifier,
             pairs=pairs,
             column=subject.column,
+            missing=edge.held,
         )
         columns = ", ".join(ours for ours, _ in pairs)
         checks.append(

@@ -86,6 +86,11 @@ class JobSQL:
             return plain(unfilled(self.spec.tenant_column, self.spec.sentinel))
         return sql.SQL("t.{} IS DISTINCT FROM {}").format(self._tenant, plain(literal(self.spec.sentinel)))
 
+    @property
+    def identity(self) -> sql.Composed:
+        """What tells a row called `t`, as the ledger keeps it."""
+        return self._texts(self.spec.identity)
+
     @staticmethod
     def _in_order(columns: Sequence[KeyColumn]) -> sql.Composed:
         return sql.SQL(", ").join([_ordered(column) for column in columns])
@@ -188,7 +193,7 @@ class JobSQL:
             table=self._table,
             order=self._in_order(columns),
             bound=self._texts(columns),
-            identity=self._texts(self.spec.identity),
+            identity=self.identity,
             range=self.in_range(shape),
             unfilled=self._unfilled,
         )
@@ -232,7 +237,7 @@ class JobSQL:
         known = sql.SQL("EXISTS (SELECT {source} WHERE {resolved})").format(**source)
         return statement.compose(
             table=self._table,
-            key_texts=self._texts(self.spec.identity),
+            key_texts=self.identity,
             unfilled=self._unfilled,
             known=known if ask else sql.SQL("true"),
             **more,

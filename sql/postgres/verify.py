@@ -232,9 +232,18 @@ def strays(
     parent: sql.Composable,
     pairs: Sequence[tuple[str, str]],
     column: str,
+    missing: bool = True,
 ) -> Strays:
-    """Count the rows of `child` that name a parent by `pairs` (ours, theirs) which isn't in their tenant."""
+    """Count the rows of `child` that name a parent by `pairs` (ours, theirs) which isn't in their tenant.
+
+    Without `missing` those don't count whose parent isn't there at all.
+    """
     ours, theirs = sql.Identifier("child"), sql.Identifier("parent")
+    matching = sql.SQL(" AND ").join(
+        sql.SQL("{}.{} = {}.{}").format(theirs, sql.Identifier(target), ours, sql.Identifier(mine))
+        for mine, target in pairs
+    )
+    there = sql.SQL("EXISTS (SELECT FROM {} AS parent WHERE {})").format(parent, matching)
     statement = STATEMENTS.edges.compose(
         child=child,
         parent=parent,
@@ -243,10 +252,8 @@ def strays(
         given=sql.SQL(" AND ").join(
             sql.SQL("{}.{} IS NOT NULL").format(ours, sql.Identifier(mine)) for mine, _ in pairs
         ),
-        pairs=sql.SQL(" AND ").join(
-            sql.SQL("{}.{} = {}.{}").format(theirs, sql.Identifier(target), ours, sql.Identifier(mine))
-            for mine, target in pairs
-        ),
+        named=sql.SQL("true") if missing else there,
+        pairs=matching,
     )
     with connection.cursor(row_factory=class_row(Strays)) as cursor:
         return _only(cursor.execute(statement).fetchone())

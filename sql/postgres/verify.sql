@@ -152,7 +152,7 @@ ON CONFLICT ({key}) DO UPDATE SET {column} = excluded.{column};
 --   which isn't there in their own tenant.
 SELECT count(*) AS rows, min({example}) AS example
 FROM {child} AS child
-WHERE {given}
+WHERE {given} AND {named}
   AND NOT EXISTS (SELECT FROM {parent} AS parent WHERE {pairs} AND parent.{column} = child.{column});
 
 -- name: explain

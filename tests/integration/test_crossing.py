@@ -1,7 +1,9 @@
 """An edge whose ends belong to two tenants: found before a key could fail on it, or taken as it is."""
 
+import json
 from collections.abc import Iterator
 
+import psycopg
 import pytest
 from psycopg import errors
 
@@ -11,9 +13,12 @@ from control.plan.model import Plan
 from control.stages import columns, indexes, keys
 from control.verification import rows
 from control.verification.check import Subject
+from sql.errors import QuarantineError
 from sql.postgres.connection import connect
+from sql.postgres.facts import Catalog
 from sql.postgres.verify import Tenants
 from tests.integration.migrated import ground
+from tests.integration.operating import Operator
 from tests.integration.walking import FILL_SAMPLE, SAMPLE, Walker
 
 _NOBODY = Tenants(0, 0, 0, [], 0, [])
@@ -102,3 +107,49 @@ def test_verification_tells_of_edges_that_cross_and_fails_on_no_such(walker: Wal
     assert ok is None
     assert "3 rows find no graph_entities in their own tenant" in evidence
     assert told["graph_relations: (source_id) stays within the tenant"][0] is True
+
+
+@pytest.mark.parametrize("walker", ["source"], indirect=True)
+def test_a_row_whose_parent_is_gone_strays_nowhere_unless_a_foreign_key_says_it_is_there(
+    walker: Walker,
+) -> None:
+    """Without a foreign key an application deletes parents as it likes, and the row keeps its tenant."""
+    connection = walker.connection
+    connection.execute("ALTER TABLE graph_relations DROP CONSTRAINT graph_relations_source_id_fkey")
+    connection.execute(
+        "UPDATE graph_relations SET source_id = 'gone' WHERE id = (SELECT min(id) FROM graph_relations)"
+    )
+
+    def told(original: Catalog) -> bool | None:
+        live, name = walker.live(), "graph_relations"
+        subject = Subject(
+            connection, walker.plan, walker.plan.table(name), original.table(name), live.table(name), _NOBODY
+        )
+        found = {check.name: check.ok for check in rows.edges(subject, original, live, ())}
+        return found["graph_relations: (source_id) stays within the tenant"]
+
+    assert told(walker.original) is False
+    assert told(walker.live()) is True
+    connection.execute(
+        "UPDATE graph_relations SET tenant_id = 'somebody' WHERE id = (SELECT max(id) FROM graph_relations)"
+    )
+    assert told(walker.live()) is False
+
+
+def test_edges_that_cross_go_into_quarantine_until_they_are_mended_where_the_plan_says_so(
+    operator: Operator,
+) -> None:
+    operator.edit('legacy = "default"', 'legacy = "default"\ncross_tenant = "quarantine"')
+    with psycopg.connect(operator.url) as somebody:
+        somebody.execute(_CROSS)
+    with pytest.raises(QuarantineError, match="graph_relations_target_id_fkey names another"):
+        operator.run_to("backfill", count=1)
+    aside = json.loads(operator.done("quarantine", "--json"))["rows"]
+    assert [(row["table"], row["sqlstate"]) for row in aside] == [("graph_relations", "23503")] * 3
+    operator.done("retry")
+    with pytest.raises(QuarantineError):
+        operator.run_to("backfill", count=1)
+    with psycopg.connect(operator.url) as somebody:
+        somebody.execute("DELETE FROM graph_relations WHERE id = ANY (%s)", [[r["key"]["id"] for r in aside]])
+    operator.run_to("backfill", count=1)
+    assert json.loads(operator.done("quarantine", "--json"))["rows"] == []
