@@ -25,6 +25,7 @@ from tests.benchmarks import (
     key_space,
     locked_out,
     report,
+    sources,
     whole_migration,
 )
 from tests.benchmarks.figures import Figure, missed
@@ -48,6 +49,7 @@ NAMES = (
     *dict.fromkeys(comparison.name for comparison in comparisons.BIG),
     instant.NAME,
     key_space.NAME,
+    sources.NAME,
     *FELT,
 )
 #: The instant path is measured on so many times the rows.
@@ -90,6 +92,8 @@ def _measure(
     if key_space.NAME in wanted:
         apart += key_space.measure(tables)
         say("key space: simulated")
+    if sources.NAME in wanted:
+        apart += sources.measure(tables, given.rounds, say)
     if not wanted.isdisjoint(FELT):
         apart += _felt(wanted, say)
     chosen = [comparison for comparison in comparisons.BIG if comparison.name in wanted]

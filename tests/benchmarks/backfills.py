@@ -85,12 +85,17 @@ def _up(connection: psycopg.Connection) -> int:
 
 
 def engine(url: str, rows: int, *, processes: int = 2, paging: Paging = "auto") -> Run:
-    """The backfill stage, workers up, no throttle.
+    """The backfill stage over `big` by the plan that all comparisons share."""
+    return of_plan(plan_of(url, paging), rows, processes=processes)
 
-    It is timed from its first look at the table, with nothing planned, to its proof that no row is left. The
+
+def of_plan(plan: Plan, rows: int, *, processes: int = 2) -> Run:
+    """The backfill stage of a plan, `big` its last table: workers up, no throttle.
+
+    It is timed from its first look at the tables, with nothing planned, to its proof that no row is left. The
     whole takes in the start of the queue server and the workers, and their end.
     """
-    plan = plan_of(url, paging)
+    url = plan.database.url.get_secret_value()
     begun = time.perf_counter()
     with (
         connect(url, "controller") as connection,
@@ -105,10 +110,11 @@ def engine(url: str, rows: int, *, processes: int = 2, paging: Paging = "auto") 
 
 def _cut_by(url: str) -> Cut:
     with psycopg.connect(url, autocommit=True) as look, look.cursor(row_factory=dict_row) as cursor:
-        ((job),) = cursor.execute("SELECT id FROM tenantry.jobs").fetchall()
+        ((job),) = cursor.execute("SELECT id FROM tenantry.jobs WHERE table_name = 'big'").fetchall()
         planned = cursor.execute(
             "SELECT by, lower, upper, stripe, coalesce(rows, 0) AS rows FROM tenantry.batches "
-            "WHERE origin = 'plan' AND split_from IS NULL ORDER BY id"
+            "WHERE origin = 'plan' AND split_from IS NULL AND job_id = %s ORDER BY id",
+            [job["id"]],
         ).fetchall()
         ranges = tuple(
             Range(**{name: row[name] for name in ("by", "lower", "upper", "stripe")}) for row in planned

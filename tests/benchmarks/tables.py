@@ -38,6 +38,31 @@ INSERT INTO narrow SELECT generate_series(1, %(rows)s);
 ALTER TABLE narrow ADD PRIMARY KEY (id);
 """
 
+#: `big` again, with one of 50 organisations to look up, and a parent, one for ten rows, that has its tenant.
+_TOLD = """
+CREATE TABLE orgs (id integer PRIMARY KEY, slug text NOT NULL);
+INSERT INTO orgs SELECT n, 'org-' || n FROM generate_series(0, 49) AS n;
+CREATE TABLE parents (
+    id bigint PRIMARY KEY, org_id integer NOT NULL, note text NOT NULL, tenant_id text NOT NULL DEFAULT ''
+);
+INSERT INTO parents
+SELECT n, n %% 50, md5(n::text), 'org-' || n %% 50 FROM generate_series(0, %(rows)s / 10) AS n;
+CREATE TABLE big (
+    id bigint NOT NULL,
+    org_id integer NOT NULL,
+    parent_id bigint NOT NULL,
+    payload jsonb NOT NULL,
+    created_at timestamp NOT NULL DEFAULT now(),
+    tenant_id text NOT NULL DEFAULT ''
+);
+INSERT INTO big (id, org_id, parent_id, payload)
+SELECT n, n / 10 %% 50, n / 10,
+       jsonb_build_object('org_id', 'org-' || n / 10 %% 50, 'name', 'entity ' || n, 'note', md5(n::text))
+FROM generate_series(1, %(rows)s) AS n;
+ALTER TABLE big ADD PRIMARY KEY (id);
+CREATE INDEX big_parent ON big (parent_id);
+"""
+
 #: WAL files that were written to are used again after a checkpoint, up to so much.
 SETTLED = {"min_wal_size": "2GB"}
 _WRITE_WAL = (
@@ -76,6 +101,10 @@ class Tables:
         """
         rows = self.rows if rows is None else rows
         return self._copy(f"big_{key}_{rows}", partial(_make, _BIG.replace("{key}", _KEYS[key]), rows))
+
+    def told(self) -> str:
+        """The address of a fresh database with `big`, whose tenants a lookup or a parent tells."""
+        return self._copy(f"told_{self.rows}", partial(_make, _TOLD, self.rows))
 
     def narrow(self, rows: int) -> str:
         """The address of a fresh database with `narrow`, which has no tenant column."""
