@@ -4,7 +4,7 @@ import psycopg
 import structlog
 
 from sql.errors import CatalogError, JobStoppedError, QuarantineError
-from sql.job import By, Range
+from sql.job import By, JobSpec, Range
 from sql.postgres.batch import JobSQL
 from sql.postgres.connection import Connection
 from sql.postgres.ledger import JOBS, send
@@ -19,6 +19,9 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 SWEPT = 1_000
 #: So many sweeps in a row that each found something are not the application's few moved rows any more.
 SWEEPS = 20
+#: So often rows are gone for that come meanwhile, where a job takes rows to another tenant: what is left then
+#: is for the next round of `tenants assign`, which first takes away what they go along with.
+CHASES = 2
 
 
 def proved(connection: Connection, migration: int, job: Job) -> bool:
@@ -31,20 +34,27 @@ def proved(connection: Connection, migration: int, job: Job) -> bool:
     """
     send(connection, JOBS.count_settled, job=job.id)
     _without_gap(connection, job)
-    (left,) = connection.execute(JobSQL(job.spec).unfilled(), {}).fetchone() or (0,)
-    if left and _swept(connection, job, left):
+    left = unfilled(connection, job.spec)
+    chased = job.spec.moving is not None and job.sweeps >= CHASES
+    if left and not chased and _swept(connection, job, left):
         return False
     (aside,) = send(connection, JOBS.job_quarantined, job=job.id)
     if aside["count"]:
         fact = f"{aside['count']} row(s) of {job.part} in quarantine, {aside['key']}: {aside['message']}"
         raise QuarantineError("backfill", [fact], "Mend the cause, then `tenantry retry` and `tenantry run`")
-    if left:
+    if left and not chased:
         return False  # neither swept nor set aside: they were on their way from the one to the other
     jobs.set_state(connection, job.id, "complete")
     # No batch is left to say so: a worker that was held and killed left its reason.
     ledger.clear_held(connection, migration)
     log.info("job complete", table=job.table)
     return True
+
+
+def unfilled(connection: Connection, spec: JobSpec) -> int:
+    """Count the rows that a job is still to write, quarantined ones among them."""
+    (left,) = connection.execute(JobSQL(spec).unfilled(), {}).fetchone() or (0,)
+    return int(left)
 
 
 def _without_gap(connection: Connection, job: Job) -> None:

@@ -174,6 +174,13 @@ class QuarantineError(GateClosedError):
     exit_status: ClassVar[int] = 4
 
 
+class AssignmentError(GateClosedError):
+    """Rows that can't go to another tenant, or can't go now."""
+
+    def __init__(self, facts: list[str], opens: str) -> None:
+        super().__init__("assign", facts, opens)
+
+
 class BackupError(TenantryError):
     """A backup that could not be taken, or does not hold what it must."""
 

@@ -12,6 +12,12 @@ Key = list[str]
 #: Ranges of the key, each visited once or once per stripe; or ranges of the heap's pages, once per stripe.
 Paging = Literal["contiguous", "striped", "pages"]
 
+#: What an assignment does with a row, where a key keeps it from moving at once: see `Moving`.
+Step = Literal["move", "copy", "remove", "withdraw"]
+
+#: Rows get their tenant, lose it again, or go to another.
+Kind = Literal["fill", "reset", "assign"]
+
 #: What a range's bounds are: keys, or places in the heap (tid).
 By = Literal["key", "page"]
 
@@ -32,6 +38,49 @@ class KeyColumn(BaseModel):
 
 #: Where a row lies. It changes with every update: what is ordered by it is swept until nothing is left.
 PLACE = KeyColumn(name="ctid", type="tid")
+
+
+class Link(BaseModel):
+    """Rows of another table that name those of this one, or are named by them: (ours, theirs) columns.
+
+    `identity` is what tells a row of the other table, as notes keep it.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    named: str
+    """What the plan calls the other table."""
+    schema_: str
+    table: str
+    pairs: tuple[tuple[str, str], ...]
+    identity: tuple[str, ...] = ()
+
+
+class Moving(BaseModel):
+    """Which rows of a table an assignment takes from one tenant to another, and how.
+
+    `move` sets the tenant where a row stands. Where a key with the tenant in it is pointed to, a row can't
+    leave before those that point to it, nor they before it: so it is copied (`copy`), they move to the copy,
+    and it is removed (`remove`) once nothing points to it any more. The copy of one that the application
+    deleted meanwhile is taken back (`withdraw`).
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    assignment: int
+    step: Step
+    to: str
+    from_: str
+    where: str | None = None
+    """The operator's SQL over the row's columns, for a table that was asked itself."""
+    noted_by: int | None = None
+    """Instead: the rows that an earlier assignment noted, which this one takes back."""
+    above: tuple[Link, ...] = ()
+    """Rows that one of these takes along: it names a row that this assignment has noted."""
+    below: tuple[Link, ...] = ()
+    """Who may still point to a row: it isn't removed before they are gone."""
+    columns: tuple[str, ...] = ()
+    """What a copy takes from its row, beside the tenant."""
 
 
 class JobSpec(BaseModel):
@@ -62,16 +111,25 @@ class JobSpec(BaseModel):
     """Whether the table's own triggers are held off (`session_replication_role`)."""
     reset: bool = False
     """The way back: every row that has a tenant gets the sentinel again."""
+    moving: Moving | None = None
+    """Rows go from one tenant to another."""
 
     @property
-    def kind(self) -> Literal["fill", "reset"]:
+    def kind(self) -> Kind:
         """What the ledger calls such a job."""
+        if self.moving is not None:
+            return "assign"
         return "reset" if self.reset else "fill"
 
     @property
     def identity(self) -> tuple[KeyColumn, ...]:
         """What tells a row: its key, or else its place."""
         return self.key or (PLACE,)
+
+    @property
+    def own_key(self) -> tuple[str, ...]:
+        """What tells a row whatever its tenant: the columns of its key without the tenant's."""
+        return tuple(column.name for column in self.key if column.name != self.tenant_column)
 
     @property
     def ranges(self) -> str:

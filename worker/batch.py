@@ -15,9 +15,10 @@ from enum import Enum
 
 import psycopg
 import structlog
-from psycopg import errors
+from psycopg import errors, sql
 
-from sql.job import JobSpec, Key, Shape
+from sql.job import JobSpec, Key, Shape, Step
+from sql.postgres import moving
 from sql.postgres.batch import JobSQL, range_parameters, take_time
 from sql.postgres.connection import Connection
 from sql.postgres.ledger import JOBS, send
@@ -93,15 +94,40 @@ class Filling:
         """The batch's statement for a range of that shape; `unlocked` passes over locked rows."""
         known = (shape, unlocked)
         if known not in self._composed:
-            job_sql = JobSQL(self.spec)
-            fill = job_sql.fill_unlocked(shape) if unlocked else job_sql.fill(shape)
-            self._composed[known] = fill.as_bytes()
+            self._composed[known] = self._compose(shape, unlocked=unlocked).as_bytes()
         return self._composed[known]
 
+    def _compose(self, shape: Shape, *, unlocked: bool) -> sql.Composed:
+        step: Step = self.spec.moving.step if self.spec.moving is not None else "move"
+        match step:
+            case "copy":
+                return moving.copy(self.spec, shape)
+            case "remove":
+                return moving.remove(self.spec)
+            case "withdraw":
+                return moving.withdraw(self.spec, shape)
+            case "move":
+                job_sql = JobSQL(self.spec)
+                return job_sql.fill_unlocked(shape) if unlocked else job_sql.fill(shape)
 
-def _send(connection: Connection, batch: Batch, statement: bytes) -> Outcome:
+    def held_first(self, shape: Shape) -> sql.Composed | None:
+        """What holds a batch's rows in a statement before its own; None for one that needs no such."""
+        if self.spec.moving is None or self.spec.moving.step != "remove":
+            return None
+        return moving.hold(self.spec, shape)
+
+
+def _send(connection: Connection, batch: Batch, filling: Filling, *, unlocked: bool) -> Outcome:
+    statement = filling.statement(batch.range.shape, unlocked=unlocked)
     parameters = {"batch": batch.id, **range_parameters(batch.range)}
-    row = connection.execute(statement, parameters, prepare=True).fetchone()
+    hold = filling.held_first(batch.range.shape)
+    if hold is None:
+        row = connection.execute(statement, parameters, prepare=True).fetchone()
+    else:
+        with connection.transaction():
+            held = connection.execute(hold, range_parameters(batch.range)).fetchone()
+            parameters["held"] = held[0] if held is not None else "{}"
+            row = connection.execute(statement, parameters, prepare=True).fetchone()
     if row is None:
         return NotMine()
     return Done(rows=row[0], seconds=row[1] / 1000, rest=row[2] is not None)
@@ -116,10 +142,10 @@ def run(connection: Connection, batch: Batch, filling: Filling) -> Outcome:
     begun = time.perf_counter()
     try:
         try:
-            return _send(connection, batch, filling.statement(batch.range.shape, unlocked=False))
+            return _send(connection, batch, filling, unlocked=False)
         except errors.LockNotAvailable:
             # Somebody holds a row of the range: leave it to them, and take the others.
-            return _send(connection, batch, filling.statement(batch.range.shape, unlocked=True))
+            return _send(connection, batch, filling, unlocked=True)
     except psycopg.Error as error:
         if connection.closed:
             raise

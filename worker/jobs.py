@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from psycopg.types.json import Jsonb
 
-from sql.job import JobSpec, Key, Range
+from sql.job import JobSpec, Key, Kind, Range
 from sql.postgres.connection import Connection
 from sql.postgres.ledger import JOBS, send
 from worker.ledger import MigrationState, Settings
@@ -96,8 +96,18 @@ def _job(row: dict[str, Any]) -> Job:
 
 
 def of_migration(connection: Connection, migration: int) -> list[Job]:
-    """The jobs of a migration, in the order in which they were begun."""
+    """The jobs that fill a migration's tables, or empty them, in the order in which they were begun."""
     return [_job(row) for row in send(connection, JOBS.of_migration, migration=migration)]
+
+
+def of_kind(connection: Connection, migration: int, kind: Kind) -> list[Job]:
+    """The jobs of one kind, in the order in which they were begun."""
+    return [_job(row) for row in send(connection, JOBS.of_kind, migration=migration, kind=kind)]
+
+
+def rows_done(connection: Connection, job_id: int) -> int:
+    """How many rows the batches of a job have written."""
+    return int(send(connection, JOBS.rows_done, job=job_id)[0]["rows"])
 
 
 def of_parts(connection: Connection, migration: int, parts: Sequence[str]) -> dict[str, Job]:
@@ -131,7 +141,7 @@ def forget(connection: Connection, migration: int) -> None:
     send(connection, JOBS.forget, migration=migration)
 
 
-def forget_kind(connection: Connection, migration: int, kind: Literal["fill", "reset"]) -> None:
+def forget_kind(connection: Connection, migration: int, kind: Kind) -> None:
     """Delete the jobs of one kind with their batches."""
     send(connection, JOBS.forget_kind, migration=migration, kind=kind)
 

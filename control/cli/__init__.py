@@ -38,6 +38,7 @@ COMMANDS = {
     "restore": "backup",
     "rehearse": "backup",
     "worker": "services",
+    "tenants": "tenants",
     "exporter": "services",
 }
 
@@ -97,7 +98,11 @@ def _application(given: Sequence[str]) -> typer.Typer:
     needed = [] if asked == "--version" else [asked] if asked in COMMANDS else list(COMMANDS)
     for name in needed:
         module = importlib.import_module(f"control.cli.{COMMANDS[name]}")
-        application.command(name)(getattr(module, name))
+        command = getattr(module, name)
+        if isinstance(command, typer.Typer):
+            application.add_typer(command, name=name)
+        else:
+            application.command(name)(command)
     return application
 
 

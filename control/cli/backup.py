@@ -10,8 +10,8 @@ import typer
 
 from control import backup as backups
 from control import conductor, rehearsal, watch
-from control.cli.migration import WORKERS
 from control.cli.options import DEFAULT_FILE, AsJson, File, address, connect_to, console, say, say_json
+from control.cli.staff import WORKERS
 from control.plan.reading import read_plan
 from control.render import duration
 from control.restore import restore as bring_back

@@ -1,13 +1,10 @@
 """`run`, `rollback`, `confirm`, `retry`: the migration itself."""
 
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from pathlib import Path
-from typing import IO, Annotated
+from contextlib import ExitStack
+from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from control import conductor, status, watch
 from control import rollback as way_back
@@ -22,22 +19,15 @@ from control.cli.options import (
     say,
     say_json,
 )
+from control.cli.staff import log_beside, staffed
 from control.course import actor
 from control.plan.model import Plan
 from control.plan.reading import read_plan
-from control.queue import namespace_of, queue_of
 from control.render import counted
-from control.resizing import resized
 from control.status import STAGES
-from control.worker_pool import workers as worker_processes
 from sql.errors import GateClosedError, GivenWrongError
 from sql.postgres.connection import Connection, resolve
-from worker import jobs, ledger, logs
-from worker.broker import Doorbell, doorbell
-
-#: Worker processes that a run starts by itself: two fill a table three times as fast as one UPDATE (design,
-#: section 4), and leave a server of few cores to the application.
-WORKERS = 2
+from worker import jobs, ledger
 
 
 def run(
@@ -64,9 +54,9 @@ def run(
     shown = console(as_json=as_json)
     with ExitStack() as house:
         connection = house.enter_context(conductor.controller(plan))
-        log_to = house.enter_context(_log(shown, file))
+        log_to = house.enter_context(log_beside(shown, file))
         url = resolve(plan.database.url.get_secret_value())
-        bell = house.enter_context(_staffed(plan, connection, workers, log_to))
+        bell = house.enter_context(staffed(plan, connection, workers, log_to))
         try:
             with watch.shown(url, plan.name, shown) as notify:
                 conductor.run(
@@ -84,52 +74,6 @@ def run(
         _answer(connection, plan, as_json=as_json)
         if maintenance_window and end in {None, STAGES[-1]} and not as_json:
             say("Every stage is done: test the new code once more, then resume the application")
-
-
-@contextmanager
-def _staffed(
-    plan: Plan, connection: Connection, workers: int | None, log_to: IO[bytes] | None
-) -> Iterator[Doorbell]:
-    """A queue, and workers where they are ours to start, for as long as the context lasts."""
-    # With a Redis of the operator's, workers are services elsewhere: tuning them starts none here.
-    own_pool = workers is not None or plan.redis is None
-    count = workers if workers is not None else WORKERS if own_pool else 0
-    url, namespace = resolve(plan.database.url.get_secret_value()), namespace_of(plan)
-    tuned = ledger.workers(connection, plan.name) if own_pool else None
-    with ExitStack() as house:
-        queue = house.enter_context(queue_of(plan))
-        pool = house.enter_context(
-            worker_processes(
-                count if tuned is None else tuned,
-                database_url=url,
-                redis_url=queue,
-                namespace=namespace,
-                log_to=log_to,
-            )
-        )
-        if own_pool:
-            house.enter_context(resized(pool, url, plan.name, otherwise=count))
-        yield doorbell(queue, namespace)
-
-
-@contextmanager
-def _log(shown: Console, file: Path) -> Iterator[IO[bytes] | None]:
-    """Keep logs out of a live display: beside the plan where there is one, else on standard error."""
-    if not (shown.is_terminal and sys.stderr.isatty()):
-        yield None
-        return
-    path = file.with_suffix(".log")
-    try:
-        opened = path.open("ab")
-    except OSError as error:
-        raise GivenWrongError(f"the log {path} can't be written: {error.strerror}") from None
-    with opened, path.open("a", encoding="utf-8") as ours:
-        logs.configure(stream=ours)
-        try:
-            yield opened
-        finally:
-            logs.configure()
-    shown.print(f"log: {path}", style="dim")
 
 
 def _answer(connection: Connection, plan: Plan, *, as_json: bool) -> None:
@@ -162,7 +106,7 @@ def rollback(
         bell = None
         if keep_columns:
             bell = house.enter_context(
-                _staffed(plan, connection, None, house.enter_context(_log(shown, file)))
+                staffed(plan, connection, None, house.enter_context(log_beside(shown, file)))
             )
         with watch.shown(plan.database.url.get_secret_value(), plan.name, shown) as notify:
             way_back.rollback(

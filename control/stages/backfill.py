@@ -150,8 +150,7 @@ def _open_jobs(ground: Ground, table: Table) -> list[Job]:
 
 def _has_unfilled(ground: Ground, table: Table, part: CatalogTable) -> bool:
     spec, _ = job_spec(ground.plan, table, part, heap_of(ground.connection, part))
-    (left,) = ground.connection.execute(JobSQL(spec).unfilled(), {}).fetchone() or (0,)
-    return bool(left)
+    return bool(proof.unfilled(ground.connection, spec))
 
 
 def jobs_of(ground: Ground, table: Table, now: Sequence[CatalogTable]) -> list[Job]:

@@ -14,6 +14,7 @@ from psycopg import sql
 
 from sql.job import By, JobSpec, Key, KeyColumn, Range, Shape
 from sql.named import Statement, load, plain
+from sql.postgres import chosen
 from sql.postgres.connection import Connection, literal
 from sql.postgres.paging import PAGING
 from sql.postgres.source import ROW, Rules, source_sql, unfilled
@@ -80,8 +81,10 @@ class JobSQL:
         return plain(sql.Identifier(self.spec.tenant_column))
 
     @property
-    def _unfilled(self) -> sql.Composable:
+    def unfinished(self) -> sql.Composable:
         """Whether a row called `t` is still to be written."""
+        if self.spec.moving is not None:
+            return chosen.left(self.spec, self.spec.moving)
         if not self.spec.reset:
             return plain(unfilled(self.spec.tenant_column, self.spec.sentinel))
         return sql.SQL("t.{} IS DISTINCT FROM {}").format(self._tenant, plain(literal(self.spec.sentinel)))
@@ -130,6 +133,10 @@ class JobSQL:
             sql.Literal(self.spec.stripes), sql.Placeholder("stripe")
         )
 
+    def in_claimed(self, shape: Shape) -> sql.Composable:
+        """Whether a row called `t` is in a range that is visited once; none is where no batch was claimed."""
+        return self._between(shape.by, lower=shape.lower, claimed=True)
+
     def asked(self, shape: Shape) -> dict[str, sql.Composable]:
         """The fragments that choose a batch's rows, and those of their source, in the order they are asked.
 
@@ -139,11 +146,11 @@ class JobSQL:
         """
         fragments = self._source() | {
             "range": self._between(shape.by, lower=shape.lower),
-            "unfilled": self._unfilled,
+            "unfilled": self.unfinished,
         }
         if not shape.striped:
             return fragments
-        wanted: sql.Composable = self._unfilled
+        wanted: sql.Composable = self.unfinished
         if fragments["source"] == _NOTHING:
             wanted = sql.SQL("{} AND {}").format(wanted, fragments["resolved"])
             fragments["resolved"] = sql.SQL("true")
@@ -151,12 +158,13 @@ class JobSQL:
         return fragments | {"unfilled": only.format(self._of_stripe, wanted)}
 
     def _source(self) -> dict[str, sql.Composable]:
-        if self.spec.reset:
+        spec = self.spec
+        if spec.reset or spec.moving is not None:
             nowhere: dict[str, sql.Composable] = dict.fromkeys(
                 ("source", "and_source", "cross_source"), _NOTHING
             )
-            return nowhere | {"value": plain(literal(self.spec.sentinel)), "resolved": sql.SQL("true")}
-        spec = self.spec
+            given = spec.moving.to if spec.moving is not None else spec.sentinel
+            return nowhere | {"value": plain(literal(given)), "resolved": sql.SQL("true")}
         source = source_sql(spec.source, Rules(spec.named, spec.tenant_column, spec.sentinel, spec.pattern))
         tables = source.tables
 
@@ -173,8 +181,20 @@ class JobSQL:
 
     def fill(self, shape: Shape) -> sql.Composed:
         """The batch as one statement: claim, update, mark done. Parameters: batch, the range's."""
-        asked = self.asked(shape) | {"range": self._between(shape.by, lower=shape.lower, claimed=True)}
-        return BATCH.fill.compose(table=self._table, tenant=self._tenant, **asked)
+        asked = self.asked(shape) | {"range": self.in_claimed(shape)}
+        return BATCH.fill.compose(table=self._table, tenant=self._tenant, **asked, **self._notes)
+
+    @property
+    def _notes(self) -> dict[str, sql.Composable]:
+        """What a batch says beside its update, where rows go from one tenant to another."""
+        spec = self.spec
+        if spec.moving is None:
+            return {"told": _NOTHING, "returned": sql.SQL("1"), "noted": _NOTHING}
+        return {
+            "told": chosen.ASSIGNING,
+            "returned": plain(chosen.own_key("t", spec.own_key)) if spec.own_key else sql.SQL("1"),
+            "noted": chosen.noting(spec, spec.moving, "filled"),
+        }
 
     def fill_unlocked(self, shape: Shape) -> sql.Composed:
         """The same, passing over rows that somebody holds; what is left becomes a batch of its own."""
@@ -184,6 +204,7 @@ class JobSQL:
             tenant=self._tenant,
             row_lock=sql.SQL(row_lock),
             **self.asked(shape),
+            **self._notes,
         )
 
     def middle(self, shape: Shape) -> sql.Composed:
@@ -195,7 +216,7 @@ class JobSQL:
             bound=self._texts(columns),
             identity=self.identity,
             range=self.in_range(shape),
-            unfilled=self._unfilled,
+            unfilled=self.unfinished,
         )
 
     def last_key(self) -> sql.Composed:
@@ -217,7 +238,7 @@ class JobSQL:
 
     def unfilled(self) -> sql.Composed:
         """How many rows have no tenant yet, quarantined ones among them."""
-        return PAGING.unfilled.compose(table=self._table, unfilled=self._unfilled)
+        return PAGING.unfilled.compose(table=self._table, unfilled=self.unfinished)
 
     def set_aside(self) -> sql.Composed:
         """Put rows whose source gives them no tenant into the quarantine. Parameters: job."""
@@ -238,7 +259,7 @@ class JobSQL:
         return statement.compose(
             table=self._table,
             key_texts=self.identity,
-            unfilled=self._unfilled,
+            unfilled=self.unfinished,
             known=known if ask else sql.SQL("true"),
             **more,
         )

@@ -29,7 +29,7 @@ RESET session_replication_role;
 -- The ledger row's lock is the lease: a second worker skips it, and a batch that is done is not pending. The range
 -- ends at the bound of the batch that was claimed, and holds no row where none was.
 WITH claimed AS MATERIALIZED (
-    SELECT b.id FROM tenantry.batches AS b
+    SELECT b.id{told} FROM tenantry.batches AS b
     WHERE b.id = %(batch)s AND b.state = 'pending' AND EXISTS (
         SELECT FROM tenantry.jobs AS j JOIN tenantry.migrations AS m ON m.id = j.migration_id
         WHERE j.id = b.job_id AND j.state = 'running'
@@ -38,8 +38,8 @@ WITH claimed AS MATERIALIZED (
 ), filled AS (
     UPDATE {table} AS t SET {tenant} = {value} {source}
     WHERE {range} AND {unfilled} AND {resolved}
-    RETURNING 1
-), counted AS (
+    RETURNING {returned} AS key
+){noted}, counted AS (
     SELECT count(*) AS rows FROM filled
 )
 UPDATE tenantry.batches AS b
@@ -54,7 +54,7 @@ RETURNING b.rows, b.duration_ms, NULL::bigint AS rest;
 -- What was left becomes a new batch over the same range, in the same statement; it waits longer each time, for a row
 -- that is held for an hour would else be a new batch every second.
 WITH claimed AS MATERIALIZED (
-    SELECT b.id, b.job_id, b.by, b.lower, b.upper, b.stripe, b.attempts, b.waiting_since
+    SELECT b.id, b.job_id, b.by, b.lower, b.upper, b.stripe, b.attempts, b.waiting_since{told}
     FROM tenantry.batches AS b
     WHERE b.id = %(batch)s AND b.state = 'pending' AND EXISTS (
         SELECT FROM tenantry.jobs AS j JOIN tenantry.migrations AS m ON m.id = j.migration_id
@@ -68,8 +68,8 @@ WITH claimed AS MATERIALIZED (
 ), filled AS (
     UPDATE {table} AS t SET {tenant} = {value} FROM free {and_source}
     WHERE t.ctid = free."tenantry: at" AND {unfilled} AND {resolved}
-    RETURNING 1
-), counted AS (
+    RETURNING {returned} AS key
+){noted}, counted AS (
     SELECT (SELECT count(*) FROM filled) AS rows,
            (SELECT count(*) FROM {table} AS t {cross_source}
             WHERE EXISTS (SELECT FROM claimed) AND {range} AND {unfilled} AND {resolved}) AS needed

@@ -21,7 +21,7 @@ from sql.tenant_source import split_name
 STATEMENTS = load(Path(__file__).parent, "catalog")
 
 #: The schemas that are ours: the ledger, the write guard, the functions of policies.
-OURS = ("tenantry", "tenantry_guard", "tenantry_rls")
+OURS = ("tenantry", "tenantry_guard", "tenantry_rls", "tenantry_tenants")
 
 
 def read(connection: Connection, names: Sequence[str]) -> Catalog:

@@ -10,13 +10,24 @@ ON CONFLICT (migration_id, table_name, part, kind) DO NOTHING;
 -- locks: ACCESS SHARE on tenantry.jobs; a read.
 SELECT id, table_name, part, kind, state, spec, last_key, planned_to, planned, batch_rows, rows_total, sweeps,
        started_at, finished_at, reason
-FROM tenantry.jobs WHERE migration_id = %(migration)s ORDER BY id;
+FROM tenantry.jobs WHERE migration_id = %(migration)s AND kind IN ('fill', 'reset') ORDER BY id;
+
+-- name: of_kind
+-- locks: ACCESS SHARE on tenantry.jobs; a read.
+SELECT id, table_name, part, kind, state, spec, last_key, planned_to, planned, batch_rows, rows_total, sweeps,
+       started_at, finished_at, reason
+FROM tenantry.jobs WHERE migration_id = %(migration)s AND kind = %(kind)s ORDER BY id;
+
+-- name: rows_done
+-- locks: ACCESS SHARE on the ledger; a read. What the batches of a job have written in all.
+SELECT coalesce(sum(rows), 0)::bigint AS rows FROM tenantry.batches WHERE job_id = %(job)s;
 
 -- name: of_parts
 -- locks: ACCESS SHARE on tenantry.jobs; a read.
 SELECT id, table_name, part, kind, state, spec, last_key, planned_to, planned, batch_rows, rows_total, sweeps,
        started_at, finished_at, reason
-FROM tenantry.jobs WHERE migration_id = %(migration)s AND part = ANY (%(parts)s::text[]) ORDER BY id;
+FROM tenantry.jobs
+WHERE migration_id = %(migration)s AND part = ANY (%(parts)s::text[]) AND kind IN ('fill', 'reset') ORDER BY id;
 
 -- name: by_id
 -- locks: ACCESS SHARE on tenantry.jobs; a read.
@@ -263,7 +274,8 @@ UNION ALL
 SELECT stripe, 'nothing leads to ' || bound::text FROM ends WHERE begins > 0 AND bound IS NOT NULL;
 
 -- name: progress
--- locks: ACCESS SHARE on the ledger; a read. What `count_settled` has counted, and the batches above it.
+-- locks: ACCESS SHARE on the ledger; a read. What `count_settled` has counted, and the batches above it. While rows go from
+-- one tenant to another it is that work which is shown.
 SELECT j.id, j.table_name, j.part, j.why, j.kind, j.state, j.spec, j.rows_total, j.batch_rows, j.planned, j.started_at,
        j.finished_at, j.reason,
        (j.rows_done + above.rows)::bigint AS rows_done, above.pending, j.done + above.done AS done,
@@ -282,4 +294,6 @@ FROM tenantry.jobs AS j CROSS JOIN LATERAL (
            min(b.created_at) FILTER (WHERE b.state = 'pending') AS oldest
     FROM tenantry.batches AS b WHERE b.job_id = j.id AND b.id > j.counted_to
 ) AS above
-WHERE j.migration_id = %(migration)s ORDER BY j.id;
+WHERE j.migration_id = %(migration)s AND (j.kind = 'assign' OR NOT EXISTS (
+    SELECT FROM tenantry.jobs AS a WHERE a.migration_id = %(migration)s AND a.kind = 'assign'))
+ORDER BY j.id;

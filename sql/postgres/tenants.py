@@ -1,0 +1,70 @@
+"""Reads who the tenants are, and keeps which of them the application may treat as migrated."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from psycopg import sql
+from psycopg.rows import class_row
+
+from sql.named import load
+from sql.postgres.connection import Connection
+
+STATEMENTS = load(Path(__file__).parent, "tenants")
+
+#: Columns that tell when a row was last written, the likeliest first.
+ACTIVITY = (
+    *("updated_at", "modified_at", "changed_at", "last_modified", "last_updated", "updated", "modified"),
+    *("created_at", "inserted_at", "created"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class TenantRows:
+    """How many rows of a table a tenant has, and when the last of them was written, where a column tells."""
+
+    tenant: str | None
+    rows: int
+    last_activity: datetime | None
+
+
+def rows(connection: Connection, table: sql.Identifier, column: str) -> list[TenantRows]:
+    """Count a table by tenant. Reads all of it.
+
+    Raises:
+        psycopg.errors.InsufficientPrivilege: row-level security would hide some, or the table can't be read.
+    """
+    named = {"table": table.as_string(), "names": list(ACTIVITY)}
+    found = connection.execute(STATEMENTS.activity_column.compose(), named).fetchone()
+    activity = sql.SQL("NULL::timestamptz")
+    if found is not None:
+        activity = sql.SQL("max({})::timestamptz").format(sql.Identifier(found[0]))  # type: ignore[assignment]
+    statement = STATEMENTS.rows.compose(table=table, column=sql.Identifier(column), activity=activity)
+    with connection.cursor(row_factory=class_row(TenantRows)) as cursor:
+        return cursor.execute(statement).fetchall()
+
+
+def enable(connection: Connection, tenants: Sequence[str], actor: str) -> list[str]:
+    """Let the application treat tenants as migrated; those that it could not before."""
+    with connection.transaction():
+        connection.execute(STATEMENTS.create.compose())
+        given = {"tenants": list(tenants), "actor": actor}
+        return [name for (name,) in connection.execute(STATEMENTS.enable.compose(), given)]
+
+
+def disable(connection: Connection, tenants: Sequence[str]) -> list[str]:
+    """Let the application treat tenants as migrated no more; those that it could before."""
+    if not _is_there(connection):
+        return []
+    return [name for (name,) in connection.execute(STATEMENTS.disable.compose(), {"tenants": list(tenants)})]
+
+
+def enabled(connection: Connection) -> dict[str, datetime]:
+    """The tenants that the application may treat as migrated, and since when."""
+    return dict(connection.execute(STATEMENTS.enabled.compose()).fetchall()) if _is_there(connection) else {}
+
+
+def _is_there(connection: Connection) -> bool:
+    row = connection.execute(STATEMENTS.is_there.compose()).fetchone()
+    return row is not None and bool(row[0])
