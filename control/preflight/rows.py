@@ -49,8 +49,7 @@ def look(ground: Ground, limit_ms: int = LIMIT_MS) -> Iterator[Finding]:
 def _pattern(ground: Ground) -> Finding:
     """The pattern is one that the server reads too, and the plan's own tenants match it."""
     tenant = ground.plan.tenant
-    sources = [table.tenant for table in ground.plan.tables]
-    given = [getattr(s, "constant", None) or getattr(s, "otherwise", None) for s in sources]
+    given = [last_resort(table.tenant) for table in ground.plan.tables]
     try:
         named = [tenant.legacy, *(name for name in given if name is not None)]
         broken = preflight.breaking(ground.connection, named, tenant.pattern)

@@ -227,7 +227,8 @@ def _torn(ground: Ground, found: Family, rows: dict[str, Chosen], wish: Wish, li
     for child, key, named in found.edges:
         if child not in rows and named.parent not in rows:
             continue
-        if child in rows and any(named.is_same(way) for way in found.above[child]):
+        goes_along = child in rows and any(named.is_same(way) for way in found.above[child])
+        if goes_along and child not in found.asked:
             continue
         ends = [rows.get(name) or _chosen(ground, found, wish, live, name) for name in (child, named.parent)]
         torn = looks.torn(ground.connection, ends[0], ends[1], named.pairs)

@@ -78,8 +78,8 @@ FROM claimed, counted WHERE b.id = claimed.id
 RETURNING b.rows, b.duration_ms, NULL::bigint AS rest;
 
 -- name: renew
--- locks: part of `remove`. The copies of the rows in `free` that are not as those are now; compared as text, for not every type
--- can tell what is equal.
+-- locks: ROW EXCLUSIVE on {table}; part of `remove`. The copies of the rows in `free` that are not as those are now; compared
+-- as text, for not every type can tell what is equal.
 UPDATE {table} AS c SET ({columns}) = ROW({values}) FROM free AS t
 WHERE {same} AND c.{tenant} = {value}
   AND ROW({copied})::text IS DISTINCT FROM ROW({values})::text

@@ -12,7 +12,7 @@ from random import Random
 import psycopg
 import pytest
 
-from tests.integration.operating import Operator, complaint
+from tests.integration.operating import Operator, complaint, nobody
 from tests.integration.rows import rows_of
 from tests.waiting import until
 
@@ -188,9 +188,6 @@ def test_what_an_application_writes_meanwhile_is_neither_lost_nor_left_behind(re
 
 
 def test_one_that_is_killed_goes_on_where_it_was_and_nothing_else_may_begin(ready: Operator) -> None:
-    ready.done("tune", "rows_per_second=400") if ready.count(
-        "SELECT count(*) FROM tenantry.migrations WHERE state = 'running'"
-    ) else None
     before = rows_of(ready.url)
     with ready.started(*_assign(_OF_MANY)) as process:
         until(lambda: ready.count("SELECT count(*) FROM tenantry.assigned") > 0, 60, "the first rows to go")
@@ -204,3 +201,31 @@ def test_one_that_is_killed_goes_on_where_it_was_and_nothing_else_may_begin(read
     assert ready.count("SELECT count(*) FROM graph_entities") == 2000
     ready.done("tenants", "assign", "--undo", "--yes")
     assert rows_of(ready.url) == before
+
+
+def test_the_application_reads_in_one_query_whom_it_may_treat_as_migrated(single: Operator) -> None:
+    single.run_to("columns")
+    asked = "SELECT EXISTS (SELECT FROM tenantry_tenants.enabled WHERE tenant = 'acme')::int"
+    assert single.done("tenants", "enable", "acme", "umbra") == "enabled: acme, umbra\n"
+    assert single.done("tenants", "enable", "acme") == "all of them were enabled before\n"
+    with psycopg.connect(single.url) as application:
+        application.execute("SET ROLE graph_app")
+        assert application.execute(asked).fetchone() == (1,)
+    told = {one["tenant"]: one for one in json.loads(single.done("tenants", "list", "--json"))}
+    assert told["acme"]["enabled_since"]
+    assert told["acme"]["rows"] == {}
+    assert told["default"]["rows"] == {"graph_entities": 2000, "graph_relations": 4000}
+    assert told["default"]["enabled_since"] is None
+    assert told["default"]["last_activity"]
+    assert single.done("tenants", "disable", "acme") == "disabled: acme\n"
+    assert single.count(asked) == 0
+    refused = single.tenantry("tenants", "enable", "no tenant")
+    assert refused.returncode == 2
+    kinds = [
+        event["message"]
+        for event in json.loads(single.done("events", "--json"))
+        if event["kind"] == "tenants"
+    ]
+    assert kinds == ["enabled: acme, umbra", "all of them were enabled before", "disabled: acme"]
+    single.back_to(None, nobody)
+    assert "tenantry" not in single.schema()

@@ -89,12 +89,12 @@ def test_the_version_is_said(tenantry: Tenantry) -> None:
 
 
 #: What reads no plan, or asks for something else first.
-NO_PLAN = {"demo", "init", "confirm", "restore", "rehearse"}
+NO_PLAN = {"demo", "init", "confirm", "restore", "rehearse", "tenants"}
 
 
-@pytest.mark.parametrize("command", [name for name in COMMANDS if name not in NO_PLAN])
+@pytest.mark.parametrize("command", [*(name for name in COMMANDS if name not in NO_PLAN), "tenants list"])
 def test_a_missing_plan_is_one_line_and_status_2(command: str, tenantry: Tenantry) -> None:
-    said = _refused(tenantry(command), 2)
+    said = _refused(tenantry(*command.split()), 2)
     assert said == "tenantry: migration.toml: no such file; `tenantry init` writes a plan"
 
 
