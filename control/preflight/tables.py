@@ -119,7 +119,7 @@ def _source(ground: Ground, table: PlanTable, found: Table) -> Finding:
         missing += theirs if parent else [source.parent]
     if missing:
         return Finding("stop", name, f"there is no {', '.join(missing)}", "correct `on` in the plan")
-    said = preflight.explain(ground.connection, planned(ground, table.name))
+    said = preflight.explain(ground.connection, planned(ground.plan, ground.original, table.name))
     if said is not None:
         return Finding("stop", name, f"the server says: {said}", "correct the source in the plan")
     return Finding("pass", name, "the server can work it out")
