@@ -38,7 +38,7 @@ def _of_table(reader: Reader, plan: Plan, original: Catalog, table: Table) -> It
     connection, there = reader.connection, original.table(table.name)
     key = [column.name for column in key_of(there)]
     try:
-        some = _some(reader, original, table)
+        some = _some(reader, plan, original, table)
         found, examples = reader.ask(
             lambda: rows.counted(
                 connection, rows.planned(plan, original, table.name, some), key, plan.tenant.pattern
@@ -58,13 +58,21 @@ def _of_table(reader: Reader, plan: Plan, original: Catalog, table: Table) -> It
         yield f"{found.malformed:,} {of} say {values}, which tenant.pattern doesn't let pass: {_ASIDE}"
 
 
-def _some(reader: Reader, original: Catalog, table: Table) -> sql.Composable | None:
-    """The rows to look at, where not all are."""
+def _some(reader: Reader, plan: Plan, original: Catalog, table: Table) -> sql.Composable | None:
+    """The rows to look at, where not all are.
+
+    Raises:
+        NotReadError: they take their tenants from a large tree, which is read whole or not at all.
+    """
+    waiting, seen = [table], set()
+    while waiting:
+        here = waiting.pop()
+        seen.add(here.name)
+        is_tree = here.name in {one.parent for one in chain(here.tenant) if isinstance(one, Parent)}
+        if is_tree and not is_small(original.table(here.name)):
+            raise NotReadError(f"{here.name} is a tree, too large to walk in passing")
+        waiting += [plan.table(name) for name in here.parents if name not in seen]
     there = original.table(table.name)
-    if any(isinstance(one, Parent) and one.parent == table.name for one in chain(table.tenant)):
-        if not is_small(there):
-            raise NotReadError("a tree is read whole or not at all")
-        return None
     return None if is_small(there) else reader.rows(there)
 
 
@@ -86,7 +94,8 @@ def _untold(reader: Reader, original: Catalog, there: facts.Table, source: Looku
 def _of_edge(reader: Reader, plan: Plan, original: Catalog, edge: crossing.Edge) -> Iterator[str]:
     there = original.table(edge.table)
     try:
-        some = _some(reader, original, plan.table(edge.table))
+        some = _some(reader, plan, original, plan.table(edge.table))
+        _some(reader, plan, original, plan.table(edge.parent))
         found = reader.ask(
             lambda: preflight.crossing(
                 reader.connection,
