@@ -92,7 +92,7 @@ def _counted(ground: Ground, table: PlanTable, limit_ms: int) -> Iterator[Findin
             preflight.limit(connection, limit_ms)
             found, examples = counted(connection, there, key, tenant.pattern)
     except psycopg.errors.QueryCanceled:
-        yield _given_up(resolved, limit_ms)
+        yield given_up(resolved, limit_ms)
         return
     except psycopg.errors.DataError as error:
         yield Finding(
@@ -117,7 +117,8 @@ def _counted(ground: Ground, table: PlanTable, limit_ms: int) -> Iterator[Findin
         yield Finding("pass", proper, "all of them")
 
 
-def _given_up(name: str, limit_ms: int) -> Finding:
+def given_up(name: str, limit_ms: int) -> Finding:
+    """What took too long to count."""
     seconds = limit_ms / 1000
     return Finding(
         "warn", name, f"not counted in {seconds:g} s", "count it on a copy, or trust the quarantine"
@@ -139,7 +140,7 @@ def _crossed(ground: Ground, edge: crossing.Edge, limit_ms: int) -> Finding:
                 pattern=plan.tenant.pattern,
             )
     except psycopg.errors.QueryCanceled:
-        return _given_up(name, limit_ms)
+        return given_up(name, limit_ms)
     if found.rows == 0:
         return Finding("pass", name, "none crosses from one tenant to another")
     fact = f"{found.rows} rows name a {edge.parent} of another tenant, such as {found.example}"
