@@ -5,7 +5,7 @@ Where a source has another beside it (`otherwise`), or rows follow a change, the
 fails: such rows are set aside, and don't follow.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import psycopg
 from psycopg import sql
@@ -13,7 +13,7 @@ from psycopg import sql
 from control.plan.model import Table as PlanTable
 from control.preflight.finding import Finding
 from control.preflight.rows import LIMIT_MS, given_up, planned
-from control.preflight.sources import leader, name_of
+from control.preflight.sources import leaders, name_of
 from control.stage import Ground
 from sql.postgres import planned as to_be
 from sql.postgres import preflight
@@ -26,11 +26,11 @@ def look(ground: Ground, limit_ms: int = LIMIT_MS) -> Iterator[Finding]:
 
     The tables, their columns and the tenant sources must have passed before.
     """
+    there = leaders(ground)
     for table in ground.plan.tables:
         for source in chain(table.tenant):
-            there = leader(ground, source) if isinstance(source, Lookup | Parent) else None
-            if isinstance(source, Lookup | Parent) and there is not None:
-                yield _answers(ground, table, source, there, limit_ms)
+            if isinstance(source, Lookup | Parent):
+                yield _answers(ground, table, source, there[name_of(source)], limit_ms)
 
 
 def _answers(
@@ -54,13 +54,11 @@ def _answers(
             )
     except psycopg.errors.QueryCanceled:
         return given_up(name, limit_ms)
-    unique = sql.SQL("CREATE UNIQUE INDEX CONCURRENTLY ON {} ({})").format(
-        there.identifier, sql.SQL(", ").join(map(sql.Identifier, columns))
-    )
+    unique = _statement(there, columns)
     if not found.keys:
         fact = f"nothing makes {of} unique, though it is: a second one would be another answer"
-        return Finding("warn", name, fact, unique.as_string())
-    way_out = f"delete what is too much, or name more columns in `on`; then {unique.as_string()}"
+        return Finding("warn", name, fact, unique)
+    way_out = f"delete what is too much, or name more columns in `on`; then {unique}"
     examples = "; ".join(found.examples)
     if found.torn:
         fact = f"{found.torn} values of {of} lead to several tenants each, such as {examples}"
@@ -69,6 +67,13 @@ def _answers(
     if _asked_by_itself(ground, table, source):
         return Finding("warn", name, fact, f"{way_out}. Until then no row follows a change of these")
     return Finding("stop", name, fact, f"{way_out}. Beside `otherwise`, rows that find two are set aside")
+
+
+def _statement(there: Table, columns: Sequence[str]) -> str:
+    if there.kind == "p":
+        return "keep it so: a unique index of a partitioned table has to hold its partition key too"
+    statement = sql.SQL("CREATE UNIQUE INDEX CONCURRENTLY ON {} ({})")
+    return statement.format(there.identifier, sql.SQL(", ").join(map(sql.Identifier, columns))).as_string()
 
 
 def _unique(there: Table) -> Iterator[tuple[str, ...]]:

@@ -1,6 +1,6 @@
 """Where a table's tenants come from: what a source names is there, can be compared, and is found quickly."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from psycopg import sql
@@ -13,7 +13,7 @@ from control.stage import Ground
 from sql.postgres import catalog, preflight
 from sql.postgres.facts import Table
 from sql.postgres.source import expression_text, matches
-from sql.tenant_source import Expression, Lookup, Parent, chain
+from sql.tenant_source import Expression, Lookup, Parent, chain, split_name
 
 #: Below so many rows a scan takes no longer than a millisecond or so, and no index is missed.
 LARGE = 10_000
@@ -41,10 +41,12 @@ class Named:
         return name_of(self.source)
 
 
-def look(ground: Ground, table: PlanTable, found: Table) -> Iterator[Finding]:
+def look(ground: Ground, table: PlanTable, found: Table, leaders: Mapping[str, Table]) -> Iterator[Finding]:
     """Every fact about a table's source that the catalog and the server's parser know."""
     named = [
-        Named(one, leader(ground, one)) for one in chain(table.tenant) if isinstance(one, Lookup | Parent)
+        Named(one, leaders.get(name_of(one)))
+        for one in chain(table.tenant)
+        if isinstance(one, Lookup | Parent)
     ]
     name = f"{table.name}: tenant source"
     wrong = (
@@ -74,14 +76,27 @@ def name_of(source: Lookup | Parent) -> str:
     return source.parent if isinstance(source, Parent) else source.lookup
 
 
-def leader(ground: Ground, source: Lookup | Parent) -> Table | None:
-    """The table that tells; None where it isn't there."""
-    if isinstance(source, Parent):
-        return ground.original.tables.get(source.parent)
+def leaders(ground: Ground) -> Mapping[str, Table]:
+    """Every table that tells another's rows their tenant, as the plan writes it; those that are there.
+
+    Lookups are read all at once: of 200 tables each may look into the same one.
+    """
+    named = {
+        source.lookup
+        for table in ground.plan.tables
+        for source in chain(table.tenant)
+        if isinstance(source, Lookup) and _is_name(source.lookup)
+    }
+    there = catalog.read(ground.connection, sorted(named)).tables if named else {}
+    return {**there, **ground.original.tables}
+
+
+def _is_name(name: str) -> bool:
     try:
-        return catalog.table(ground.connection, source.lookup)
+        split_name(name)
     except ValueError:
-        return None
+        return False
+    return True
 
 
 def _all_there(ground: Ground) -> bool:

@@ -1,7 +1,7 @@
 """The tables of the plan: their columns, keys, names and policies."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from control.indexes import Wanted
 from control.jobs import key_of, parts
@@ -28,14 +28,15 @@ def look(ground: Ground) -> Iterator[Finding]:
         way_out="correct their names in the plan, or the schema",
         fine=f"all {len(there)} are there",
     )
+    leaders = sources.leaders(ground)
     for table, found in there:
         if found is not None:
-            yield from _table(ground, table, found)
+            yield from _table(ground, table, found, leaders)
     if all(found is not None for _, found in there):
         yield from keys.look(ground)
 
 
-def _table(ground: Ground, table: PlanTable, found: Table) -> Iterator[Finding]:
+def _table(ground: Ground, table: PlanTable, found: Table, leaders: Mapping[str, Table]) -> Iterator[Finding]:
     kind = list(kinds.look(ground, table, found))
     yield from kind
     if any(finding.level == "stop" for finding in kind):
@@ -44,7 +45,7 @@ def _table(ground: Ground, table: PlanTable, found: Table) -> Iterator[Finding]:
     yield _key(ground, table, found)
     if table.primary_key is not None:
         yield _new_key(ground, table, table.primary_key, found)
-    yield from sources.look(ground, table, found)
+    yield from sources.look(ground, table, found, leaders)
     yield _index_columns(ground, table, found)
     yield _index_names(ground, table, found)
     yield none_of(

@@ -113,18 +113,18 @@ class Links:
             found = table.column(column)
             every = None if not known.rows else known.known == known.rows
             every = True if found is not None and found.not_null and every is not False else every
-            of = self._list_of(table, column, target)
+            of = self._list_of(name, column, target)
             if of is not None:
                 return [self._of_list(of, {column: of.key}, every=every, said=known.expression)]
             return [Link(Expression(expression=known.expression), every)]
         return []
 
-    def _list_of(self, table: Table, column: str, target: str | None) -> Directory | None:
+    def _list_of(self, name: str, column: str, target: str | None) -> Directory | None:
         """The list that a column names tenants of: by its foreign key, or by another table's of that name."""
         if target is not None:
             return self.lists.get(target)
-        found = table.column(column)
-        for other, key in self._called_alike("", column, found.type if found is not None else ""):
+        found = self.live.tables[name].column(column)
+        for other, key in self._called_alike(name, column, found.type if found is not None else ""):
             if other in self.lists and self.lists[other].key == key:
                 return self.lists[other]
         return None
