@@ -259,6 +259,27 @@ def test_a_column_without_a_foreign_key_is_followed_where_its_name_and_its_value
     assert "# nothing but its name says that document_id is of documents" in text
 
 
+def test_without_any_foreign_key_a_column_is_followed_to_the_table_that_it_is_called_after(
+    empty: Connection, tmp_path: Path
+) -> None:
+    empty.execute(
+        "CREATE TABLE categories (id bigint PRIMARY KEY, org_id int NOT NULL);"
+        "CREATE TABLE box (id int PRIMARY KEY); CREATE TABLE boxes (id int PRIMARY KEY, org_id int NOT NULL);"
+        "CREATE TABLE things (id bigint PRIMARY KEY, category_id bigint NOT NULL);"
+        "CREATE TABLE lids (id int PRIMARY KEY, box_id int NOT NULL, category_id int NOT NULL);"
+        "CREATE TABLE orgs (id int PRIMARY KEY, org_code text UNIQUE);"
+        "ALTER TABLE boxes ADD FOREIGN KEY (org_id) REFERENCES orgs;"
+        "CREATE TABLE bills (id int PRIMARY KEY, org_code text NOT NULL)"
+    )
+    plan, text = _propose(empty, tmp_path)
+    tenants = _tenants(plan)
+    assert tenants["things"] == Parent(parent="categories", on={"category_id": "id"})
+    assert tenants["lids"] == Constant(constant="default"), "box or boxes, and a category of another type"
+    assert tenants["bills"] == Lookup(lookup="orgs", on={"org_code": "org_code"}, column="id")
+    assert "# left out: orgs looks like the list of tenants itself" in text
+    assert "# nothing tells whose its rows are" in text
+
+
 def test_what_tells_nothing_and_tenants_rows_point_to_is_left_out_as_shared(
     empty: Connection, tmp_path: Path
 ) -> None:

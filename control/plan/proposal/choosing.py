@@ -51,15 +51,20 @@ def choose(links: Links, names: Sequence[str], given: Mapping[str, TenantSource]
     _layers(choice, names, pointing)
     for name in names:
         if name not in choice.sources and (alone := list(links.by_name_alone(name))):
-            pointing[name] += [link for link in alone if _allowed(choice, name, link)]
+            pointing[name] = sorted([*pointing[name], *alone], key=lambda link: link.preference)
     _layers(choice, names, pointing)
     for name in names:
         if name in choice.sources:
             _settle(links, choice, name, said[name], pointing[name])
     choice.shared = _shared(choice, names, pointing)
+    some_are_told = bool(choice.sources)
     for name in names:
         if name not in choice.sources and name not in choice.shared:
             choice.sources[name] = Constant(constant=Tenant().legacy)
+            if some_are_told:
+                links.told[name].append(
+                    "nothing tells whose its rows are: say it, leave them to this one, or leave the table out"
+                )
     return choice
 
 
@@ -74,7 +79,7 @@ def _shared(choice: Choice, names: Sequence[str], pointing: dict[str, list[Link]
         name = waiting.pop()
         for link in pointing[name]:
             leader = _leader(link)
-            if leader not in choice.sources and leader not in shared:
+            if isinstance(link.source, Parent) and leader not in choice.sources and leader not in shared:
                 shared[leader] = name
                 waiting.append(leader)
     return shared

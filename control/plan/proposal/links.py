@@ -76,12 +76,13 @@ class Links:
         return None
 
     def by_name_alone(self, name: str) -> Iterator[Link]:
-        """Columns without a foreign key that are called as another table's key is, and hold its values."""
+        """Columns without a foreign key that are called as another table or its key, and hold its values."""
         table = self.live.tables[name]
         for at, column in enumerate(table.columns):
             if column.name in _ANYBODYS or any(column.name in key.columns for key in table.foreign_keys):
                 continue
-            for other, key in self._called_alike(name, column.name, column.type):
+            alike = self._called_alike(name, column.name, column.type)
+            for other, key in alike or self._called_as_table(name, column.name, column.type):
                 try:
                     values, found = self._found_there(table, column.name, self.live.tables[other], key)
                 except NotReadError:
@@ -202,6 +203,25 @@ class Links:
                 found[other, column] = None
         usable = [one for one in found if one[0] in self.chosen or one[0] in self.lists]
         return usable if len(usable) == 1 else []
+
+    def _called_as_table(self, name: str, column: str, column_type: str) -> list[tuple[str, str]]:
+        """The table that a column is called after: `category_id` of `categories`; none if of several."""
+        if not column.endswith("_id"):
+            return []
+        of = column.removesuffix("_id")
+        wanted = {of, f"{of}s", f"{of}es", f"{of.removesuffix('y')}ies"}
+        found = [
+            (other, "id")
+            for other in (*self.chosen, *self.lists)
+            if other != name and self.live.tables[other].name in wanted and self._has_id(other, column_type)
+        ]
+        return found if len(found) == 1 else []
+
+    def _has_id(self, name: str, column_type: str) -> bool:
+        there = self.live.tables[name].column("id")
+        return (
+            there is not None and there.type == column_type and "id" in unique_alone(self.live.tables[name])
+        )
 
     def _found_there(self, table: Table, column: str, other: Table, key: str) -> tuple[int, int]:
         rows, connection = self.reader.rows(table), self.reader.connection
