@@ -8,7 +8,7 @@ from control.plan.model import Plan
 from control.verification.check import Check, Subject
 from sql.postgres import verify
 from sql.postgres.facts import Catalog
-from sql.tenant_source import Parent
+from sql.tenant_source import Parent, last_resort
 
 #: How many of the largest tenants, of the smallest, and of those between are looked at closely.
 SOME = 2
@@ -16,8 +16,7 @@ SOME = 2
 
 def named_tenants(plan: Plan) -> list[str]:
     """Tenants that the plan itself names: they are always in the sample."""
-    sources = [t.tenant for t in plan.tables]
-    given = [getattr(source, "constant", None) or getattr(source, "otherwise", None) for source in sources]
+    given = [last_resort(table.tenant) for table in plan.tables]
     return [plan.tenant.legacy, *(name for name in given if name is not None)]
 
 
