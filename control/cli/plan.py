@@ -19,6 +19,10 @@ from control.render import duration
 from sql.errors import GateClosedError, GivenWrongError
 from sql.postgres.connection import connect, describe, resolve
 
+#: `init` waits so long, in milliseconds, for the catalog of a table that somebody has locked; rows have a
+#: limit of their own.
+_CATALOG_LIMIT_MS = 30_000
+
 #: What preflight says of a fact, as a mark and its style.
 _MARKS = {"pass": ("✓", "green"), "warn": ("!", "yellow"), "stop": ("✗", "bold red")}
 
@@ -40,7 +44,7 @@ def init(
         )
     if file.exists() and not force:
         raise GivenWrongError(f"{file} is there already; --force writes over it")
-    with connect(database, "init") as connection:
+    with connect(database, "init", statement_timeout_ms=_CATALOG_LIMIT_MS) as connection:
         proposed = propose(connection, url=database)
     try:
         # x: somebody may have written one in the meantime.

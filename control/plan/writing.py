@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import SecretStr
 
 from control.plan.model import Plan, Table
+from sql.tenant_source import TenantSource
 
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
@@ -27,10 +28,12 @@ def toml(
     head: Sequence[str] = (),
     notes: Mapping[str, Sequence[str]] | None = None,
     offers: Mapping[str, Sequence[str]] | None = None,
+    others: Mapping[str, TenantSource] | None = None,
 ) -> str:
     """Write a plan: `head` becomes comments above it, `notes` comments above the tables they name.
 
-    `offers` are names for a table's `unique`: a comment that is valid once its sign is taken away.
+    `offers` are names for a table's `unique`, and `others` sources that would do in place of the table's: a
+    comment that is valid once its sign is taken away.
     Addresses are written as the plan has them; keep passwords out with `env:NAME`.
     """
     rest: dict[str, Any] = plan.model_dump(exclude_defaults=True, exclude={"name", "tables", "tenant"})
@@ -40,16 +43,18 @@ def toml(
         lines += ["", f"[{section}]", *(f"{_key(key)} = {_value(value)}" for key, value in content.items())]
     for table in plan.tables:
         lines += ["", *_comments((notes or {}).get(table.name, ()))]
-        lines += _table(table, (offers or {}).get(table.name, ()))
+        lines += _table(table, (offers or {}).get(table.name, ()), (others or {}).get(table.name))
     return "\n".join(lines) + "\n"
 
 
-def _table(table: Table, offered: Sequence[str]) -> list[str]:
+def _table(table: Table, offered: Sequence[str], other: TenantSource | None) -> list[str]:
     lines = [
         "[[tables]]",
         f"name = {_value(table.name)}",
         f"tenant = {_value(table.tenant.model_dump(exclude_none=True))}",
     ]
+    if other is not None:
+        lines += _comments([f"tenant = {_value(other.model_dump(exclude_none=True))}"])
     if table.indexes:
         lines += ["indexes = [", *(f"  {_value(index.model_dump())}," for index in table.indexes), "]"]
     if table.primary_key is not None:

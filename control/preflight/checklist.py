@@ -1,6 +1,17 @@
 """Every fact that preflight looks at, in the order in which they are read."""
 
-from control.preflight import application, bypasses, estimate, guide, listeners, room, rows, server, tables
+from control.preflight import (
+    ambiguous,
+    application,
+    bypasses,
+    estimate,
+    guide,
+    listeners,
+    room,
+    rows,
+    server,
+    tables,
+)
 from control.preflight.finding import Finding
 from control.stage import Ground
 
@@ -29,6 +40,7 @@ def look(ground: Ground) -> list[Finding]:
     costs = estimate.estimates(ground)
     return [
         *findings,
+        *ambiguous.look(ground),
         *rows.look(ground),
         *estimate.look(ground, costs),
         *room.look(ground, costs),

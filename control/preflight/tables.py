@@ -1,18 +1,16 @@
 """The tables of the plan: their columns, keys, names and policies."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from control.indexes import Wanted
 from control.jobs import key_of, parts
 from control.plan.model import Table as PlanTable
-from control.preflight import keys, kinds, row_security, triggers
+from control.preflight import keys, kinds, row_security, sources, triggers
 from control.preflight.finding import Finding, none_of
-from control.preflight.rows import planned
 from control.stage import Ground
 from sql.postgres import preflight
 from sql.postgres.facts import Table
-from sql.tenant_source import Parent, chain
 
 #: Types of a tenant column that was there before.
 _TEXT = re.compile(r"text|character varying(\(\d+\))?")
@@ -30,14 +28,15 @@ def look(ground: Ground) -> Iterator[Finding]:
         way_out="correct their names in the plan, or the schema",
         fine=f"all {len(there)} are there",
     )
+    leaders = sources.leaders(ground)
     for table, found in there:
         if found is not None:
-            yield from _table(ground, table, found)
+            yield from _table(ground, table, found, leaders)
     if all(found is not None for _, found in there):
         yield from keys.look(ground)
 
 
-def _table(ground: Ground, table: PlanTable, found: Table) -> Iterator[Finding]:
+def _table(ground: Ground, table: PlanTable, found: Table, leaders: Mapping[str, Table]) -> Iterator[Finding]:
     kind = list(kinds.look(ground, table, found))
     yield from kind
     if any(finding.level == "stop" for finding in kind):
@@ -46,7 +45,7 @@ def _table(ground: Ground, table: PlanTable, found: Table) -> Iterator[Finding]:
     yield _key(ground, table, found)
     if table.primary_key is not None:
         yield _new_key(ground, table, table.primary_key, found)
-    yield _source(ground, table, found)
+    yield from sources.look(ground, table, found, leaders)
     yield _index_columns(ground, table, found)
     yield _index_names(ground, table, found)
     yield none_of(
@@ -104,25 +103,6 @@ def _new_key(ground: Ground, table: PlanTable, key: tuple[str, ...], found: Tabl
     if nullable:
         return Finding("stop", name, f"{', '.join(nullable)} may be NULL", "make them NOT NULL first")
     return Finding("pass", name, f"({', '.join(key)})")
-
-
-def _source(ground: Ground, table: PlanTable, found: Table) -> Finding:
-    name = f"{table.name}: tenant source"
-    missing = []
-    for source in chain(table.tenant):
-        on = getattr(source, "on", {})
-        missing += [column for column in on if found.column(column) is None]
-        if not isinstance(source, Parent):
-            continue
-        parent = ground.original.tables.get(source.parent)
-        theirs = [f"{source.parent}.{c}" for c in on.values() if parent and not parent.column(c)]
-        missing += theirs if parent else [source.parent]
-    if missing:
-        return Finding("stop", name, f"there is no {', '.join(missing)}", "correct `on` in the plan")
-    said = preflight.explain(ground.connection, planned(ground, table.name))
-    if said is not None:
-        return Finding("stop", name, f"the server says: {said}", "correct the source in the plan")
-    return Finding("pass", name, "the server can work it out")
 
 
 def _index_columns(ground: Ground, table: PlanTable, found: Table) -> Finding:

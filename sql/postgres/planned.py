@@ -4,7 +4,7 @@ Unlike `sql.postgres.source` it looks at no tenant column, which may not be ther
 those that its own rows will have. And it lets pass what breaks the pattern, for `check` to show.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from psycopg import sql
@@ -31,7 +31,9 @@ TENANT = sql.Identifier(TENANT_NAME)
 PLACE = sql.Identifier("tenantry: place")
 
 
-def planned(sources: dict[str, TenantSource], tables: dict[str, sql.Identifier], name: str) -> sql.Composed:
+def planned(
+    sources: Mapping[str, TenantSource], tables: Mapping[str, sql.Composable], name: str
+) -> sql.Composed:
     """A table of the plan with the tenants that its rows will have, in column `TENANT`; for a FROM."""
     first, *others = chain(sources[name])
     if not isinstance(first, Parent) or first.parent != name:
@@ -56,8 +58,8 @@ def planned(sources: dict[str, TenantSource], tables: dict[str, sql.Identifier],
 
 
 def _joined(
-    sources: dict[str, TenantSource],
-    tables: dict[str, sql.Identifier],
+    sources: Mapping[str, TenantSource],
+    tables: Mapping[str, sql.Composable],
     name: str,
     asked: Sequence[TenantSource],
     after: str | None = None,

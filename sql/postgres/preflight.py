@@ -54,6 +54,15 @@ class Crossing:
     example: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class Ambiguous:
+    """Keys that several rows have, those of them that are of several tenants (`torn`), and a few of them."""
+
+    keys: int
+    torn: int
+    examples: list[str]
+
+
 def rights(connection: Connection) -> Rights:
     """The rights of this session's role."""
     with connection.cursor(row_factory=class_row(Rights)) as cursor:
@@ -157,12 +166,56 @@ def limit(connection: Connection, milliseconds: int) -> None:
 
 def explain(connection: Connection, rows: sql.Composable) -> str | None:
     """What the server says against the tenant source of a `planned` table; None if it can plan it."""
+    return _refused(connection, STATEMENTS.explain_source.compose(rows=rows, tenant=TENANT))
+
+
+def _refused(connection: Connection, statement: sql.Composed) -> str | None:
     try:
         # Prepared, because the protocol then takes one statement only: none can hide behind a semicolon.
-        connection.execute(STATEMENTS.explain_source.compose(rows=rows, tenant=TENANT), prepare=True)
+        connection.execute(statement, prepare=True)
     except (psycopg.ProgrammingError, psycopg.DataError, psycopg.NotSupportedError) as error:
         return error.diag.message_primary
     return None
+
+
+def not_compared(
+    connection: Connection, ours: sql.Composable, theirs: sql.Composable, pairs: sql.Composable
+) -> str | None:
+    """What the server says against comparing columns of two tables; None if it can."""
+    statement = STATEMENTS.explain_join.compose(ours=ours, theirs=theirs, pairs=pairs)
+    return _refused(connection, statement)
+
+
+def explain_value(connection: Connection, value: sql.Composable, rows: sql.Composable) -> str | None:
+    """What the server says against a value of rows called `t`; None if it can plan it."""
+    return _refused(connection, STATEMENTS.explain_value.compose(value=value, rows=rows))
+
+
+def without_generated(table: sql.Identifier, kept: Sequence[sql.Identifier]) -> sql.Composed:
+    """A table as the write guard sees its new rows, for a FROM: with those columns that are not generated."""
+    columns = sql.SQL(", ").join(sql.SQL("s.{}").format(column) for column in kept)
+    return STATEMENTS.without_generated.compose(columns=columns, table=table)
+
+
+def ambiguous(
+    connection: Connection,
+    rows: sql.Composable,
+    columns: Sequence[str],
+    tenant: sql.Composable,
+    *,
+    pattern: str,
+) -> Ambiguous:
+    """Count the values of `columns` that several rows have which tell a tenant; a row is called `r`."""
+    statement = STATEMENTS.ambiguous.compose(
+        rows=plain(rows),
+        tenant=plain(tenant),
+        key=plain(sql.SQL(", ").join(sql.SQL("r.{}").format(sql.Identifier(name)) for name in columns)),
+    )
+    with connection.cursor(row_factory=class_row(Ambiguous)) as cursor:
+        found = cursor.execute(statement, {"pattern": pattern}).fetchone()
+    if found is None:
+        raise CatalogError("an aggregate gave no row")
+    return found
 
 
 def unresolved(connection: Connection, rows: sql.Composable, key: Sequence[str]) -> list[str]:

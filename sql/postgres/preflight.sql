@@ -104,6 +104,30 @@ SELECT set_config('statement_timeout', %(milliseconds)s::text, true);
 -- locks: ACCESS SHARE on {rows}, a table and what its tenant comes from; nothing is run.
 EXPLAIN SELECT {tenant} FROM {rows} AS planned;
 
+-- name: explain_join
+-- locks: ACCESS SHARE on {ours} and {theirs}; nothing is run.
+EXPLAIN SELECT FROM {ours} AS t JOIN {theirs} AS r ON {pairs};
+
+-- name: explain_value
+-- locks: ACCESS SHARE on {rows} and what the value reads; nothing is run.
+EXPLAIN SELECT {value} FROM {rows} AS t;
+
+-- name: without_generated
+-- locks: none of its own: {table} with some of its columns, inside another statement.
+(SELECT {columns} FROM {table} AS s)
+
+-- name: ambiguous
+-- locks: ACCESS SHARE on {rows}: a scan under a time limit. Values that several rows have, each of which tells a tenant.
+SELECT count(*) AS keys, count(*) FILTER (WHERE tenants > 1) AS torn,
+       coalesce((array_agg(format('%%s of %%s', key, named) ORDER BY tenants DESC, key))[1:3], '{{}}') AS examples
+FROM (
+    SELECT ROW({key})::text AS key, count(DISTINCT {tenant}) AS tenants,
+           array_to_string((array_agg(DISTINCT {tenant}))[1:3], ', ') AS named
+    FROM {rows} AS r
+    WHERE {tenant} <> '' AND {tenant} ~ %(pattern)s AND ROW({key}) IS NOT NULL
+    GROUP BY {key} HAVING count(*) > 1
+) AS twice;
+
 -- name: is_pattern
 -- locks: none. Whether the server can read the pattern, and which of these tenants break it.
 SELECT tenant FROM unnest(%(tenants)s::text[]) AS given (tenant) WHERE tenant !~ %(pattern)s;

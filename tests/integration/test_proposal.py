@@ -73,7 +73,7 @@ def test_a_key_in_a_json_column_with_a_reserved_name_is_quoted(empty: Connection
     empty.execute("INSERT INTO notes VALUES (1, '[]'), (2, '{\"organisation\": \"a\"}')")
     plan, text = _propose(empty, tmp_path)
     assert _tenants(plan) == {"notes": Expression(expression="\"order\"->>'organisation'")}
-    assert "# 1 of the first 2 rows have no" in text
+    assert "# 1 of 2 rows have no tenant, such as (1)" in text
 
 
 def test_a_grandchild_finds_its_tenant_through_the_keys_that_every_row_has(
