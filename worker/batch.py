@@ -88,6 +88,8 @@ class Filling:
 
     table: str
     spec: JobSpec
+    by_index: bool = False
+    """Whether what tells a row's tenant is found by an index."""
     _composed: dict[tuple[Shape, bool], bytes] = field(default_factory=dict)
 
     def statement(self, shape: Shape, *, unlocked: bool) -> bytes:

@@ -13,7 +13,7 @@ from psycopg.errors import ConnectionFailure, InsufficientPrivilege, UndefinedTa
 from psycopg_pool import PoolTimeout
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt
 
-from sql.postgres.batch import commit_as, hold_triggers, let_triggers_run
+from sql.postgres.batch import commit_as, hold_triggers, is_told_by_index, let_triggers_run, look_up
 from sql.postgres.connection import Connection, Pool
 from sql.postgres.ledger import JOBS, send
 from worker import batch as batches
@@ -45,6 +45,7 @@ class _Session:
     connection: Connection
     _commit: str | None = None
     _holding: bool = False
+    _one_by_one: bool | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -53,8 +54,8 @@ class _Session:
         if self._holding:
             self._let_triggers_run()
 
-    def suit(self, synchronous_commit: str, *, hold: bool) -> None:
-        """Let the session commit, and let the application's triggers fire, as the batch wants it.
+    def suit(self, synchronous_commit: str, *, hold: bool, one_by_one: bool) -> None:
+        """Let the session commit, look up, and let the application's triggers fire, as the batch wants it.
 
         Raises:
             psycopg.errors.InsufficientPrivilege: the role may not hold triggers off.
@@ -62,6 +63,9 @@ class _Session:
         if synchronous_commit != self._commit:
             commit_as(self.connection, synchronous_commit)
             self._commit = synchronous_commit
+        if one_by_one != self._one_by_one:
+            look_up(self.connection, one_by_one=one_by_one)
+            self._one_by_one = one_by_one
         if hold and not self._holding:
             hold_triggers(self.connection)
             self._holding = True
@@ -127,7 +131,11 @@ class Station:
         filling = self._filling(connection, batch.job, current.job_started_at)
         table = filling.table
         try:
-            session.suit(current.settings.synchronous_commit, hold=filling.spec.hold_triggers)
+            session.suit(
+                current.settings.synchronous_commit,
+                hold=filling.spec.hold_triggers,
+                one_by_one=filling.by_index,
+            )
         except InsufficientPrivilege as error:
             reason = f"this role may not hold triggers off: {error.diag.message_primary}"
             jobs.set_state(connection, batch.job, "stopped", reason)
@@ -190,7 +198,8 @@ class Station:
         known = (job_id, started_at)
         if known not in self._fillings:
             job = jobs.read(connection, job_id)
-            self._fillings[known] = Filling(job.table, job.spec)
+            by_index = job.spec.moving is None and is_told_by_index(connection, job.spec)
+            self._fillings[known] = Filling(job.table, job.spec, by_index)
         return self._fillings[known]
 
     def _let_go(self, connection: Connection, job_id: int) -> Current | None:

@@ -18,6 +18,7 @@ from sql.postgres import chosen
 from sql.postgres.connection import Connection, literal
 from sql.postgres.paging import PAGING
 from sql.postgres.source import ROW, Rules, source_sql, unfilled
+from sql.tenant_source import Lookup, Parent, qualified
 
 BATCH = load(Path(__file__).parent, "batch")
 
@@ -290,6 +291,21 @@ def range_parameters(range_: Range) -> dict[str, Any]:
     if range_.stripe is not None:
         parameters["stripe"] = range_.stripe
     return parameters
+
+
+def is_told_by_index(connection: Connection, spec: JobSpec) -> bool:
+    """Whether the tenant of each row is read from one row of another table, which an index finds."""
+    match spec.source:
+        case Lookup(lookup=table, on=on, otherwise=None) | Parent(parent=table, on=on, otherwise=None):
+            asked = {"table": qualified(table).as_string(), "columns": list(on.values())}
+            found = connection.execute(BATCH.is_indexed.compose(), asked).fetchone()
+            return found is not None and bool(found[0])
+    return False
+
+
+def look_up(connection: Connection, *, one_by_one: bool) -> None:
+    """Have this session's batches look the rows that tell their tenants up one by one, or as it comes."""
+    connection.execute(BATCH.look_up.compose(), {"other_joins": "off" if one_by_one else "on"})
 
 
 def commit_as(connection: Connection, synchronous_commit: str) -> None:

@@ -23,6 +23,22 @@ SET session_replication_role = replica;
 -- locks: nothing.
 RESET session_replication_role;
 
+-- name: is_indexed
+-- locks: ACCESS SHARE on the catalog; a read. Whether a row of a table is found by all of these columns through one index.
+SELECT EXISTS (
+    SELECT FROM pg_index AS i
+    WHERE i.indrelid = %(table)s::regclass AND i.indisvalid AND i.indpred IS NULL AND ARRAY(
+        SELECT a.attname::text FROM unnest(i.indkey::smallint[]) WITH ORDINALITY AS key (attnum, place)
+        JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = key.attnum
+        WHERE key.place <= cardinality(%(columns)s::text[]) ORDER BY 1
+    ) = ARRAY(SELECT DISTINCT name FROM unnest(%(columns)s::text[]) AS name ORDER BY 1)
+);
+
+-- name: look_up
+-- locks: nothing. How a batch's rows are joined with what tells their tenant: one by one by its index, or as the planner likes.
+-- It takes far more rows for a batch's than there are, and read 300,000 parents for each 4,000 rows: 90 ms instead of 16.
+SELECT set_config('enable_hashjoin', %(other_joins)s, false), set_config('enable_mergejoin', %(other_joins)s, false);
+
 -- name: fill
 -- locks: ROW EXCLUSIVE on {table} and the ledger, ACCESS SHARE on what the tenant is read from; row locks for about
 -- 100 ms. lock_timeout 100 ms and statement_timeout of 0.8 deadlock_timeout: the application never pays.

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from psycopg import sql
 
+from sql.postgres.pattern import fits
 from sql.tenant_source import (
     Constant,
     Expression,
@@ -54,7 +55,7 @@ class Rules:
         for text in dict.fromkeys(("", self.sentinel)):
             if text is not None:
                 value = sql.SQL("nullif({}, {})").format(value, sql.Literal(text))
-        return sql.SQL("{} ~ {}").format(value, sql.Literal(self.pattern))
+        return fits(value, self.pattern)
 
     def filled(self, alias: str) -> sql.Composed:
         """Whether a row of a table of the plan has its tenant."""

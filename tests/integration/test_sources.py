@@ -6,9 +6,11 @@ from typing import Any
 import psycopg
 import pytest
 from hypothesis import HealthCheck, example, given, settings
-from psycopg import sql
+from hypothesis import strategies as st
+from psycopg import errors, sql
 
 from sql.postgres import dry_run
+from sql.postgres.pattern import fits
 from sql.postgres.planned import PLACE, TENANT, planned
 from sql.postgres.source import Rules
 from sql.tenant_source import TenantSource
@@ -110,3 +112,33 @@ def test_what_check_works_out_beforehand_is_what_the_rows_get(
         found = tables.execute(statement).fetchall()
         assert {row: tenant for row, tenant, _ in found} == expected.of(table), table
         assert len(found) == len(expected.of(table)), "each row once"
+
+
+_PATTERNS = st.sampled_from(
+    [
+        "^[A-Za-z0-9_-]{1,255}$",
+        "^[a-c]{2,3}$",
+        "^[^a]{0,2}$",
+        "^[a-c]{0,0}$",
+        "^[]a]{1,3}$",
+        "^a{1,3}$",
+        "^[a.]{1,}$",
+    ]
+)
+
+
+@given(_PATTERNS, st.text("abcdA_-].\n ä", max_size=5))
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@example("^[A-Za-z0-9_-]{1,255}$", "a" * 256)
+@example("^[A-Za-z0-9_-]{1,255}$", "a" * 255)
+@example("^[A-Za-z0-9_-]{1,255}$", "a\n")
+@example("^[a-c]{5,3}$", "abc")
+def test_a_pattern_that_is_asked_another_way_lets_the_same_texts_pass(
+    tables: psycopg.Connection, pattern: str, text: str
+) -> None:
+    asked = sql.SQL("SELECT {}").format(fits(sql.Literal(text), pattern))
+    try:
+        expected = tables.execute("SELECT %s::text ~ %s::text", [text, pattern]).fetchone()
+    except errors.InvalidRegularExpression:
+        return  # `check` stops at such a one
+    assert tables.execute(asked).fetchone() == expected

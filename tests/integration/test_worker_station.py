@@ -126,6 +126,6 @@ def test_a_connection_that_may_not_let_triggers_run_again_is_used_no_more(sample
     """The right was taken away meanwhile: in the pool it would hold off the triggers of other tables."""
     with connect(sample, "test") as connection:
         with _Session(connection) as session:
-            session.suit("on", hold=True)
+            session.suit("on", one_by_one=False, hold=True)
             connection.execute("SET ROLE pg_monitor")
         assert connection.closed
