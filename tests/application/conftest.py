@@ -6,9 +6,12 @@ from importlib import import_module
 from itertools import count
 from types import ModuleType
 
+import django
 import pytest
+from django.conf import settings
 from psycopg import sql
 
+from control import guard, locks
 from control.embedded.postgres import EmbeddedPostgres
 from control.stage import Ground
 from control.stages import columns, indexes, keys, rls
@@ -29,6 +32,13 @@ def tenancy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str]
     sys.path.insert(0, str(folder))
     yield lambda name: import_module(f"tenancy.{name}")
     sys.path.remove(str(folder))
+
+
+@pytest.fixture(scope="session")
+def django_ready() -> None:
+    """Django set up, without a database."""
+    settings.configure(SECRET_KEY="test", ALLOWED_HOSTS=["testserver"])
+    django.setup()
 
 
 @pytest.fixture(scope="session")
@@ -53,6 +63,9 @@ def databases(postgres: EmbeddedPostgres, sample_template: str) -> Databases:
                 take(rls.STAGE, Ground(permissive, original, connection, on.memory))
             elif stage == "strict":
                 take(rls.STAGE, on)
+            elif stage == "verified":
+                for step in guard.retire(strict, original):
+                    locks.take(connection, step, notify=on.notify)
         before = name
     return Databases(postgres)
 
@@ -74,5 +87,6 @@ def copy_of(postgres: EmbeddedPostgres, databases: Databases) -> Iterator[Callab
 
 def _copy(postgres: EmbeddedPostgres, template: str, name: str) -> None:
     operate(
-        postgres, sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template))
+        postgres,
+        sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template)),
     )

@@ -6,7 +6,9 @@ from pathlib import Path
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "application.md"
 
-_FENCE = re.compile(r"^```(?P<language>\S*)(?: title=(?P<title>\S+))?\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
+_FENCE = re.compile(
+    r"^```(?P<language>\S*)(?: title=(?P<title>\S+))?\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL
+)
 
 
 @dataclass(frozen=True)

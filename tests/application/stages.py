@@ -4,9 +4,10 @@ from dataclasses import dataclass
 
 from control.embedded.postgres import EmbeddedPostgres
 
-#: No column; the column, with no row filled; every row filled and both keys; the new key and policies that show
-#: sessions without a tenant the legacy one; the same, which show them nothing.
-STAGES = ("unmigrated", "unfilled", "halfway", "permissive", "strict")
+#: No column; the column, with no row filled; every row filled, and both keys; the new key, and policies that
+#: show sessions without a tenant the legacy one; such that show them nothing; the write guard gone.
+STAGES = ("unmigrated", "unfilled", "halfway", "permissive", "strict", "verified")
+MIGRATED = STAGES[3:]
 
 
 @dataclass(frozen=True)

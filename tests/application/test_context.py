@@ -1,4 +1,4 @@
-"""On whose behalf code works, as the document keeps it: in threads, in tasks, and against what may be given."""
+"""On whose behalf code works, as the document keeps it: in threads and tasks, and what may be given."""
 
 import asyncio
 from collections.abc import Callable
@@ -14,7 +14,9 @@ from tests.integration.migrated import PLAN
 Module = Callable[[str], ModuleType]
 
 
-@pytest.mark.parametrize("given", ["", "acme\n", "a b", "acme,other", "ä", "٣", "x" * 256, "a'; DROP TABLE x --"])
+@pytest.mark.parametrize(
+    "given", ["", "acme\n", "a b", "acme,other", "ä", "٣", "x" * 256, "a'; DROP TABLE x --"]
+)
 def test_what_breaks_the_pattern_is_no_tenant(tenancy: Module, given: str) -> None:
     with pytest.raises(tenancy("context").BadTenantError):
         tenancy("context").TenantContext(given)

@@ -6,9 +6,7 @@ from types import ModuleType
 from typing import Any
 from wsgiref.util import setup_testing_defaults
 
-import django
 import pytest
-from django.conf import settings
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.test import RequestFactory
 
@@ -22,7 +20,7 @@ _GRANTS = {("ann", "acme"), ("bob", "other")}
 
 
 def ask_wsgi(tenancy: Module) -> Ask:
-    def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    def app(_: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         start_response("200 OK", [])
         return [tenancy("context").required().tenant_id.encode()]
 
@@ -60,7 +58,7 @@ async def answered_asgi(
 
 
 def ask_asgi(tenancy: Module) -> Ask:
-    async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
+    async def app(_scope: dict[str, Any], _receive: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await asyncio.sleep(0)
         await send({"type": "http.response.body", "body": tenancy("context").required().tenant_id.encode()})
@@ -72,13 +70,6 @@ def ask_asgi(tenancy: Module) -> Ask:
         return start["status"], body["body"].decode()
 
     return ask
-
-
-@pytest.fixture(scope="module")
-def _django() -> None:
-    if not settings.configured:
-        settings.configure(SECRET_KEY="test", ALLOWED_HOSTS=["testserver"])  # noqa: S106
-    django.setup()
 
 
 def django_middleware(tenancy: Module, view: Callable[[HttpRequest], HttpResponse]) -> Any:
@@ -102,21 +93,28 @@ def ask_django(tenancy: Module) -> Ask:
     return ask
 
 
+pytestmark = pytest.mark.usefixtures("django_ready")
+
+
 @pytest.fixture(params=[ask_wsgi, ask_asgi, ask_django])
-def ask(request: pytest.FixtureRequest, tenancy: Module, _django: None) -> Ask:
+def ask(request: pytest.FixtureRequest, tenancy: Module) -> Ask:
     """Ask an application behind one of the document's middlewares."""
     made: Ask = request.param(tenancy)
     return made
 
 
-def test_a_request_works_for_the_tenant_that_it_names_and_afterwards_nobody_does(ask: Ask, tenancy: Module) -> None:
+def test_a_request_works_for_the_tenant_that_it_names_and_afterwards_nobody_does(
+    ask: Ask, tenancy: Module
+) -> None:
     assert ask("ann", ["acme"]) == (200, "acme")
     assert ask("bob", ["other"]) == (200, "other")
     assert tenancy("context").current() is None
 
 
 @pytest.mark.parametrize("tenants", [[], [""], ["a b"], ["acme\n"], ["acme", "other"], ["acme", "acme"]])
-def test_a_header_that_is_missing_malformed_or_given_twice_is_a_bad_request(ask: Ask, tenants: list[str]) -> None:
+def test_a_header_that_is_missing_malformed_or_given_twice_is_a_bad_request(
+    ask: Ask, tenants: list[str]
+) -> None:
     status, told = ask("ann", tenants)
     assert (status, "missing or malformed" in told) == (400, True)
 
@@ -125,7 +123,9 @@ def test_the_header_alone_opens_nothing_and_tells_nothing_of_who_is_a_tenant(ask
     assert ask("ann", ["other"]) == ask("ann", ["nobody"]) == (403, "not a tenant of yours\n")
 
 
-def test_an_answer_of_wsgi_that_is_made_late_is_made_for_the_tenant_and_closed_for_it(tenancy: Module) -> None:
+def test_an_answer_of_wsgi_that_is_made_late_is_made_for_the_tenant_and_closed_for_it(
+    tenancy: Module,
+) -> None:
     context = tenancy("context")
     closed: list[str] = []
 
@@ -150,7 +150,7 @@ def test_an_answer_of_wsgi_that_is_made_late_is_made_for_the_tenant_and_closed_f
 def test_an_application_of_asgi_starts_and_stops_without_a_tenant(tenancy: Module) -> None:
     started: list[str] = []
 
-    async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
+    async def app(scope: dict[str, Any], *_: Any) -> None:
         started.append(scope["type"])
 
     assert asyncio.run(answered_asgi(tenancy, app, {"type": "lifespan"})) == []
@@ -158,7 +158,7 @@ def test_an_application_of_asgi_starts_and_stops_without_a_tenant(tenancy: Modul
 
 
 def test_a_websocket_without_a_right_to_its_tenant_is_closed_before_it_is_accepted(tenancy: Module) -> None:
-    async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
+    async def app(_scope: dict[str, Any], _receive: Any, send: Any) -> None:
         await send({"type": "websocket.accept"})
 
     def sent(tenant: bytes) -> list[dict[str, Any]]:
@@ -169,7 +169,7 @@ def test_a_websocket_without_a_right_to_its_tenant_is_closed_before_it_is_accept
     assert sent(b"other") == sent(b"") == [{"type": "websocket.close", "code": 1008}]
 
 
-def test_django_makes_a_streamed_answer_without_a_tenant(tenancy: Module, _django: None) -> None:
+def test_django_makes_a_streamed_answer_without_a_tenant(tenancy: Module) -> None:
     context = tenancy("context")
     view = lambda _: StreamingHttpResponse(context.required().tenant_id for _ in "x")  # noqa: E731
     request = RequestFactory().get("/", headers={"X-Tenant-ID": "acme"}, REMOTE_USER="ann")

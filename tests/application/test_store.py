@@ -13,11 +13,10 @@ from control.stage import Ground
 from control.stages import columns, indexes, keys, rls
 from sql.postgres import tenants
 from sql.postgres.connection import connect
-from tests.application.stages import STAGES, Databases
+from tests.application.stages import MIGRATED, STAGES, Databases
 from tests.integration.migrated import fill, ground, plan_in, take, take_back
 
 Module = Callable[[str], ModuleType]
-MIGRATED = ("permissive", "strict")
 
 
 @contextmanager
@@ -175,7 +174,7 @@ def test_until_the_keys_an_id_is_one_tenants_and_another_is_told_so(
             assert store.entities(kind) == {kind: entity("org-01", "taken")}
 
 
-@pytest.mark.parametrize("stage", ["halfway", "strict"])
+@pytest.mark.parametrize("stage", ["halfway", "verified"])
 def test_a_tenant_is_the_legacy_one_until_it_is_enabled(
     databases: Databases, copy_of: Callable[[str], str], tenancy: Module, stage: str, kind: str
 ) -> None:
@@ -207,6 +206,7 @@ def test_a_tenant_is_the_legacy_one_until_it_is_enabled(
         ("halfway", (True, False, False)),
         ("permissive", (True, True, True)),
         ("strict", (True, True, True)),
+        ("verified", (True, True, True)),
     ],
 )
 def test_the_stage_is_what_the_catalog_says_until_it_is_forgotten(
