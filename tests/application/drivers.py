@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import asyncpg
 import psycopg
 from django.db import connections
-from sqlalchemy import create_engine, text
+from sqlalchemy import CursorResult, Result, create_engine, text
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import StaticPool
 
@@ -67,16 +67,19 @@ class SQLAlchemy:
 
     def scoped(self, *statements: str) -> Rows:
         with Session(self.engine) as session, session.begin():
-            results = [session.execute(text(statement)) for statement in statements]
-            return [tuple(row) for row in results[-1]] if results[-1].returns_rows else []
+            return [_rows(session.execute(text(statement))) for statement in statements][-1]
 
     def alone(self, statement: str) -> Rows:
         with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            result = connection.execute(text(statement))
-            return [tuple(row) for row in result] if result.returns_rows else []
+            return _rows(connection.execute(text(statement)))
 
     def nested(self) -> None:
         raise NotImplementedError
+
+
+def _rows(result: Result[Any]) -> Rows:
+    closed = isinstance(result, CursorResult) and not result.returns_rows
+    return [] if closed else [tuple(row) for row in result]
 
 
 class Asyncpg:

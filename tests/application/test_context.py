@@ -66,7 +66,7 @@ def test_tasks_that_take_turns_keep_their_own(tenancy: Module) -> None:
 
     async def both() -> list[list[str]]:
         meet = asyncio.Barrier(2)
-        return await asyncio.gather(work("one", meet), work("two", meet))
+        return list(await asyncio.gather(work("one", meet), work("two", meet)))
 
     assert asyncio.run(both()) == [["one"] * 3, ["two"] * 3]
 
