@@ -1,9 +1,9 @@
-"""Every error that the document tells of, met on a real database, and what the document says to do about it."""
+"""Every error that the document tells of, met on a real database, and what it says to do about it."""
 
 import asyncio
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from types import ModuleType
 
@@ -11,8 +11,6 @@ import asyncpg
 import psycopg
 import pytest
 from psycopg import errors
-from sqlalchemy import create_engine, exc, select
-from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from control import guard, locks
 from control.stages import columns, indexes, keys
@@ -26,7 +24,7 @@ Module = Callable[[str], ModuleType]
 ALL = "SELECT * FROM graph_entities WHERE id = 'entity-0000000001'"
 NAMED = "SELECT id, entity_type, properties FROM graph_entities WHERE id = 'entity-0000000001'"
 UPSERT = """
-    INSERT INTO graph_entities (id, entity_type, properties, tenant_id) VALUES ('met', 'second', '{}', 'org-01')
+    INSERT INTO graph_entities (id, entity_type, tenant_id) VALUES ('met', 'second', 'org-01')
     ON CONFLICT (id, tenant_id) DO UPDATE SET entity_type = excluded.entity_type
 """
 
@@ -147,7 +145,8 @@ def met(
 
     def waiting() -> int:
         (waiting,) = operator.execute(
-            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+            "SELECT count(*) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND wait_event_type = 'Lock'"
         ).fetchone() or (0,)
         return int(waiting)
 
@@ -258,19 +257,17 @@ def test_under_strict_policies_a_write_without_a_tenant_or_for_another_is_refuse
                     [named],
                 )
 
-    with session(databases.url(stage)) as connection, pytest.raises(errors.InsufficientPrivilege):
-        if acting is None:
-            write(connection)
-        else:
-            with tenancy("context").acting_for(acting):
-                write(connection)
+    scope = nullcontext() if acting is None else tenancy("context").acting_for(acting)
+    with session(databases.url(stage)) as connection, scope, pytest.raises(errors.InsufficientPrivilege):
+        write(connection)
 
 
 def test_once_the_guard_is_gone_an_insert_has_to_name_its_tenant_with_policies_and_without(
     databases: Databases, copied: Callable[[str], tuple[Connection, str]], tenancy: Module
 ) -> None:
     statement = """
-        INSERT INTO graph_entities (id, entity_type, properties) VALUES ('unnamed', 'x', '{"org_id": "org-01"}')
+        INSERT INTO graph_entities (id, entity_type, properties)
+        VALUES ('unnamed', 'x', '{"org_id": "org-01"}')
     """
 
     def insert(url: str) -> None:
@@ -305,25 +302,3 @@ def test_a_read_without_a_tenant_sees_the_legacy_one_or_nothing_and_is_no_error(
             with acting_for(tenant):
                 store(connection).put_entity(f"of {tenant}", "read without", {})
         assert list(store(connection).entities("read without")) == seen
-
-
-class Base(DeclarativeBase):
-    """The models of an application."""
-
-
-class BeforeColumns(Base):
-    """What release 1 maps."""
-
-    __tablename__ = "graph_entities"
-    id: Mapped[str] = mapped_column(primary_key=True)
-    entity_type: Mapped[str]
-
-
-class WithTenant(Base):
-    """What release 2 maps."""
-
-    __tablename__ = "graph_entities"
-    __table_args__ = {"extend_existing": True}  # noqa: RUF012  # SQLAlchemy's own signature
-    id: Mapped[str] = mapped_column(primary_key=True)
-    entity_type: Mapped[str]
-    tenant_id: Mapped[str]
