@@ -195,7 +195,8 @@ def test_in_the_two_key_window_a_second_try_and_the_store_find_the_row_that_they
             if way == "once more":
                 tenancy("again").once_more(transaction)
             else:
-                tenancy("store").TenantAwareStore(connection).put_entity("met", "second", {})
+                stages = tenancy("stage").Stages("graph_entities")
+                tenancy("store").TenantAwareStore(connection, stages).put_entity("met", "second", {})
 
     with met(operator, url, upsert) as outcome:
         outcome()
@@ -296,9 +297,10 @@ def test_once_the_guard_is_gone_an_insert_has_to_name_its_tenant_with_policies_a
 def test_a_read_without_a_tenant_sees_the_legacy_one_or_nothing_and_is_no_error(
     databases: Databases, tenancy: Module, stage: str, seen: list[str]
 ) -> None:
-    acting_for, store = tenancy("context").acting_for, tenancy("store").TenantAwareStore
+    acting_for = tenancy("context").acting_for
     with session(databases.url(stage)) as connection:
+        store = tenancy("store").TenantAwareStore(connection, tenancy("stage").Stages("graph_entities"))
         for tenant in ("default", "org-01"):
             with acting_for(tenant):
-                store(connection).put_entity(f"of {tenant}", "read without", {})
-        assert list(store(connection).entities("read without")) == seen
+                store.put_entity(f"of {tenant}", "read without", {})
+        assert list(store.entities("read without")) == seen

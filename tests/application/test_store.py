@@ -25,6 +25,13 @@ def session(url: str) -> Iterator[psycopg.Connection]:
         yield connection
 
 
+def store_on(
+    tenancy: Module, connection: psycopg.Connection, *, every: float = 10, legacy: str | None = None
+) -> Any:
+    stages = tenancy("stage").Stages("graph_entities", every=every)
+    return tenancy("store").TenantAwareStore(connection, stages, legacy=legacy)
+
+
 @pytest.fixture
 def kind(request: pytest.FixtureRequest) -> str:
     """A type of entity that no other test writes."""
@@ -48,7 +55,7 @@ def test_a_tenant_reads_again_what_it_put_and_puts_again_what_is_there(
     databases: Databases, tenancy: Module, stage: str, kind: str
 ) -> None:
     with session(databases.url(stage)) as connection, tenancy("context").acting_for("org-01"):
-        store = tenancy("store").TenantAwareStore(connection)
+        store = store_on(tenancy, connection)
         store.put_entity(kind, kind, entity("org-01", "first"))
         store.put_entity(kind, kind, entity("org-01", "second"))
         assert store.entities(kind) == {kind: entity("org-01", "second")}
@@ -59,7 +66,7 @@ def test_what_a_tenant_puts_is_its_own_whatever_the_row_would_tell_the_guard(
     databases: Databases, tenancy: Module, stage: str, kind: str
 ) -> None:
     with session(databases.url(stage)) as connection, tenancy("context").acting_for("acme"):
-        tenancy("store").TenantAwareStore(connection).put_entity(kind, kind, entity("org-01", "of acme"))
+        store_on(tenancy, connection).put_entity(kind, kind, entity("org-01", "of acme"))
     assert tenant_of(databases.postgres, databases.name(stage), kind) == "acme"
 
 
@@ -68,7 +75,7 @@ def test_every_row_that_was_there_is_read_even_before_the_backfill_has_come_to_i
     databases: Databases, tenancy: Module, stage: str
 ) -> None:
     with session(databases.url(stage)) as connection, tenancy("context").acting_for("org-01"):
-        store = tenancy("store").TenantAwareStore(connection)
+        store = store_on(tenancy, connection)
         own = [name for name, told in store.entities("person").items() if told["org_id"] == "org-01"]
     assert len([name for name in own if name.startswith("entity-")]) == 5
 
@@ -78,7 +85,7 @@ def test_code_without_a_tenant_works_as_it_always_did_until_the_policies_come(
     databases: Databases, tenancy: Module, stage: str, kind: str
 ) -> None:
     with session(databases.url(stage)) as connection:
-        store = tenancy("store").TenantAwareStore(connection)
+        store = store_on(tenancy, connection)
         store.put_entity(kind, kind, entity("org-02", "without"))
         assert store.entities(kind) == {kind: entity("org-02", "without")}
     if stage != "unmigrated":
@@ -91,7 +98,7 @@ def test_two_tenants_have_the_same_id_and_each_sees_and_changes_its_own(
 ) -> None:
     acting_for = tenancy("context").acting_for
     with session(databases.url(stage)) as connection:
-        store = tenancy("store").TenantAwareStore(connection)
+        store = store_on(tenancy, connection)
         for tenant in ("org-01", "org-02", "org-01"):
             with acting_for(tenant):
                 store.put_entity(kind, kind, entity(tenant, "same id"))
@@ -108,7 +115,7 @@ def test_conditions_of_the_store_keep_tenants_apart_where_no_policy_does(
         take(keys.STAGE, ground(operator, plan_in("strict")))
     acting_for = tenancy("context").acting_for
     with session(databases.postgres.url(database, "graph_app")) as connection:
-        store = tenancy("store").TenantAwareStore(connection)
+        store = store_on(tenancy, connection)
         for tenant in ("org-01", "org-02", "org-01"):
             with acting_for(tenant):
                 store.put_entity(kind, kind, entity(tenant, "same id"))
@@ -125,8 +132,8 @@ def test_one_store_goes_through_the_whole_migration_and_back(
         session(databases.postgres.url(database, "graph_app")) as connection,
         tenancy("context").acting_for("org-01"),
     ):
-        looking = tenancy("store").TenantAwareStore(connection, every=0)
-        never_again = tenancy("store").TenantAwareStore(connection, every=3600)
+        looking = store_on(tenancy, connection, every=0)
+        never_again = store_on(tenancy, connection, every=3600)
         puts: dict[str, str] = {}
 
         def work(*stores: Any) -> None:
@@ -150,7 +157,7 @@ def test_one_store_goes_through_the_whole_migration_and_back(
         take(rls.STAGE, confirmed)
         work(looking, never_again)
         # One that has looked last at this end sees on the way back what is taken away.
-        never_again = tenancy("store").TenantAwareStore(connection, every=3600)
+        never_again = store_on(tenancy, connection, every=3600)
         for stage in (rls.STAGE, keys.STAGE, indexes.STAGE, columns.STAGE):
             work(looking, never_again)
             take_back(stage, on)
@@ -165,7 +172,7 @@ def test_until_the_keys_an_id_is_one_tenants_and_another_is_told_so(
         tenants.enable(operator, ["org-01", "org-02"], "test")
     acting_for = tenancy("context").acting_for
     with session(databases.postgres.url(database, "graph_app")) as connection:
-        store = tenancy("store").TenantAwareStore(connection)
+        store = store_on(tenancy, connection)
         with acting_for("org-01"):
             store.put_entity(kind, kind, entity("org-01", "taken"))
         with acting_for("org-02"), pytest.raises(tenancy("store").TakenError):
@@ -184,7 +191,7 @@ def test_a_tenant_is_the_legacy_one_until_it_is_enabled(
         session(databases.postgres.url(database, "graph_app")) as connection,
         tenancy("context").acting_for("acme"),
     ):
-        store = tenancy("store").TenantAwareStore(connection, legacy="default")
+        store = store_on(tenancy, connection, legacy="default")
         assert tenancy("stage").is_enabled(connection, "acme") is False
         store.put_entity("before", kind, entity("acme", "before"))
         assert tenant_of(databases.postgres, database, "before") == "default"
@@ -227,7 +234,7 @@ def test_a_connection_that_is_not_in_autocommit_serves_as_well(
     databases: Databases, tenancy: Module, stage: str, kind: str
 ) -> None:
     with psycopg.connect(databases.url(stage)) as connection, tenancy("context").acting_for("org-03"):
-        store: Any = tenancy("store").TenantAwareStore(connection)
+        store = store_on(tenancy, connection)
         store.put_entity(kind, kind, entity("org-03", "kept"))
         connection.rollback()
         assert store.entities(kind) == {kind: entity("org-03", "kept")}
