@@ -3,6 +3,7 @@
 import importlib
 import sys
 from collections.abc import Callable, Iterator
+from functools import cache
 from itertools import count
 from types import ModuleType
 
@@ -14,7 +15,7 @@ from control.embedded.postgres import EmbeddedPostgres
 from control.stages import columns
 from sql.postgres.connection import connect
 from tests.application.document import blocks
-from tests.integration.migrated import fill, finish, ground, plan, take
+from tests.integration.migrated import fill, finish, ground, plan, plan_in, take
 
 #: Before, half way (the column is there, the old key still), and after every stage, strict.
 STATES = ("unmigrated", "half way", "migrated")
@@ -35,19 +36,24 @@ def named(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Named]:
 
 
 @pytest.fixture(scope="session")
-def templates(postgres: EmbeddedPostgres, sample_template: str) -> dict[str, str]:
-    """The name of a database in each state, made once and copied from then on."""
-    made = {"unmigrated": sample_template}
-    for state in STATES[1:]:
-        name = made[state] = f"application_{state.replace(' ', '_')}"
+def template(postgres: EmbeddedPostgres, sample_template: str) -> Callable[[str], str]:
+    """Gives the name of a database in a state, made when first asked for and copied from then on."""
+
+    @cache
+    def made(state: str) -> str:
+        if state == "unmigrated":
+            return sample_template
+        name = f"application_{state.replace(' ', '_')}"
         _copy(postgres, sample_template, name)
         with connect(postgres.url(name), "test") as connection:
-            on = ground(connection, plan())
-            if state == "migrated":
-                finish(on)
-            else:
-                take(columns.STAGE, on)
+            if state == "half way":
+                take(columns.STAGE, ground(connection, plan()))
                 fill(connection)
+            else:
+                modes = plan_in("strict" if state == "migrated" else state, legacy="org-01")
+                finish(ground(connection, modes))
+        return name
+
     return made
 
 
@@ -59,10 +65,10 @@ def state(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def url(postgres: EmbeddedPostgres, templates: dict[str, str], state: str) -> Iterator[str]:
+def url(postgres: EmbeddedPostgres, template: Callable[[str], str], state: str) -> Iterator[str]:
     """The address of a fresh database in that state, as the role of the application."""
     name = f"application_copy_{next(_copies)}"
-    _copy(postgres, templates[state], name)
+    _copy(postgres, template(state), name)
     yield postgres.url(name, "graph_app")
     with psycopg.connect(postgres.url(), autocommit=True) as operator:
         operator.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))

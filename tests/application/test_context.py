@@ -1,7 +1,9 @@
 """Who the tenant is, by the document's TenantContext, and how a request says it."""
 
 import asyncio
+import re
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,18 +12,9 @@ from tests.application.conftest import Named
 from tests.application.document import blocks
 
 
-def test_every_block_of_the_document_is_asked_for_by_a_test(named: Named) -> None:
-    used = {
-        "tenancy",
-        "request_wsgi",
-        "request_asgi",
-        "scoped_psycopg",
-        "scoped_sqlalchemy",
-        "scoped_asyncpg",
-    }
-    used |= {"scoped_django", "store", "enabled"}
-    assert {f"{name}.py" for name in used} == blocks().keys()
-    assert named("tenancy").__name__ == "tenancy"
+def test_every_block_of_the_document_is_imported_by_a_test() -> None:
+    tests = "".join(file.read_text(encoding="utf-8") for file in Path(__file__).parent.glob("test_*.py"))
+    assert set(re.findall(r'named\("(\w+)"\)', tests)) == {name.removesuffix(".py") for name in blocks()}
 
 
 @pytest.mark.parametrize("name", ["", "a b", "x" * 256, "acme\n", "acme'; --", "ä"])
@@ -102,3 +95,18 @@ def test_an_asgi_request_acts_for_whom_it_may_and_for_nobody_else(
     assert [one.tenant_id for one in seen] == (["acme"] if status == 200 else [])
     asyncio.run(middleware({"type": "lifespan"}, None, send))
     assert seen[-1] is None
+    if status != 200:
+        asyncio.run(middleware({"type": "websocket", "headers": headers}, None, send))
+        assert sent[-1]["type"] == "websocket.close"
+
+
+def test_a_wsgi_answer_is_closed_as_a_server_would_close_it(named: Named) -> None:
+    closed: list[bool] = []
+
+    class Answer(list[bytes]):
+        def close(self) -> None:
+            closed.append(True)
+
+    middleware = named("request_wsgi").TenantFromRequest(lambda _environ, _start: Answer([b"x"]), _theirs)
+    assert middleware({"HTTP_X_TENANT_ID": "acme"}, None) == [b"x"]
+    assert closed == [True]

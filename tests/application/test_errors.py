@@ -8,9 +8,10 @@ import psycopg
 import pytest
 from psycopg import conninfo, errors
 
+from control import guard, locks
 from control.stages import columns
 from sql.postgres.connection import connect
-from tests.integration.migrated import ground, plan, take
+from tests.integration.migrated import ground, plan, read, take
 
 _UPSERT = (
     "INSERT INTO graph_entities (id, entity_type, properties) VALUES (%s, 'x', '{{\"org_id\": \"acme\"}}') "
@@ -123,3 +124,16 @@ def _failures(url: str, statement: str, *, first: int, rounds: int) -> int:
     for thread in threads:
         thread.join(120)
     return failed[0]
+
+
+@pytest.mark.parametrize("state", ["migrated"], indirect=True)
+def test_once_the_guard_has_gone_an_insert_names_its_tenant_or_fails(
+    application: psycopg.Connection, operator: psycopg.Connection, sample: str
+) -> None:
+    with connect(sample, "test") as before, connect(operator.info.dsn, "test") as connection:
+        for step in guard.retire(plan(), read(before, plan())):
+            locks.take(connection, step, notify=lambda _line: None)
+    with application.transaction():
+        application.execute("SELECT set_config('app.current_tenant_id', 'acme', true)")
+        with pytest.raises(errors.NotNullViolation), application.transaction():
+            application.execute("INSERT INTO graph_entities (id, entity_type) VALUES ('new', 'x')")

@@ -87,3 +87,13 @@ def test_whom_the_operator_enabled_the_application_reads_in_one_query(
         tenants.enable(connection, ["acme"], "somebody")
     assert is_migrated(application, "acme")
     assert not is_migrated(application, "umbra")
+
+
+@pytest.mark.parametrize("state", ["half way"], indirect=True)
+def test_an_id_that_another_tenant_has_is_an_error_and_no_lost_write_while_the_old_key_stands(
+    named: Named, application: psycopg.Connection
+) -> None:
+    store = named("store").TenantAwareStore(application, multi_tenancy_enabled=True)
+    store.add_entity("new", "person", {}, tenant_id="acme")
+    with pytest.raises(named("store").IdTakenError):
+        store.add_entity("new", "person", {}, tenant_id="umbra")
