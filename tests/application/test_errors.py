@@ -126,14 +126,18 @@ def _failures(url: str, statement: str, *, first: int, rounds: int) -> int:
     return failed[0]
 
 
-@pytest.mark.parametrize("state", ["migrated"], indirect=True)
+@pytest.mark.parametrize(
+    ("state", "error"),
+    [("half way", errors.NotNullViolation), ("migrated", errors.InsufficientPrivilege)],
+    indirect=["state"],
+)
 def test_once_the_guard_has_gone_an_insert_names_its_tenant_or_fails(
-    application: psycopg.Connection, operator: psycopg.Connection, sample: str
+    application: psycopg.Connection, operator: psycopg.Connection, sample: str, error: type[psycopg.Error]
 ) -> None:
     with connect(sample, "test") as before, connect(operator.info.dsn, "test") as connection:
         for step in guard.retire(plan(), read(before, plan())):
             locks.take(connection, step, notify=lambda _line: None)
     with application.transaction():
         application.execute("SELECT set_config('app.current_tenant_id', 'acme', true)")
-        with pytest.raises(errors.NotNullViolation), application.transaction():
+        with pytest.raises(error), application.transaction():
             application.execute("INSERT INTO graph_entities (id, entity_type) VALUES ('new', 'x')")
