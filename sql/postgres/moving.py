@@ -1,5 +1,6 @@
 """Composes the batches that copy rows to another tenant, and remove them where they were."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import LiteralString
 
@@ -19,8 +20,7 @@ def copy(spec: JobSpec, shape: Shape) -> sql.Composed:
     """A batch that copies the rows of a range; parameters: batch, the range's."""
     moving, job_sql = _moving(spec), JobSQL(spec)
     own = [*spec.own_key, *moving.columns]
-    return STATEMENTS.copy.compose(
-        told=chosen.ASSIGNING,
+    change = STATEMENTS.copy.compose(
         table=_table(spec),
         tenant=_tenant(spec),
         value=plain(literal(moving.to)),
@@ -28,9 +28,9 @@ def copy(spec: JobSpec, shape: Shape) -> sql.Composed:
         values=_list("t.", own),
         range=job_sql.in_claimed(shape),
         unfilled=job_sql.unfinished,
-        returned=plain(chosen.own_key("t", spec.own_key)),
-        noted=chosen.noting(spec, moving, "copied"),
+        returned=_key(spec),
     )
+    return _batch(change, chosen.noting(spec, moving, "changed"))
 
 
 def hold(spec: JobSpec, shape: Shape) -> sql.Composed:
@@ -43,33 +43,35 @@ def hold(spec: JobSpec, shape: Shape) -> sql.Composed:
 
 def remove(spec: JobSpec) -> sql.Composed:
     """A batch that removes rows that are held; parameters: batch, held."""
-    moving, job_sql = _moving(spec), JobSQL(spec)
-    return STATEMENTS.remove.compose(
-        told=chosen.ASSIGNING,
+    moving = _moving(spec)
+    change = STATEMENTS.remove.compose(
         table=_table(spec),
-        unfilled=job_sql.unfinished,
-        renewal=_renewal(spec, moving),
-        returned=plain(chosen.own_key("t", spec.own_key)),
-        settled=chosen.settling(spec, moving, "removed"),
+        unfilled=JobSQL(spec).unfinished,
+        renewed=_renewed(spec, moving),
+        returned=_key(spec),
     )
+    return _batch(change, chosen.settling(spec, moving, "changed"))
 
 
 def withdraw(spec: JobSpec, shape: Shape) -> sql.Composed:
     """A batch that takes copies back; parameters: batch, the range's."""
     job_sql = JobSQL(spec)
-    return STATEMENTS.withdraw.compose(
-        told=chosen.ASSIGNING,
+    change = STATEMENTS.withdraw.compose(
         table=_table(spec),
         range=job_sql.in_claimed(shape),
         unfilled=job_sql.unfinished,
-        returned=plain(chosen.own_key("t", spec.own_key)),
-        settled=chosen.settling(spec, _moving(spec), "removed"),
+        returned=_key(spec),
     )
+    return _batch(change, chosen.settling(spec, _moving(spec), "changed"))
 
 
-def _renewal(spec: JobSpec, moving: Moving) -> sql.Composable:
+def _batch(change: sql.Composed, notes: sql.Composable) -> sql.Composed:
+    return STATEMENTS.batch.compose(told=chosen.ASSIGNING, change=change, notes=notes)
+
+
+def _renewed(spec: JobSpec, moving: Moving) -> sql.Composable:
     if not moving.columns:
-        return sql.SQL("SELECT 1")
+        return sql.SQL("")
     same = sql.SQL(" AND ").join(
         sql.SQL("c.{name} = t.{name}").format(name=sql.Identifier(name)) for name in spec.own_key
     )
@@ -98,6 +100,10 @@ def _tenant(spec: JobSpec) -> sql.Composable:
     return plain(sql.Identifier(spec.tenant_column))
 
 
-def _list(prefix: LiteralString, names: tuple[str, ...] | list[str]) -> sql.Composable:
+def _key(spec: JobSpec) -> sql.Composable:
+    return plain(chosen.own_key("t", spec.own_key))
+
+
+def _list(prefix: LiteralString, names: Sequence[str]) -> sql.Composable:
     each = (sql.SQL("{}{}").format(sql.SQL(prefix), sql.Identifier(name)) for name in names)
     return plain(sql.SQL(", ").join(each))

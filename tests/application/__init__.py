@@ -1,0 +1,1 @@
+"""What docs/application.md shows, run as it stands there."""

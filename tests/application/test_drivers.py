@@ -104,6 +104,15 @@ def test_a_savepoint_of_sqlalchemy_leaves_the_transaction_its_tenant(
     engine.dispose()
 
 
+def test_a_connection_of_sqlalchemy_past_any_session_has_its_tenant_too(
+    databases: Databases, tenancy: Module
+) -> None:
+    engine = SQLAlchemy(databases.url("verified"), tenancy).engine
+    with tenancy("context").acting_for("org-01"), engine.connect() as connection:
+        assert connection.execute(text(SEEN)).one() == (40, "org-01")
+    engine.dispose()
+
+
 def test_an_engine_in_autocommit_has_no_transaction_to_hold_the_tenant(
     databases: Databases, tenancy: Module
 ) -> None:

@@ -55,7 +55,7 @@ def copied(
 # -- prepared SELECT * --------------------------------------------------------------------------------------
 
 
-def test_psycopg_prepares_a_statement_at_its_sixth_execution_and_it_fails_for_good_after_columns_and_back(
+def test_what_psycopg_prepared_at_its_sixth_execution_fails_in_autocommit_for_good(
     copied: Callable[[str], tuple[Connection, str]],
 ) -> None:
     operator, url = copied("unmigrated")
@@ -82,6 +82,22 @@ def test_psycopg_prepares_a_statement_at_its_sixth_execution_and_it_fails_for_go
             back.execute(ALL)
         back.execute(NAMED)
         unprepared.execute(ALL)
+
+
+def test_a_transaction_that_is_rolled_back_makes_psycopg_forget_what_it_prepared(
+    copied: Callable[[str], tuple[Connection, str]], tenancy: Module
+) -> None:
+    operator, url = copied("unmigrated")
+    transaction = tenancy("with_psycopg").tenant_transaction
+    with session(url) as connection:
+        for _ in range(6):
+            with transaction(connection):
+                connection.execute(ALL)
+        take(columns.STAGE, ground(operator, plan_in("strict")))
+        with pytest.raises(errors.FeatureNotSupported), transaction(connection):
+            connection.execute(ALL)
+        with transaction(connection):
+            connection.execute(ALL)
 
 
 def test_asyncpg_fails_in_a_transaction_once_and_outside_of_one_never(
