@@ -16,7 +16,7 @@ _TESTS = Path(__file__).parent
 def modules_asked_for() -> set[str]:
     """The modules that tests here import by `tenancy("…")`."""
     return {
-        node.args[0].value
+        str(node.args[0].value)
         for tree in _trees()
         for node in ast.walk(tree)
         if isinstance(node, ast.Call)
