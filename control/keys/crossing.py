@@ -59,7 +59,8 @@ def _held(ground: Ground) -> Iterator[Edge]:
     if plan.tenant.cross_tenant == "source":
         return
     for edge in edges(plan, ground.original):
-        if plan.table(edge.table).primary_key is not None and plan.table(edge.parent).primary_key is not None:
+        keyed = plan.table(edge.table).primary_key and plan.table(edge.parent).primary_key
+        if keyed or plan.separates:
             yield edge
 
 
