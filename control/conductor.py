@@ -34,6 +34,7 @@ from control.status import stages_of
 from control.steps import look, take
 from control.tuning import Tuned
 from sql.errors import AnotherRunError, GateClosedError, GivenWrongError
+from sql.postgres import schemas as schema_tables
 from sql.postgres.connection import Connection, connect, describe, resolve
 from sql.postgres.facts import Catalog
 from sql.postgres.session import take_migration
@@ -294,7 +295,8 @@ def _go_through(stage: Stage, ground: Ground) -> None:
         ledger.set_stage(connection, migration, stage.name, "running")
         log.info("stage begun")
         stages = stages_of(ground.plan.tenant.isolation)
-        if stages.index(stage.name) > stages.index("backfill"):
+        moving = not ground.plan.separates or not schema_tables.switched(connection)
+        if stages.index(stage.name) > stages.index("backfill") and moving:
             following.settle(ground, stage.name)
         take(window.steps(stage, ground), ground, stage.name)
         go_on(ground, stage.name)

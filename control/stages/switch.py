@@ -35,7 +35,7 @@ class Switch:
         """Closed while a tenant has no schema, or shared tables and copies differ."""
         if not schemas.mirrored(ground.connection):
             return Closed(("nothing keeps the tenants' tables current",), "`tenantry rollback --to backfill`")
-        if _is_switched(ground):
+        if schemas.switched(ground.connection):
             return None  # it was killed between the renaming and the last tenant
         facts = [
             f"{rows} rows were written for {tenant!r}, which has no schema"
@@ -83,16 +83,6 @@ class Switch:
             (f"{rows} rows have ids that another tenant has too, {such}",),
             "there is no way back that keeps them; the shared tables can be dropped",
         )
-
-
-def _is_switched(ground: Ground) -> bool:
-    live = {pattern.oid: pattern.name for pattern in _now(ground)}
-    return any(live[table.oid] != table.name for table in ground.original.tables.values())
-
-
-def _now(ground: Ground) -> list[schemas.Pattern]:
-    oids = [table.oid for table in ground.original.tables.values()]
-    return list(schemas.patterns(ground.connection, oids).values())
 
 
 def _settle(ground: Ground, found: Patterns, schema: Schema, *, back: bool) -> None:
@@ -147,6 +137,7 @@ def _renamed(tables: list[Table], *, away: bool) -> Iterator[sql.Composed]:
         for key in table.foreign_keys:
             yield references.looked_at(now, key, mirrored=away)
         yield STATEMENTS.rename.compose(table=now, name=sql.Identifier(_called(table, away=away)))
+    yield MIRROR.set_guards.compose(enabled=sql.SQL("DISABLE" if away else "ENABLE"))
     yield MIRROR.set_switched.compose(switched=sql.Literal(away))
 
 

@@ -157,6 +157,14 @@ def mirrored(connection: Connection) -> bool:
     return row is not None and bool(row[0])
 
 
+def switched(connection: Connection) -> bool:
+    """Whether the shared tables are renamed away."""
+    if not mirrored(connection):
+        return False
+    row = connection.execute(MIRROR.is_switched.compose()).fetchone()
+    return row is not None and bool(row[0])
+
+
 def schemas(connection: Connection) -> list[Schema]:
     """The tenants' schemas that are there; empty where there is no mirror."""
     if not mirrored(connection):

@@ -21,8 +21,8 @@ SELECT c.oid::bigint, jsonb_build_object(
   'indexes', (
     SELECT coalesce(jsonb_agg(jsonb_build_object(
       'name', i.relname, 'quoted', quote_ident(i.relname), 'unique', x.indisunique, 'definition', pg_get_indexdef(i.oid),
-      'columns', (SELECT coalesce(jsonb_agg(a.attname), '[]') FROM pg_attribute AS a
-                  WHERE a.attrelid = c.oid AND a.attnum = ANY (x.indkey::int2[])),
+      'columns', (SELECT coalesce(jsonb_agg(a.attname ORDER BY a.attnum), '[]') FROM pg_attribute AS a
+                  WHERE a.attrelid = c.oid AND a.attnum > 0 AND (a.attnum = ANY (x.indkey::int2[]) OR x.indexprs IS NOT NULL)),
       'constraint', k.contype::text, 'constraint_definition', CASE k.contype WHEN 'x' THEN pg_get_constraintdef(k.oid) END,
       'clustered', x.indisclustered, 'replica_identity', x.indisreplident,
       'comment', obj_description(i.oid, 'pg_class'), 'constraint_comment', obj_description(k.oid, 'pg_constraint')
@@ -184,3 +184,21 @@ DROP SCHEMA {schema}
 -- name: limits
 -- locks: nothing. For the transactions on tables that are in use: they give way at once, and are tried again.
 SELECT set_config('lock_timeout', '200ms', true)
+
+-- name: oids
+-- locks: none; to_regclass looks the names up without touching the tables.
+SELECT to_regclass(name)::oid::bigint FROM unnest(%(names)s::text[]) WITH ORDINALITY AS n (name, place) ORDER BY place
+
+-- name: not_valid
+-- locks: ACCESS SHARE on the system catalogs. Foreign keys of tenants' tables that no row was looked at for.
+SELECT format('%%s of %%s', k.conname, k.conrelid::regclass) FROM pg_constraint AS k
+JOIN pg_namespace AS n ON n.oid = k.connamespace
+WHERE n.nspname = ANY (%(schemas)s::text[]) AND k.contype = 'f' AND NOT k.convalidated ORDER BY 1
+
+-- name: path
+-- locks: none; it ends with the transaction.
+SET LOCAL search_path = {path}
+
+-- name: count
+-- locks: ACCESS SHARE on {table}; a read of all of it.
+SELECT count(*) FROM {table}

@@ -241,6 +241,23 @@ DROP TRIGGER {trigger} ON {table}
 -- locks: ACCESS EXCLUSIVE on tables of ours, which nobody uses any more: triggers and tenants' tables are gone.
 DROP SCHEMA tenantry_mirror CASCADE
 
--- name: shared
--- locks: ACCESS SHARE on a table of ours. What the shared tables are, whatever they are called now.
-SELECT named, shared::oid::bigint FROM tenantry_mirror.tables
+-- name: is_switched
+-- locks: ACCESS SHARE on a table of ours.
+SELECT coalesce(bool_or(switched), false) FROM tenantry_mirror.tables
+
+-- name: set_guards
+-- locks: SHARE ROW EXCLUSIVE on the shared tables, which are locked already. After the switch the schema tells whose a row
+-- is: the write guard, which tells it by the row, would take it to another tenant on the shared side alone.
+DO $tenantry_mirror$
+DECLARE
+  each record;
+BEGIN
+  FOR each IN
+    SELECT t.tgrelid::regclass AS on_table, t.tgname FROM pg_trigger AS t
+    JOIN pg_proc AS f ON f.oid = t.tgfoid JOIN pg_namespace AS n ON n.oid = f.pronamespace
+    WHERE n.nspname = 'tenantry_guard' AND t.tgrelid IN (SELECT shared FROM tenantry_mirror.tables)
+  LOOP
+    EXECUTE format('ALTER TABLE %s {enabled} TRIGGER %I', each.on_table, each.tgname);
+  END LOOP;
+END
+$tenantry_mirror$

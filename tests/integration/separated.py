@@ -17,8 +17,8 @@ from worker.broker import doorbell
 
 TENANTS = ("acme", "Big-Co", "third", "fourth", "fifth")
 
-#: Two tables of a graph, and one with serial and generated columns, a check, comments, grants, triggers that tell
-#: what they fired for, statistics, storage parameters, odd names and every kind of index.
+#: Two tables of a graph, and one with serial and generated columns, a check, comments, grants, triggers that
+#: tell what they fired for, statistics, storage parameters, odd names and every kind of index.
 SCHEMA = """
 CREATE TABLE entity (id text PRIMARY KEY, org text, name text NOT NULL DEFAULT 'x', properties json);
 CREATE INDEX entity_name ON entity (lower(name)) WHERE name <> '';
@@ -66,8 +66,10 @@ GRANT INSERT ON fired TO PUBLIC;
 INSERT INTO entity (id, org, name, properties)
   SELECT 'e' || n, (ARRAY['acme', 'Big-Co', 'third', 'fourth', 'fifth'])[1 + n % 5], 'n' || n, '{"a": 1}'
   FROM generate_series(1, 500) AS n;
-INSERT INTO relation (source, target) SELECT 'e' || n, 'e' || 1 + (n + 4) % 500 FROM generate_series(1, 500) AS n;
-INSERT INTO "Odd %s {} thing" (owner, name, up) SELECT 'e' || n, 'thing ' || n, nullif(n, 1) FROM generate_series(1, 200) AS n;
+INSERT INTO relation (source, target)
+  SELECT 'e' || n, 'e' || 1 + (n + 4) % 500 FROM generate_series(1, 500) AS n;
+INSERT INTO "Odd %s {} thing" (owner, name, up)
+  SELECT 'e' || n, 'thing ' || n, CASE WHEN n > 5 THEN n - 5 END FROM generate_series(1, 200) AS n;
 DELETE FROM fired;
 """
 THING = '"Odd %s {} thing"'
