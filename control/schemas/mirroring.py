@@ -124,12 +124,16 @@ def _text(statement: sql.Composable) -> sql.Literal:
 
 
 def _changes(names: Sequence[str]) -> sql.Composed:
-    return sql.SQL("{} OPERATOR(pg_catalog.*<>) {}").format(_row(names, "OLD."), _row(names, "NEW."))
+    return sql.SQL("{}::record OPERATOR(pg_catalog.*<>) {}::record").format(
+        _row(names, "OLD."), _row(names, "NEW.")
+    )
 
 
 def _down(named: str, pattern: Pattern, column: str) -> sql.Composed:
     own, table = written(pattern, column), sql.Identifier(pattern.name)
-    differs = sql.SQL("{} OPERATOR(pg_catalog.*<>) {}").format(_row(own, "c."), _row(own, "excluded."))
+    differs = sql.SQL("{}::record OPERATOR(pg_catalog.*<>) {}::record").format(
+        _row(own, "c."), _row(own, "excluded.")
+    )
     upsert = sql.SQL(
         ".{table} AS c ({columns}) SELECT {values} ON CONFLICT ({key}) "
         "DO UPDATE SET ({columns}) = {excluded} WHERE {differs}"
