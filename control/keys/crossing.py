@@ -111,6 +111,8 @@ def gate(ground: Ground) -> Closed | None:
             )
     if not facts:
         return None
+    if ground.plan.separates:
+        return Closed(tuple(facts), "mend or delete them: no edge leads from schema to schema")
     return Closed(
         tuple(facts),
         'mend or delete them; or begin again with cross_tenant = "source", which leaves such foreign keys as '

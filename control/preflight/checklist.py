@@ -9,6 +9,7 @@ from control.preflight import (
     listeners,
     room,
     rows,
+    schemas,
     server,
     tables,
 )
@@ -30,6 +31,7 @@ def look(ground: Ground) -> list[Finding]:
         *tables.look(ground),
         *bypasses.look(ground),
         *application.look(ground),
+        *schemas.look(ground),
     ]
     if any(finding.level == "stop" for finding in findings):
         skipped = "not counted: the stops above come first"

@@ -57,7 +57,6 @@ def drop(tenant: str, schema: str, patterns: Sequence[Pattern]) -> sql.Composed:
     return together(
         iter(
             [
-                STATEMENTS.limits.compose(),
                 STATEMENTS.drop_tables.compose(tables=tables),
                 STATEMENTS.drop_schema.compose(schema=sql.Identifier(schema)),
                 MIRROR.forget_schema.compose(tenant=literal(tenant)),

@@ -5,6 +5,7 @@ Kept in the ledger, for the switch renames the tables, and holds off their trigg
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from control.stage import Ground
 from sql.postgres import schemas
@@ -32,14 +33,18 @@ class Patterns:
 
 def patterns(ground: Ground) -> Patterns:
     """The patterns as they are kept, or as the tables are now, and kept from now on."""
-    kept = ground.memory.recall(MEMORY)
-    if not kept:
-        kept = _read(ground)
-        ground.memory.remember(MEMORY, kept)
+    if not ground.memory.recall(MEMORY):
+        ground.memory.remember(MEMORY, _read(ground))
+    return as_they_are(ground)
+
+
+def as_they_are(ground: Ground) -> Patterns:
+    """The same, for who only looks: nothing is kept."""
+    kept = ground.memory.recall(MEMORY) or _read(ground)
     return Patterns([(table.name, Pattern.model_validate(kept[table.name])) for table in ground.plan.tables])
 
 
-def _read(ground: Ground) -> dict[str, object]:
+def _read(ground: Ground) -> dict[str, Any]:
     tables = ground.original.tables
     found = schemas.patterns(ground.connection, [table.oid for table in tables.values()])
     column = ground.plan.tenant.column

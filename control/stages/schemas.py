@@ -106,7 +106,8 @@ def brief(ground: Ground, statement: sql.Composed) -> None:
         wait=wait_random_exponential(max=5),
         reraise=True,
     ):
-        with attempt:
+        with attempt, ground.connection.transaction():
+            ground.connection.execute(STATEMENTS.limits.compose())
             ground.connection.execute(statement)
 
 
@@ -144,7 +145,6 @@ def _refer(ground: Ground, found: Patterns) -> None:
 
 
 def _references(found: Patterns, schema: Schema) -> Iterator[sql.Composed]:
-    yield STATEMENTS.limits.compose()
     for pattern in found.every:
         yield from references.add(schema.name, pattern, found.inside)
     yield in_state(schema, "referring")

@@ -101,7 +101,6 @@ def _settle(ground: Ground, found: Patterns, schema: Schema, *, back: bool) -> N
 
 
 def _changed(found: Patterns, schema: Schema, state: str, *, back: bool) -> Iterator[sql.Composed]:
-    yield STATEMENTS.limits.compose()
     for pattern in found.every:
         table = sql.Identifier(schema.name, pattern.name)
         yield from references.settle(schema.name, pattern, found.inside, mirrored=back)

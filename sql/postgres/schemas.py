@@ -151,6 +151,13 @@ def taken(connection: Connection, names: Sequence[str]) -> set[str]:
     return {row[0] for row in rows}
 
 
+def relations(connection: Connection, names: Sequence[tuple[str, str]]) -> list[str]:
+    """Those of the names (schema and name) that something has already."""
+    asked = {"names": [sql.Identifier(*name).as_string() for name in names]}
+    oids = [row[0] for row in connection.execute(STATEMENTS.oids.compose(), asked)]
+    return [".".join(name) for name, oid in zip(names, oids, strict=True) if oid is not None]
+
+
 def mirrored(connection: Connection) -> bool:
     """Whether there is a mirror at all."""
     row = connection.execute(MIRROR.is_there.compose()).fetchone()

@@ -68,7 +68,7 @@ def test_foreign_keys_are_what_they_were(acme: psycopg.Connection) -> None:
         acme.execute("DELETE FROM entity WHERE id = 'f1'")
     asked = """SELECT conname, confdeltype, condeferrable, condeferred, convalidated FROM pg_constraint
         WHERE contype = 'f' AND connamespace = 'tenant_acme'::regnamespace ORDER BY conname"""
-    assert acme.execute(asked).fetchall() == [  # type: ignore[comparison-overlap]
+    assert acme.execute(asked).fetchall() == [
         ("Odd %s {} thing_owner_fkey", "r", False, False, True),
         ("its %s {} target", "c", False, False, True),
         ("relation_source_fkey", "c", False, False, True),
