@@ -19,6 +19,8 @@ SCHEMA = "tenantry_mirror"
 #: On the shared tables and on the tenants'; before `RI_…`, so that a cascade finds the other side done.
 TRIGGER = "A_tenantry_mirror"
 TRUNCATE_TRIGGER = "A_tenantry_mirror_truncate"
+#: Where every write to a tenant's table reads what the shared one is called.
+NAMES = sql.Identifier(SCHEMA, "tables")
 _QUOTES = "$tenantry_mirror$"
 
 

@@ -6,7 +6,7 @@ tenant to tenant. Undoing: triggers off, then schema after schema; the shared ta
 """
 
 from collections.abc import Iterator
-from typing import cast
+from typing import Literal, cast
 
 import structlog
 from psycopg import errors, sql
@@ -30,6 +30,8 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 #: Tables in use are asked for 200 ms at a time; a writer that holds one for longer is left alone that long.
 _ATTEMPTS = 30
+#: How one tenant's tables are locked.
+Mode = Literal["SHARE ROW EXCLUSIVE", "ACCESS EXCLUSIVE"]
 _BUSY = (errors.LockNotAvailable, errors.DeadlockDetected)
 
 
@@ -87,19 +89,23 @@ class Schemas(WithoutStatements):
         take(_unmirrored(found), ground, self.name)
         for schema in schemas.schemas(connection):
             go_on(ground, self.name)
-            brief(ground, making.drop(schema.tenant, schema.name, found.every))
+            dropped = making.drop(schema.tenant, schema.name, found.every)
+            brief(ground, dropped, schema, "ACCESS EXCLUSIVE")
             ledger.record(connection, ground.migration, actor(), "schema", f"{schema.name} is gone")
         connection.execute(MIRROR.drop_all.compose())
         jobs.forget_kind(connection, ground.migration, "copy")
         forget(ground)
 
 
-def brief(ground: Ground, statement: sql.Composed) -> None:
+def brief(ground: Ground, statement: sql.Composed, schema: Schema, mode: Mode) -> None:
     """Send what takes locks on one tenant's tables, again while somebody holds them.
 
     Raises:
         psycopg.errors.LockNotAvailable: somebody held them each time.
     """
+    found = dict(patterns(ground).named)
+    tables = [sql.Identifier(schema.name, found[table.name].name) for table in ground.plan.in_order()]
+    lock = STATEMENTS.lock.compose(tables=sql.SQL(", ").join(tables), mode=sql.SQL(mode))
     for attempt in Retrying(
         retry=retry_if_exception_type(_BUSY),
         stop=stop_after_attempt(_ATTEMPTS),
@@ -108,6 +114,7 @@ def brief(ground: Ground, statement: sql.Composed) -> None:
     ):
         with attempt, ground.connection.transaction():
             ground.connection.execute(STATEMENTS.limits.compose())
+            ground.connection.execute(lock)
             ground.connection.execute(statement)
 
 
@@ -134,7 +141,8 @@ def _refer(ground: Ground, found: Patterns) -> None:
     for schema in schemas.schemas(connection):
         go_on(ground, STAGE.name)
         if schema.state == "made":
-            brief(ground, making.together(_references(found, schema)))
+            referring = making.together(_references(found, schema))
+            brief(ground, referring, schema, "SHARE ROW EXCLUSIVE")
         if schema.state in {"made", "referring"}:
             for pattern in found.every:
                 for statement in references.validate(schema.name, pattern):

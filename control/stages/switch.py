@@ -12,7 +12,7 @@ from psycopg import sql
 
 from control.course import actor, go_on
 from control.plan.model import Plan
-from control.schemas import making, naming, references
+from control.schemas import making, mirroring, naming, references
 from control.schemas.comparing import differences
 from control.schemas.naming import shared_name
 from control.schemas.patterns import Patterns, patterns
@@ -91,7 +91,8 @@ def _settle(ground: Ground, found: Patterns, schema: Schema, *, back: bool) -> N
     if schema.state == after or (back and schema.state in {"made", "referring"}):
         return
     if schema.state != during:
-        brief(ground, making.together(_changed(found, schema, during, back=back)))
+        changed = making.together(_changed(found, schema, during, back=back))
+        brief(ground, changed, schema, "ACCESS EXCLUSIVE")
     for pattern in found.every:
         for statement in references.validate(schema.name, pattern):
             ground.connection.execute(statement)
@@ -112,6 +113,9 @@ def _changed(found: Patterns, schema: Schema, state: str, *, back: bool) -> Iter
 
 def _renaming(plan: Plan, original: Catalog, *, away: bool) -> Step:
     tables = [original.table(table.name) for table in plan.tables]
+    # First what every write to a tenant's table reads for the name of the shared one: whoever has read it is
+    # through, who hasn't will read the new name. Without it a write that waited here found no table any more.
+    locked = [mirroring.NAMES, *(sql.Identifier(t.schema_, _called(t, away=not away)) for t in tables)]
     return Step(
         what="the shared tables out of the way" if away else "the shared tables back",
         statement=making.together(_renamed(tables, away=away)),
@@ -120,7 +124,7 @@ def _renaming(plan: Plan, original: Catalog, *, away: bool) -> Step:
             live.table(table.name).name == (shared_name(was.name) if away else was.name)
             for table, was in zip(plan.tables, tables, strict=True)
         ),
-        tables=tuple(sql.Identifier(was.schema_, _called(was, away=not away)) for was in tables),
+        tables=tuple(locked),
     )
 
 

@@ -155,12 +155,12 @@ def _isolation(ground: Ground, found: Patterns, there: Sequence[Schema]) -> Iter
     wrong: list[str] = []
     for schema in there[:SAMPLE]:
         for pattern in found.every:
-            with nobody(connection, ground.plan) as role:
+            own = sql.Identifier(schema.name, pattern.name)
+            with verify.snapshot(connection), nobody(connection, ground.plan) as role:
+                ((rows,),) = connection.execute(STATEMENTS.count.compose(table=own)).fetchall()
                 path = sql.SQL(", ").join([sql.Identifier(schema.name), sql.Identifier(pattern.schema_)])
                 connection.execute(STATEMENTS.path.compose(path=path))
                 seen = role.value(schema.tenant, STATEMENTS.count.compose(table=sql.Identifier(pattern.name)))
-            own = sql.Identifier(schema.name, pattern.name)
-            ((rows,),) = connection.execute(STATEMENTS.count.compose(table=own)).fetchall()
             if seen != rows:
                 wrong.append(f"{schema.name}: {seen} rows of {pattern.name}, of its own {rows}")
     evidence = f"tried with {min(SAMPLE, len(there))} of {len(there)} tenants, as a role that is nobody"

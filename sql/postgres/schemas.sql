@@ -181,6 +181,11 @@ DROP TABLE {tables}
 -- locks: none on tables. Without CASCADE: what somebody else put there stays, and the way back says so.
 DROP SCHEMA {schema}
 
+-- name: lock
+-- locks: {mode} on one tenant's tables, parents first, as writers lock them: taken child by child, as ALTER TABLE would, each of
+-- the two waited for the other until our time was over.
+LOCK TABLE {tables} IN {mode} MODE
+
 -- name: limits
 -- locks: nothing. For the transactions on tables that are in use: they give way at once, and are tried again.
 SELECT set_config('lock_timeout', '200ms', true)

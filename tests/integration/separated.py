@@ -10,6 +10,9 @@ from control.embedded.postgres import EmbeddedPostgres
 from control.plan.model import Plan
 from control.queue import namespace_of
 from control.rollback import rollback
+from control.schemas.comparing import differences
+from control.schemas.patterns import patterns
+from sql.postgres import schemas
 from sql.postgres.connection import connect
 from tests.integration.worker_threads import worker_threads
 from worker import ledger
@@ -143,3 +146,13 @@ def separating(url: str, queue: str, server: EmbeddedPostgres, **more: Any) -> S
     with connect(url, "test") as connection:
         connection.execute(SCHEMA)
     return Separating(plan_for(url, **more), url, queue, server)
+
+
+def differing(migration: Separating) -> list[str]:
+    """What differs between the shared tables and the tenants'."""
+    with connect(migration.url, "test") as connection:
+        known = ledger.read(connection, migration.plan.name)
+        ground = conductor.ground_of(migration.plan, connection, known, lambda _line: None)
+        return list(
+            differences(migration.plan, connection, patterns(ground).named, schemas.schemas(connection))
+        )

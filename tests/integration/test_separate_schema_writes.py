@@ -6,16 +6,10 @@ import psycopg
 import pytest
 from psycopg import errors
 
-from control import conductor
 from control.embedded.postgres import EmbeddedPostgres
 from control.embedded.valkey import EmbeddedValkey
-from control.schemas.comparing import differences
-from control.schemas.patterns import patterns
 from sql.errors import GateClosedError
-from sql.postgres import schemas
-from sql.postgres.connection import connect
-from tests.integration.separated import THING, Separating, separating
-from worker import ledger
+from tests.integration.separated import THING, Separating, differing, separating
 
 ACME = "SET search_path = tenant_acme, public"
 
@@ -32,21 +26,12 @@ def mirrored(postgres: EmbeddedPostgres, valkey: EmbeddedValkey) -> Iterator[Sep
         operator.execute("DROP DATABASE mirrored WITH (FORCE)")
 
 
-def _differing(migration: Separating) -> list[str]:
-    with connect(migration.url, "test") as connection:
-        known = ledger.read(connection, migration.plan.name)
-        ground = conductor.ground_of(migration.plan, connection, known, lambda _line: None)
-        return list(
-            differences(migration.plan, connection, patterns(ground).named, schemas.schemas(connection))
-        )
-
-
 @pytest.fixture
 def old(mirrored: Separating) -> Iterator[psycopg.Connection]:
     """A session of old code."""
     with psycopg.connect(mirrored.url, autocommit=True) as connection:
         yield connection
-    assert _differing(mirrored) == []
+    assert differing(mirrored) == []
 
 
 @pytest.fixture
@@ -55,7 +40,7 @@ def new(mirrored: Separating) -> Iterator[psycopg.Connection]:
     with psycopg.connect(mirrored.url, autocommit=True) as connection:
         connection.execute(ACME)
         yield connection
-    assert _differing(mirrored) == []
+    assert differing(mirrored) == []
 
 
 def _one(connection: psycopg.Connection, query: str) -> object:
@@ -169,7 +154,7 @@ def test_a_new_tenants_row_is_noted_keeps_the_switch_closed_and_gets_a_schema_by
         old.execute("INSERT INTO entity VALUES ('later', 'New-Two')")
         old.execute("DELETE FROM entity WHERE id = 'later'")
     mirrored.to("application")
-    assert _differing(mirrored) == []
+    assert differing(mirrored) == []
 
 
 def test_two_tenants_of_one_name_are_refused(mirrored: Separating) -> None:
