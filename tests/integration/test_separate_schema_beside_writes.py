@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import psycopg
+import pytest
 
 from control.embedded.postgres import EmbeddedPostgres
 from control.embedded.valkey import EmbeddedValkey
@@ -101,6 +102,8 @@ class Writer:
         return connection.execute(f"SELECT FROM {_THING} WHERE owner = %s", [id_]).rowcount > 0
 
 
+@pytest.mark.full  # a writer that never rests lets nobody at its tables at once: half a minute
+@pytest.mark.timeout(600)
 def test_both_sides_are_the_same_whatever_was_written_meanwhile(
     database: str, postgres: EmbeddedPostgres, valkey: EmbeddedValkey
 ) -> None:
