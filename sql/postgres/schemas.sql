@@ -182,7 +182,7 @@ DROP TABLE {tables}
 DROP SCHEMA {schema}
 
 -- name: lock
--- locks: {mode} on one tenant's tables, parents first, as writers lock them: taken child by child, as ALTER TABLE would, each of
+-- locks: SHARE ROW EXCLUSIVE or ACCESS EXCLUSIVE ({mode}) on one tenant's tables, parents first, as writers lock them: taken child by child, as ALTER TABLE would, each of
 -- the two waited for the other until our time was over.
 LOCK TABLE {tables} IN {mode} MODE
 

@@ -25,8 +25,8 @@ FROM claimed, counted WHERE b.id = claimed.id
 RETURNING b.rows, b.duration_ms, NULL::bigint AS rest;
 
 -- name: copy_unlocked
--- locks: as `copy`, but it waits for no row of {table}: locked ones are skipped, and what was left becomes a new batch over
--- the same range.
+-- locks: ROW EXCLUSIVE and ROW SHARE as `copy`, but it waits for no row of {table}: locked ones are skipped, and what was left
+-- becomes a new batch over the same range.
 WITH claimed AS MATERIALIZED (
     SELECT b.id, b.job_id, b.by, b.lower, b.upper, b.stripe, b.attempts, b.waiting_since FROM tenantry.batches AS b
     WHERE b.id = %(batch)s AND b.state = 'pending' AND EXISTS (
