@@ -12,16 +12,29 @@ from control.arrivals import taken_along
 from control.course import actor, go_on
 from control.departures import forget, left_out, without_departed
 from control.keys import outside, views
-from control.plan.begun import begun_with, changes
+from control.plan.begun import KEPT_AS, begun_with, changes
 from control.plan.model import Plan
 from control.plan.values import size
 from control.recording import recorded
 from control.stage import Amendable, Closed, Ground, Stage, Works
-from control.stages import application, backfill, backup, columns, indexes, keys, preflight, rls, verify
-from control.status import STAGES
+from control.stages import (
+    application,
+    backfill,
+    backup,
+    columns,
+    indexes,
+    keys,
+    preflight,
+    rls,
+    schemas,
+    switch,
+    verify,
+)
+from control.status import stages_of
 from control.steps import look, take
 from control.tuning import Tuned
 from sql.errors import AnotherRunError, GateClosedError, GivenWrongError
+from sql.postgres import schemas as schema_tables
 from sql.postgres.connection import Connection, connect, describe, resolve
 from sql.postgres.facts import Catalog
 from sql.postgres.session import take_migration
@@ -34,13 +47,10 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 Notify = Callable[[str], None]
 
-#: Where the ledger keeps what of the plan the migration was begun with.
-MEMORY = "plan"
-
 #: What an operator can vouch for.
 CONFIRMABLE = ("backup", "application", "rls")
 
-#: A module for each stage of `control.status`.
+#: A module for each stage of `control.status`, of either isolation.
 IN_ORDER: dict[str, Stage] = {
     stage.name: stage
     for stage in (
@@ -52,9 +62,16 @@ IN_ORDER: dict[str, Stage] = {
         application.STAGE,
         keys.STAGE,
         rls.STAGE,
+        schemas.STAGE,
+        switch.STAGE,
         verify.STAGE,
     )
 }
+
+
+def in_order(plan: Plan) -> list[Stage]:
+    """The stages of a plan, in order."""
+    return [IN_ORDER[name] for name in stages_of(plan.tenant.isolation)]
 
 
 def settings_of(plan: Plan, *, throttle: bool, tuned: Tuned = tuning.NOTHING) -> Settings:
@@ -184,16 +201,17 @@ def run(
     states = {name: stage.state for name, stage in ledger.stages(connection, migration.id).items()}
     window.settle(ground(), states)
     _reopen_amended(ground())
-    for name in STAGES[: STAGES.index(to) + 1 if to else None]:
+    stages = stages_of(plan.tenant.isolation)
+    for name in stages[: stages.index(to) + 1 if to else None]:
         stage = IN_ORDER[name]
         record = ledger.stages(connection, migration.id).get(name)
         if record is not None and record.state == "done":
             continue
         with structlog.contextvars.bound_contextvars(migration=plan.name, stage=name):
             _go_through(stage, ground())
-    if to is None or to == STAGES[-1]:
+    if to is None or to == stages[-1]:
         # A word that came during the last stage's checks is not to be written over.
-        go_on(ground(), STAGES[-1])
+        go_on(ground(), stages[-1])
         ledger.set_state(connection, migration.id, "complete")
 
 
@@ -208,7 +226,7 @@ def _reopen_amended(ground: Ground) -> None:
         if was.confirmed_at is not None and (was.finished_at is None or was.confirmed_at < was.finished_at):
             # The word was given for another plan; one that came since is for this.
             ledger.withdraw_confirmation(ground.connection, ground.migration, name)
-        for again in (name, STAGES[-1]):
+        for again in (name, verify.STAGE.name):
             ledger.set_stage(ground.connection, ground.migration, again, "open")
 
 
@@ -225,7 +243,7 @@ def as_begun(plan: Plan, connection: Connection, known: Migration) -> None:
             "finish it or roll it back, or give the plan another name; only a table that was dropped since "
             "may be left out"
         )
-    kept = ledger.Memory(connection, known.id).recall(MEMORY) or {}
+    kept = ledger.Memory(connection, known.id).recall(KEPT_AS) or {}
     stages = ledger.stages(connection, known.id).values()
     begun = {stage.name for stage in stages if stage.state != "open"}
     for change in changes(plan, kept, begun):
@@ -265,7 +283,7 @@ def _begin(plan: Plan, connection: Connection, *, throttle: bool) -> Migration:
             known.settings.standbys if known is not None else (),
         )
         begun = ledger.begin(connection, name=plan.name, tables=names, original=original, settings=settings)
-        ledger.Memory(connection, begun.id).remember(MEMORY, begun_with(plan))
+        ledger.Memory(connection, begun.id).remember(KEPT_AS, begun_with(plan))
     return begun
 
 
@@ -276,7 +294,9 @@ def _go_through(stage: Stage, ground: Ground) -> None:
         let_in(stage, window.occupied(ground, stage.name))
         ledger.set_stage(connection, migration, stage.name, "running")
         log.info("stage begun")
-        if STAGES.index(stage.name) > STAGES.index("backfill"):
+        stages = stages_of(ground.plan.tenant.isolation)
+        moving = not ground.plan.separates or not schema_tables.switched(connection)
+        if stages.index(stage.name) > stages.index("backfill") and moving:
             following.settle(ground, stage.name)
         take(window.steps(stage, ground), ground, stage.name)
         go_on(ground, stage.name)

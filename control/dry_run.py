@@ -12,6 +12,8 @@ from psycopg import sql
 
 from control.jobs import COMMITS, heap_of, is_instant, job_spec, parts, rules_of
 from control.plan.model import Table
+from control.schemas import making
+from control.schemas.patterns import as_they_are
 from control.stage import Ground, How, Stage, Step, Works
 from sql.errors import GivenWrongError
 from sql.postgres import catalog, dry_run, facts
@@ -62,6 +64,8 @@ def statements(stages: Iterable[Stage], ground: Ground) -> Iterator[Told]:
             )
         if stage.name == "backfill":
             yield from _fills(ground, live, done=stage.name in over)
+        if stage.name == "schemas":
+            yield _schemas(ground, done=stage.name in over)
 
 
 def _not_told(stage: Stage, ground: Ground, told: set[str]) -> Iterator[Step]:
@@ -108,6 +112,26 @@ def _fills(ground: Ground, live: Catalog, *, done: bool) -> Iterator[Told]:
             )
 
 
+#: Whom the statements of a schema are told of.
+_SOMEBODY = "acme"
+
+
+def _schemas(ground: Ground, *, done: bool) -> Told:
+    """What makes the schema of one tenant; those of the others are alike, and may be a thousand."""
+    found = as_they_are(ground)
+    names = ", ".join(named for named, _ in found.named)
+    made = making.make(_SOMEBODY, found.named, ground.plan.tenant.column)
+    return Told(
+        stage="schemas",
+        what=f"for each tenant, as for {_SOMEBODY}: a schema with {names}, kept current, filled in batches",
+        lock="ROW EXCLUSIVE",
+        cost=f"each batch about {ground.plan.backfill.target}",
+        statement=_text(made, ground),
+        done=done,
+        why="both sides are kept the same by triggers, then compared by rows and checksums",
+    )
+
+
 def _called(table: Table, part: facts.Table) -> str:
     return table.name if part.partition_of is None else f"{table.name}, {part.identifier.as_string()}"
 
@@ -133,6 +157,11 @@ def script(stages: Iterable[Stage], ground: Ground) -> Iterator[str]:
     Raises:
         GivenWrongError: the migration is under way, so that a script from the beginning would not fit.
     """
+    if ground.plan.separates:
+        raise GivenWrongError(
+            "a script can't tell which tenants there will be once rows have theirs, and makes no schemas; "
+            "`tenantry plan` without --sql shows what a run does, `tenantry rehearse` does it on a copy"
+        )
     if ground.migration:
         raise GivenWrongError(
             f"migration {ground.plan.name!r} is under way, and a script starts at the beginning; "

@@ -13,7 +13,7 @@ from control import backup, conductor, timings
 from control.plan.model import Plan
 from control.queue import namespace_of, queue_of
 from control.restore import restore
-from control.status import STAGES
+from control.status import stages_of
 from control.timings import Rehearsal, StageTiming
 from control.worker_pool import workers as worker_processes
 from sql.errors import GivenWrongError
@@ -142,7 +142,7 @@ def run_timed(
         try:
             return [
                 _timed(plan, connection, bell, name, notify=notify, confirmed=name in confirmed)
-                for name in STAGES
+                for name in stages_of(plan.tenant.isolation)
             ]
         finally:
             bell.client.close()

@@ -14,7 +14,7 @@ from control.plan.model import Plan
 from control.recording import recorded
 from control.stage import Ground, OneWay, Stage, Unworks
 from control.stages.backfill import RESET
-from control.status import STAGES
+from control.status import stages_of
 from control.steps import take
 from sql.errors import GivenWrongError
 from sql.postgres.connection import Connection
@@ -57,9 +57,15 @@ def rollback(
         raise GivenWrongError(
             f"{to} is not done, so there is no way back to it; `tenantry status` shows what is"
         )
-    keep = STAGES.index(KEPT[-1] if keep_columns else to) + 1 if keep_columns or to else 0
+    stages = stages_of(plan.tenant.isolation)
+    if keep_columns and plan.separates:
+        raise GivenWrongError(
+            "--keep-columns is for tables that stay shared; `tenantry rollback --to backfill` keeps the "
+            "columns with their tenants, and without --to everything goes"
+        )
+    keep = stages.index(KEPT[-1] if keep_columns else to) + 1 if keep_columns or to else 0
     # Only what was begun: putting the guard back before there was a column failed every early way back.
-    begun = [name for name in STAGES[keep:] if states.get(name, "open") != "open"]
+    begun = [name for name in stages[keep:] if states.get(name, "open") != "open"]
     for name in begun:
         stage = IN_ORDER[name]
         if isinstance(stage, OneWay):
@@ -79,11 +85,11 @@ def rollback(
     if keep_columns:
         _keep_columns(ground, states)
     # A word that came during the last step is not to be written over.
-    go_on(ground, STAGES[max(0, keep - 1)])
+    go_on(ground, stages[max(0, keep - 1)])
     if to is None and not keep_columns:
         ledger.forget(connection, migration.id)
     else:
-        ledger.set_state(connection, migration.id, "complete" if to == STAGES[-1] else "running")
+        ledger.set_state(connection, migration.id, "complete" if to == stages[-1] else "running")
 
 
 def _undo(stage: Stage, ground: Ground) -> None:

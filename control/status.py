@@ -11,6 +11,8 @@ from control import building, governed, holds, unscoped
 from control.building import Building
 from control.governed import GovernorStatus
 from control.holds import Fact, Waiting
+from control.plan.begun import KEPT_AS, isolation_of
+from control.plan.model import Isolation
 from control.unscoped import Unscoped
 from sql.job import JobSpec
 from sql.postgres.connection import Connection
@@ -19,8 +21,29 @@ from sql.postgres.session import updates, updates_since
 from worker import ledger
 from worker.governor.signals import SIGNALS
 
-#: The stages in order; the conductor holds one module for each.
+#: The stages in order, where all tenants stay in one table; the conductor holds one module for each.
 STAGES = ("preflight", "backup", "columns", "backfill", "indexes", "application", "keys", "rls", "verify")
+#: The same where each tenant gets a schema of its own.
+SEPARATE_STAGES = (
+    "preflight",
+    "backup",
+    "columns",
+    "backfill",
+    "schemas",
+    "application",
+    "switch",
+    "verify",
+)
+
+
+#: The last stage of either: it looks at all that the others left.
+LAST = "verify"
+
+
+def stages_of(isolation: Isolation) -> tuple[str, ...]:
+    """The stages of a migration, in order."""
+    return SEPARATE_STAGES if isolation == "separate_schema" else STAGES
+
 
 _BATCH_STATES = ("pending", "done", "split", "quarantined")
 
@@ -122,12 +145,13 @@ def read(connection: Connection, migration: str) -> Status:
     governor = governed.read(connection, found.id, found.settings)
     alive = connection.execute(SIGNALS.workers.compose()).fetchone()
     every = [job for each in jobs.values() for job in each]
+    begun = ledger.Memory(connection, found.id).recall(KEPT_AS) or {}
     return Status(
         migration=found.name,
         state=found.state,
         started_at=found.started_at,
         finished_at=found.finished_at,
-        stages=[_stage(name, recorded.get(name)) for name in STAGES],
+        stages=[_stage(name, recorded.get(name)) for name in stages_of(isolation_of(begun))],
         tables=[_table(name, jobs.get(name, [])) for name in found.tables],
         held=holding[0].reason if holding else None,
         workers_holding=len(holding),

@@ -17,7 +17,7 @@ from sql.postgres.window import sessions
 #: Where the ledger keeps that the columns were added without a guard.
 MEMORY = "window"
 #: Stages that want to be alone; at the others nothing changes, or the application is tested.
-ALONE = frozenset({"columns", "backfill", "indexes", "keys", "rls"})
+ALONE = frozenset({"columns", "backfill", "indexes", "keys", "rls", "schemas", "switch"})
 #: Sessions that are named; the others are counted.
 _MOST = 10
 

@@ -15,8 +15,8 @@ Paging = Literal["contiguous", "striped", "pages"]
 #: What an assignment does with a row, where a key keeps it from moving at once: see `Moving`.
 Step = Literal["move", "copy", "remove", "withdraw"]
 
-#: Rows get their tenant, lose it again, or go to another.
-Kind = Literal["fill", "reset", "assign"]
+#: Rows get their tenant, lose it again, go to another, or are copied into their tenant's schema.
+Kind = Literal["fill", "reset", "assign", "copy"]
 
 #: What a range's bounds are: keys, or places in the heap (tid).
 By = Literal["key", "page"]
@@ -83,6 +83,18 @@ class Moving(BaseModel):
     """What a copy takes from its row, beside the tenant."""
 
 
+class Copying(BaseModel):
+    """Which tenants' rows are copied into their schemas, by a function of ours (schema and name).
+
+    A batch takes locks on the tables of each tenant that has a row in its range, so that they are few.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    function: tuple[str, str]
+    tenants: tuple[str, ...]
+
+
 class JobSpec(BaseModel):
     """One table's work: where, by which ranges, what is still to be filled, and from what."""
 
@@ -113,12 +125,16 @@ class JobSpec(BaseModel):
     """The way back: every row that has a tenant gets the sentinel again."""
     moving: Moving | None = None
     """Rows go from one tenant to another."""
+    copying: Copying | None = None
+    """Rows are copied, and stay as they are."""
 
     @property
     def kind(self) -> Kind:
         """What the ledger calls such a job."""
         if self.moving is not None:
             return "assign"
+        if self.copying is not None:
+            return "copy"
         return "reset" if self.reset else "fill"
 
     @property

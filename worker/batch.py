@@ -18,7 +18,7 @@ import structlog
 from psycopg import errors, sql
 
 from sql.job import JobSpec, Key, Shape, Step
-from sql.postgres import moving
+from sql.postgres import moving, schemas_copy
 from sql.postgres.batch import JobSQL, range_parameters, take_time
 from sql.postgres.connection import Connection
 from sql.postgres.ledger import JOBS, send
@@ -100,6 +100,8 @@ class Filling:
         return self._composed[known]
 
     def _compose(self, shape: Shape, *, unlocked: bool) -> sql.Composed:
+        if self.spec.copying is not None:
+            return schemas_copy.copy(self.spec, shape, unlocked=unlocked)
         step: Step = self.spec.moving.step if self.spec.moving is not None else "move"
         match step:
             case "copy":

@@ -24,7 +24,7 @@ from control.course import actor
 from control.plan.model import Plan
 from control.plan.reading import read_plan
 from control.render import counted
-from control.status import STAGES
+from control.status import LAST, stages_of
 from sql.errors import GateClosedError, GivenWrongError
 from sql.postgres.connection import Connection, resolve
 from worker import jobs, ledger
@@ -50,7 +50,7 @@ def run(
 ) -> None:
     """Go through every open stage, and stop at the first gate that is closed."""
     plan = read_plan(file)
-    end = a_stage(to) if to is not None else None
+    end = a_stage(to, plan) if to is not None else None
     shown = console(as_json=as_json)
     with ExitStack() as house:
         connection = house.enter_context(conductor.controller(plan))
@@ -72,7 +72,7 @@ def run(
             _answer(connection, plan, as_json=as_json)
             raise
         _answer(connection, plan, as_json=as_json)
-        if maintenance_window and end in {None, STAGES[-1]} and not as_json:
+        if maintenance_window and end in {None, LAST} and not as_json:
             say("Every stage is done: test the new code once more, then resume the application")
 
 
@@ -94,7 +94,7 @@ def rollback(
 ) -> None:
     """Walk back: to just after a stage, to the very beginning, or with the columns kept and emptied."""
     plan = read_plan(file)
-    end = a_stage(to) if to is not None else None
+    end = a_stage(to, plan) if to is not None else None
     if end is not None and keep_columns:
         raise GivenWrongError("--to and --keep-columns each say how far back; give one of them")
     shown = console(as_json=as_json)
@@ -123,7 +123,8 @@ def rollback(
 def _ask(plan: Plan, end: str | None, *, keep_columns: bool) -> None:
     if not sys.stdin.isatty():
         raise GivenWrongError("nobody is there to ask; --yes walks back without asking")
-    undone = STAGES[STAGES.index("indexes" if keep_columns else end) + 1 if keep_columns or end else 0 :]
+    stages = stages_of(plan.tenant.isolation)
+    undone = stages[stages.index("indexes" if keep_columns else end) + 1 if keep_columns or end else 0 :]
     loss = f" {plan.tenant.column} goes, with its values." if "columns" in undone else ""
     if keep_columns:
         loss = f" {plan.tenant.column} stays, its values go."

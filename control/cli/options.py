@@ -10,7 +10,7 @@ from psycopg import conninfo
 from rich.console import Console
 
 from control.plan.model import Plan, nearest
-from control.status import STAGES
+from control.status import stages_of
 from sql.errors import GivenWrongError
 from sql.postgres.connection import Connection, connect, describe, resolve
 
@@ -46,15 +46,16 @@ def address(url: str) -> str:
     return url
 
 
-def a_stage(name: str) -> str:
-    """Check the name of a stage.
+def a_stage(name: str, plan: Plan) -> str:
+    """Check the name of a stage of a plan.
 
     Raises:
         GivenWrongError: there is no such stage.
     """
-    if name not in STAGES:
+    stages = stages_of(plan.tenant.isolation)
+    if name not in stages:
         raise GivenWrongError(
-            f"no stage {name!r}{nearest(name, STAGES) or '; they are ' + ', '.join(STAGES)}"
+            f"no stage {name!r}{nearest(name, stages) or '; they are ' + ', '.join(stages)}"
         )
     return name
 

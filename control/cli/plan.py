@@ -90,10 +90,10 @@ def plan(
     with connect_to(read, "plan") as connection:
         ground = conductor.survey(read, connection, lambda _line: None)
         if sql:
-            for line in dry_run.script(conductor.IN_ORDER.values(), ground):
+            for line in dry_run.script(conductor.in_order(read), ground):
                 say(line)
             return
-        told = list(dry_run.statements(conductor.IN_ORDER.values(), ground))
+        told = list(dry_run.statements(conductor.in_order(read), ground))
         costs = {cost.stage: cost for cost in estimates(ground)}
     if as_json:
         say_json(

@@ -59,7 +59,8 @@ def _held(ground: Ground) -> Iterator[Edge]:
     if plan.tenant.cross_tenant == "source":
         return
     for edge in edges(plan, ground.original):
-        if plan.table(edge.table).primary_key is not None and plan.table(edge.parent).primary_key is not None:
+        keyed = plan.table(edge.table).primary_key and plan.table(edge.parent).primary_key
+        if keyed or plan.separates:
             yield edge
 
 
@@ -110,6 +111,8 @@ def gate(ground: Ground) -> Closed | None:
             )
     if not facts:
         return None
+    if ground.plan.separates:
+        return Closed(tuple(facts), "mend or delete them: no edge leads from schema to schema")
     return Closed(
         tuple(facts),
         'mend or delete them; or begin again with cross_tenant = "source", which leaves such foreign keys as '

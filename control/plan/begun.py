@@ -7,7 +7,10 @@ would look for what was never made, and leave behind what was. Limits, modes and
 from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 
-from control.plan.model import Plan
+from control.plan.model import Isolation, Plan
+
+#: Where the ledger keeps what of the plan the migration was begun with.
+KEPT_AS = "plan"
 
 #: The way to a value in the plan.
 Place = tuple[str | int, ...]
@@ -37,6 +40,11 @@ def begun_with(plan: Plan) -> dict[str, str]:
     return {part.what: part.value for part in _parts(plan)}
 
 
+def isolation_of(kept: Mapping[str, str]) -> Isolation:
+    """The isolation that a migration was begun with, from what the ledger keeps of its plan."""
+    return "separate_schema" if kept.get("tenant.isolation") == repr("separate_schema") else "shared_schema"
+
+
 def changes(plan: Plan, kept: Mapping[str, str], begun: Container[str]) -> Iterator[Change]:
     """What was edited since `kept`, of that which the stages that have `begun` go by."""
     for part in _parts(plan):
@@ -48,6 +56,7 @@ def changes(plan: Plan, kept: Mapping[str, str], begun: Container[str]) -> Itera
 def _parts(plan: Plan) -> Iterator[_Part]:
     tenant = plan.tenant
     yield _Part("columns", "tenant.column", ("tenant", "column"), repr(tenant.column))
+    yield _Part("preflight", "tenant.isolation", ("tenant", "isolation"), repr(tenant.isolation))
     yield _Part("columns", "tenant.sentinel", ("tenant", "sentinel"), repr(tenant.sentinel))
     # The guard has them in its functions.
     yield _Part("columns", "tenant.pattern", ("tenant", "pattern"), repr(tenant.pattern))

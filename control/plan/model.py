@@ -29,6 +29,8 @@ from sql.tenant_source import (
     with_last_resort,
 )
 
+#: Whether all tenants' rows stay in one table, or each tenant gets a schema with tables of its own.
+Isolation = Literal["shared_schema", "separate_schema"]
 Mode = Literal["observe", "permissive", "strict"]
 #: How a table is cut into batches; `keys` is contiguous or striped as the key lies in the heap, and `auto`
 #: decides between keys and pages too.
@@ -56,7 +58,7 @@ class Tenant(Part):
     column: Name = "tenant_id"
     sentinel: str = ""
     setting: Setting = "app.current_tenant_id"
-    isolation: Literal["shared_schema"] = "shared_schema"
+    isolation: Isolation = "shared_schema"
     legacy: str = "default"
     pattern: Pattern = "^[A-Za-z0-9_-]{1,255}$"
     unresolved: Literal["quarantine", "otherwise", "stop"] = "quarantine"
@@ -220,6 +222,7 @@ class Plan(Part):
         _trees_come_first(self.tables)
         _keys_hold_the_tenant(self.tables, self.tenant.column)
         _no_tenant_is_the_sentinel(self.tables, self.tenant.sentinel_value)
+        _schemas_need_no_more(self.tables, self.tenant)
         _stops_are_above_their_limits(self.governor)
         return self
 
@@ -233,6 +236,11 @@ class Plan(Part):
         lines = self._origin.lines
         known = (path[:end] for end in range(len(path), 0, -1) if path[:end] in lines)
         return PlanError(message, file=self._origin.file, line=next((lines[part] for part in known), None))
+
+    @property
+    def separates(self) -> bool:
+        """Whether each tenant gets a schema of its own."""
+        return self.tenant.isolation == "separate_schema"
 
     def table(self, name: str) -> Table:
         """Find the table that the plan calls `name`.
@@ -342,6 +350,25 @@ def _no_tenant_is_the_sentinel(tables: tuple[Table, ...], sentinel: str | None) 
             if any(isinstance(name, str) and name in {"", sentinel} for name in given):
                 message = f"{key} of {table.name!r} is what a row without a tenant holds; name a tenant"
                 raise _wrong(message, "tables", at, "tenant", key)
+
+
+def _schemas_need_no_more(tables: tuple[Table, ...], tenant: Tenant) -> None:
+    """With a schema for each tenant the shared tables are on their way out: nothing is built on them."""
+    if tenant.isolation != "separate_schema":
+        return
+    if tenant.cross_tenant == "source":
+        message = (
+            'cross_tenant = "source" keeps edges between tenants, and no edge leads from schema to schema'
+        )
+        raise _wrong(message + '; take "stop" or "quarantine"', "tenant", "cross_tenant")
+    for at, table in enumerate(tables):
+        for key in ("indexes", "primary_key", "unique", "rls"):
+            if getattr(table, key):
+                message = (
+                    f'{key} of {table.name!r} is for isolation = "shared_schema": with a schema for each '
+                    "tenant its tables are like the original; leave it out"
+                )
+                raise _wrong(message, "tables", at, key)
 
 
 def _stops_are_above_their_limits(governor: Governor) -> None:

@@ -7,14 +7,16 @@ from control import timings
 from control.indexes import Wanted
 from control.jobs import is_instant, parts
 from control.keys import unique
+from control.plan.model import Plan
 from control.plan.values import seconds
 from control.preflight import costs
 from control.preflight.costs import Filled
 from control.preflight.finding import Finding, none_of
 from control.stage import Ground, How, Step
-from control.stages import columns, keys, rls
+from control.stages import columns, keys, rls, switch
 from control.timings import Rehearsal
 from sql.postgres import preflight, surroundings
+from sql.postgres.facts import Catalog, Table
 
 #: The share of a table that may have changed since it was analyzed.
 STALE = 0.2
@@ -114,6 +116,30 @@ def _worked_out(ground: Ground) -> Iterator[Estimate]:
         costs.backfill_disk(filled),
         f"rows of a batch, {plan.backfill.target}",
     )
+    if plan.separates:
+        yield from _apart(plan, original, filled, rows)
+    else:
+        yield from _built(ground, tables, whole)
+    yield Estimate("verify", 1.0 + rows * costs.VERIFIED, 0.0, 0, 0, "ACCESS SHARE: nobody waits")
+
+
+def _apart(plan: Plan, original: Catalog, filled: list[Filled], rows: int) -> Iterator[Estimate]:
+    """The stages that give each tenant a schema; a row is read twice and written once."""
+    size = sum(table.heap + table.index_bytes for table in filled)
+    yield Estimate(
+        "schemas",
+        costs.backfill_seconds(filled) + 2 * rows * costs.VERIFIED,
+        0.0,
+        2 * size,
+        size,
+        f"rows of a batch, {plan.backfill.target}",
+    )
+    yield _brief("switch", switch.STAGE.steps(plan, original), 2 * rows * costs.VERIFIED)
+
+
+def _built(ground: Ground, tables: dict[str, Table], whole: list[int]) -> Iterator[Estimate]:
+    """The stages that build on the shared tables."""
+    plan, original = ground.plan, ground.original
     built = list(_indexes(ground, whole))
     made = sum(size for _, size in built)
     yield Estimate(
@@ -133,7 +159,6 @@ def _worked_out(ground: Ground) -> Iterator[Estimate]:
     if policies:
         quiet = max((seconds(rls_.quiet) for rls_ in policies if rls_.mode == "strict"), default=0.0)
         yield _brief("rls", rls.STAGE.steps(plan, original), quiet)
-    yield Estimate("verify", 1.0 + rows * costs.VERIFIED, 0.0, 0, 0, "ACCESS SHARE: nobody waits")
 
 
 def _brief(stage: str, steps: Iterable[Step], more: float = 0.0) -> Estimate:

@@ -93,6 +93,9 @@ def _window(ground: Ground, costs: list[Estimate]) -> Finding:
 
 def _isolation(ground: Ground) -> Finding:
     plan = ground.plan
+    if plan.separates:
+        fact = "separate_schema; the application reaches a tenant's tables by its search_path"
+        return Finding("pass", "isolation", fact)
     unguarded = [table.name for table in plan.tables if table.rls is None]
     if len(unguarded) == len(plan.tables):
         fact = f"{plan.tenant.isolation}; no table has a policy, and only the application keeps tenants apart"
@@ -110,6 +113,8 @@ def _isolation(ground: Ground) -> Finding:
 def _way_back(ground: Ground) -> Finding:
     fact = "`tenantry rollback` from every stage, online"
     shared = ["id"] if any(table.primary_key is not None for table in ground.plan.tables) else []
+    if ground.plan.separates:
+        shared = ["id"]
     shared += [f"value in {name}" for table in ground.plan.tables for name in table.unique]
     if shared:
         fact += f", until two tenants have the same {' or '.join(shared)}: after that it can't come back"

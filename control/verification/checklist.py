@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from control.stage import Ground
-from control.verification import health, isolation, leftovers, reconciled, rows, speed, structure
+from control.verification import health, isolation, leftovers, reconciled, rows, separated, speed, structure
 from control.verification.check import Check, Subject
 from sql.postgres import aftermath, catalog, facts, verify
 from sql.postgres.ledger import JOBS, send
@@ -21,6 +21,8 @@ def run_checks(ground: Ground) -> list[Check]:
         psycopg.Error: the server can't answer.
         CatalogError: a table isn't there.
     """
+    if ground.plan.separates:
+        return separated.run_checks(ground)
     connection = ground.connection
     live = catalog.read(connection, [table.name for table in ground.plan.tables])
     if without := _without_column(ground, live):

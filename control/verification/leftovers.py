@@ -6,7 +6,7 @@ from control import names
 from control.plan.model import Plan
 from control.policies import Target
 from control.stage import Ground
-from control.status import STAGES
+from control.status import LAST
 from control.verification.check import Check, Subject, listed
 from sql.postgres import aftermath, preflight, rls, surroundings
 from sql.postgres.connection import Connection
@@ -34,7 +34,7 @@ def nothing_left(ground: Ground) -> Check:
     tables = preflight.trees(connection, [table.oid for table in original.tables.values()])
     found = aftermath.leftovers(connection, sorted(set(_temporary(ground.plan, original))), tables)
     stages = ledger.stages(connection, ground.migration) if ground.migration else {}
-    begun = [name for name, stage in stages.items() if stage.state != "done" and name != STAGES[-1]]
+    begun = [name for name, stage in stages.items() if stage.state != "done" and name != LAST]
     # Halfway it is no litter: an operator who went by the advice dropped the index of the key to come.
     way_out = (
         f"{begun[0]} is not done, and needs it: leave it to `tenantry run`" if begun else "DROP what is left"

@@ -86,6 +86,9 @@ class JobSQL:
         """Whether a row called `t` is still to be written."""
         if self.spec.moving is not None:
             return chosen.left(self.spec, self.spec.moving)
+        if self.spec.copying is not None:
+            tenants = plain(sql.Literal(list(self.spec.copying.tenants)))
+            return sql.SQL("t.{} = ANY ({}::text[])").format(self._tenant, tenants)
         if not self.spec.reset:
             return plain(unfilled(self.spec.tenant_column, self.spec.sentinel))
         return sql.SQL("t.{} IS DISTINCT FROM {}").format(self._tenant, plain(literal(self.spec.sentinel)))

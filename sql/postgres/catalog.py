@@ -21,7 +21,7 @@ from sql.tenant_source import split_name
 STATEMENTS = load(Path(__file__).parent, "catalog")
 
 #: The schemas that are ours: the ledger, the write guard, the functions of policies.
-OURS = ("tenantry", "tenantry_guard", "tenantry_rls", "tenantry_tenants")
+OURS = ("tenantry", "tenantry_guard", "tenantry_rls", "tenantry_tenants", "tenantry_mirror")
 
 
 def read(connection: Connection, names: Sequence[str]) -> Catalog:
@@ -117,6 +117,10 @@ def _resolved(connection: Connection, names: Sequence[str]) -> tuple[list[int | 
     """The oid of each table, and the search path in which it was looked for."""
     quoted = [".".join('"' + part.replace('"', '""') + '"' for part in split_name(name)) for name in names]
     oids, path = _one(connection.execute(STATEMENTS.resolve.compose(), {"names": quoted}))
+    if None in oids and _one(connection.execute(STATEMENTS.has_mirror.compose()))[0]:
+        # With a schema for each tenant the shared tables end under another name, and stay those of the plan.
+        away: dict[str, int] = dict(connection.execute(STATEMENTS.renamed_away.compose()).fetchall())
+        oids = [away.get(name, oid) if oid is None else oid for name, oid in zip(names, oids, strict=True)]
     return oids, path
 
 

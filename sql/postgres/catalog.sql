@@ -12,6 +12,14 @@ SELECT coalesce(
        ),
        current_schemas(false)::text[]
 
+-- name: has_mirror
+-- locks: none; to_regclass looks the name up without touching the table.
+SELECT to_regclass('tenantry_mirror.tables') IS NOT NULL
+
+-- name: renamed_away
+-- locks: ACCESS SHARE on a table of ours. The shared tables that a switch to tenants' schemas has renamed.
+SELECT named, shared::oid FROM tenantry_mirror.tables WHERE switched
+
 -- name: called
 -- locks: ACCESS SHARE on the system catalogs; nobody waits for it. What the table of an oid is called, if it has the columns of
 -- the one that is looked for: in a restored database another may have its oid.

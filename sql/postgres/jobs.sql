@@ -275,7 +275,7 @@ SELECT stripe, 'nothing leads to ' || bound::text FROM ends WHERE begins > 0 AND
 
 -- name: progress
 -- locks: ACCESS SHARE on the ledger; a read. What `count_settled` has counted, and the batches above it. While rows go from
--- one tenant to another it is that work which is shown.
+-- one tenant to another, or into schemas, it is that work which is shown.
 SELECT j.id, j.table_name, j.part, j.why, j.kind, j.state, j.spec, j.rows_total, j.batch_rows, j.planned, j.started_at,
        j.finished_at, j.reason,
        (j.rows_done + above.rows)::bigint AS rows_done, above.pending, j.done + above.done AS done,
@@ -294,6 +294,6 @@ FROM tenantry.jobs AS j CROSS JOIN LATERAL (
            min(b.created_at) FILTER (WHERE b.state = 'pending') AS oldest
     FROM tenantry.batches AS b WHERE b.job_id = j.id AND b.id > j.counted_to
 ) AS above
-WHERE j.migration_id = %(migration)s AND (j.kind = 'assign' OR NOT EXISTS (
-    SELECT FROM tenantry.jobs AS a WHERE a.migration_id = %(migration)s AND a.kind = 'assign'))
+WHERE j.migration_id = %(migration)s AND (j.kind IN ('assign', 'copy') OR NOT EXISTS (
+    SELECT FROM tenantry.jobs AS a WHERE a.migration_id = %(migration)s AND a.kind IN ('assign', 'copy')))
 ORDER BY j.id;

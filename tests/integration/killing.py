@@ -41,7 +41,7 @@ _LEDGER = (
     "drop",
     "create",
 )
-_STAGES = ("columns.", "guard.", "indexes.", "keys.", "rls.")
+_STAGES = ("columns.", "guard.", "indexes.", "keys.", "rls.", "schemas.", "schemas_mirror.")
 #: Of the backfill's those that come once, or once for each batch.
 _BATCHED = ("jobs.add", "jobs.forget", "jobs.set_state", "jobs.advance", "jobs.count_sweep")
 _READS = ("SELECT", "WITH", "SET", "RESET")

@@ -298,6 +298,21 @@ WRONG: dict[str, tuple[str | bytes, int | None, str]] = {
         23,
         "a limit for the plan's own query, and no query",
     ),
+    "keys for a schema each": (
+        _with('column = "tenant_id"', 'isolation = "separate_schema"'),
+        12,
+        "primary_key of 'graph_relations' is for isolation = \"shared_schema\"",
+    ),
+    "edges between schemas": (
+        _with('column = "tenant_id"', 'isolation = "separate_schema"\ncross_tenant = "source"'),
+        8,
+        "no edge leads from schema to schema",
+    ),
+    "an isolation that there isn't": (
+        _with('column = "tenant_id"', 'isolation = "separate_schemas"'),
+        7,
+        "tenant.isolation",
+    ),
     "no TOML": (_with('column = "tenant_id"', "column = tenant_id"), 7, "not TOML: invalid value"),
     "no TOML at the end": (WHOLE + 'x = "', 22, "not TOML: "),
     "a section twice": (WHOLE + "\n[database]\n", 23, "not TOML: cannot declare"),

@@ -1,0 +1,74 @@
+"""What a schema for each tenant can't take over, or can't be kept the same."""
+
+from collections.abc import Iterator
+
+from control.preflight.finding import Finding, none_of
+from control.schemas.naming import shared_name
+from control.stage import Ground
+from sql.postgres import schemas
+
+
+def look(ground: Ground) -> Iterator[Finding]:
+    """Every reason, each with its way out; nothing where tenants stay in one table."""
+    if not ground.plan.separates:
+        return
+    tables = ground.original.tables
+    ours = {(table.schema_, table.name) for table in ground.original.tables.values()}
+    yield none_of(
+        "schemas: keys",
+        [
+            f"{name} has none" if table.primary_key is None else f"that of {name} is deferrable"
+            for name, table in tables.items()
+            if table.primary_key is None or table.primary_key.deferrable
+        ],
+        level="stop",
+        way_out="a row is found on both sides by its primary key, at once: give it one, NOT DEFERRABLE",
+        fine="every table has a primary key",
+    )
+    yield none_of(
+        "schemas: deferrable unique constraints",
+        [
+            f"{c.name} of {name}"
+            for name, t in tables.items()
+            for c in t.constraints
+            if c.kind == "u" and c.deferrable
+        ],
+        level="stop",
+        way_out="rows are copied with ON CONFLICT, which takes none: make it NOT DEFERRABLE",
+        fine="none",
+    )
+    yield none_of(
+        "schemas: partitions and inheritance",
+        [name for name, table in tables.items() if table.kind == "p" or table.is_partition or table.inherits],
+        level="stop",
+        way_out='their copies are not built: leave them out of the plan, or keep isolation = "shared_schema"',
+        fine="none",
+    )
+    yield none_of(
+        "schemas: foreign keys from outside the plan",
+        [
+            f"{key.name} of {key.schema_}.{key.table} onto {name}"
+            for name, table in tables.items()
+            for key in table.referenced_by
+            if (key.schema_, key.table) not in ours
+        ],
+        level="stop",
+        way_out="they can't point to many schemas: take their tables into the plan, or drop them",
+        fine="none",
+    )
+    yield none_of(
+        "schemas: row-level security",
+        [name for name, table in tables.items() if table.row_security],
+        level="stop",
+        way_out="policies are not taken over: DISABLE ROW LEVEL SECURITY first, the schemas take its place",
+        fine="none",
+    )
+    wanted = [(table.schema_, shared_name(table.name)) for table in tables.values()]
+    taken = [] if schemas.switched(ground.connection) else schemas.relations(ground.connection, wanted)
+    yield none_of(
+        "schemas: names",
+        taken,
+        level="stop",
+        way_out="the switch gives this name to the shared table: rename what has it",
+        fine="those that the shared tables get are free",
+    )
