@@ -14,7 +14,7 @@ from control.tenants.assigning import is_pointed_to
 from control.tenants.family import Family, family, own_key
 from sql.errors import AssignmentError, GivenWrongError
 from sql.postgres import assignments as looks
-from sql.postgres import catalog, preflight
+from sql.postgres import catalog, preflight, schemas
 from sql.postgres.assignments import Chosen
 from sql.postgres.connection import Connection
 from sql.postgres.facts import Catalog
@@ -99,6 +99,11 @@ def _open_gate(ground: Ground) -> None:
     stages = ledger.stages(ground.connection, ground.migration)
     if "backfill" not in stages or stages["backfill"].state != "done":
         raise AssignmentError(["not every row has its tenant yet"], "`tenantry run --to backfill` first")
+    if ground.plan.separates and schemas.switched(ground.connection):
+        raise AssignmentError(
+            ["each tenant's rows are in a schema of its own by now"],
+            "`tenantry rollback --to application`, assign, and run again",
+        )
     tables = {name: table.identifier for name, table in ground.original.tables.items()}
     if hidden := looks.hidden(ground.connection, tables):
         raise AssignmentError(

@@ -6,9 +6,11 @@ import psycopg
 import pytest
 from psycopg import errors
 
+from control import conductor
 from control.embedded.postgres import EmbeddedPostgres
 from control.embedded.valkey import EmbeddedValkey
-from sql.errors import GateClosedError
+from control.tenants import asking, listing
+from sql.errors import AssignmentError, GateClosedError
 from tests.integration.separated import THING, Separating, separating
 
 
@@ -102,3 +104,10 @@ def test_once_an_id_exists_in_two_tenants_there_is_no_way_back(
         switched.back("application")
     acme.execute("DELETE FROM entity WHERE id = 'e1'")
     assert _one(acme, "SELECT count(*) FROM entity_shared WHERE id = 'e1'") == 1
+
+
+def test_no_row_is_assigned_to_another_tenant_once_each_has_a_schema(switched: Separating) -> None:
+    with conductor.controller(switched.plan) as connection:
+        with pytest.raises(AssignmentError, match="in a schema of its own"):
+            asking.ground(switched.plan, connection)
+        assert {one.tenant for one in listing.standings(connection, switched.plan)} >= {"acme", "Big-Co"}
