@@ -184,6 +184,9 @@ def test_a_pause_holds_a_run_that_goes_on_when_resumed(operator: Operator) -> No
         filled = "SELECT coalesce(sum(rows), 0) FROM tenantry.batches"
         until(lambda: operator.count(filled), 30, "the first batch")
         operator.done("pause")
+        # One that was begun before may wait for the row this very moment, and would have it.
+        at_work = "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE '%batch.fill%'"
+        until(lambda: not operator.count(f"{at_work} AND pid <> pg_backend_pid()"), 30, "its end")
         application.rollback()
         assert json.loads(operator.done("status", "--json"))["state"] == "paused"
         assert operator.tenantry("run").returncode == 1, "a second run beside the first"

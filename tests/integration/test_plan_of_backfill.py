@@ -28,7 +28,7 @@ def _backfill(url: str, table: dict[str, Any], **backfill: str) -> list[Told]:
     )
     with connect(url, "plan") as connection:
         ground = conductor.survey(plan, connection, lambda _line: None)
-        told = list(dry_run.statements(conductor.IN_ORDER.values(), ground))
+        told = list(dry_run.statements(conductor.in_order(ground.plan), ground))
     return [one for one in told if one.stage == "backfill"]
 
 
