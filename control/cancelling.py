@@ -6,16 +6,18 @@ the server cancel what runs. It does so by SQL: the protocol's own request goes 
 load balancer that is not always the server, or the pooler, that has the session.
 """
 
+import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import psycopg
 
-from control.stage import Ground
-from sql.errors import CancelledError, TenantryError, UnreachableError
-from sql.postgres.connection import Connection, connect
+from control.stage import Standing
+from sql.database import Database, connect
+from sql.errors import CancelledError, FileBusyError, TenantryError, UnreachableError
 from sql.postgres.session import cut_short
+from sql.sqlite.connection import File
 from worker import ledger
 
 #: Seconds between two looks at the ledger.
@@ -28,7 +30,7 @@ _END_WITHIN = 1.0
 
 
 @contextmanager
-def cancellable(ground: Ground, stage: str) -> Iterator[None]:
+def cancellable(ground: Standing, stage: str) -> Iterator[None]:
     """Let `tenantry cancel` cut short what the body has the server do on the ground's connection.
 
     A statement that somebody else cancels stays the error that it is.
@@ -50,7 +52,7 @@ def cancellable(ground: Ground, stage: str) -> Iterator[None]:
             thread.join(_END_WITHIN)
     except CancelledError:
         raise
-    except (psycopg.Error, TenantryError) as error:
+    except (psycopg.Error, sqlite3.Error, TenantryError) as error:
         if cut.is_set() or (isinstance(error, psycopg.errors.QueryCanceled) and _is_cancelled(ground)):
             raise CancelledError(ground.plan.name, stage) from error
         raise
@@ -59,22 +61,30 @@ def cancellable(ground: Ground, stage: str) -> Iterator[None]:
         raise CancelledError(ground.plan.name, stage)
 
 
-def _is_cancelled(ground: Ground) -> bool:
+def _is_cancelled(ground: Standing) -> bool:
     return ledger.state(ground.connection, ground.migration) == "cancelled"
 
 
-def _watch(ground: Ground, cut: threading.Event, ended: threading.Event) -> None:
+def _watch(ground: Standing, cut: threading.Event, ended: threading.Event) -> None:
     url = ground.plan.database.url.get_secret_value()
-    connection: Connection | None = None
+    connection: Database | None = None
     # Most stages end before the first look, and then no second connection is opened.
     while not ended.wait(LOOK_EVERY):
         try:
             if connection is None or connection.closed:
                 connection = connect(url, "cancelling", statement_timeout_ms=2_000)
             cancelled = ledger.state(connection, ground.migration) == "cancelled"
-            if cancelled and not ended.is_set() and cut_short(connection, ground.migration, BRIEF):
+            if cancelled and not ended.is_set() and _cut(ground, connection):
                 cut.set()
-        except (UnreachableError, psycopg.OperationalError):
+        except (UnreachableError, FileBusyError, psycopg.OperationalError, sqlite3.OperationalError):
             continue  # the run itself says so
     if connection is not None:
         connection.close()
+
+
+def _cut(ground: Standing, connection: Database) -> bool:
+    if isinstance(connection, File):
+        if isinstance(ground.connection, File):
+            ground.connection.raw.interrupt()
+        return True
+    return cut_short(connection, ground.migration, BRIEF)

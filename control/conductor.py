@@ -5,18 +5,16 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-import structlog
-
 from control import following, tuning, window
 from control.arrivals import taken_along
 from control.course import actor, go_on
 from control.departures import forget, left_out, without_departed
 from control.keys import outside, views
+from control.passage import begin, complete, let_in, open_stages, passing, states, unless_held
 from control.plan.begun import KEPT_AS, begun_with, changes
 from control.plan.model import Plan
 from control.plan.values import size
-from control.recording import recorded
-from control.stage import Amendable, Closed, Ground, Stage, Works
+from control.stage import Amendable, Ground, Stage, Works
 from control.stages import (
     application,
     backfill,
@@ -33,7 +31,8 @@ from control.stages import (
 from control.status import stages_of
 from control.steps import look, take
 from control.tuning import Tuned
-from sql.errors import AnotherRunError, GateClosedError, GivenWrongError
+from sql.database import Database
+from sql.errors import AnotherRunError, GivenWrongError
 from sql.postgres import schemas as schema_tables
 from sql.postgres.connection import Connection, connect, describe, resolve
 from sql.postgres.facts import Catalog
@@ -42,8 +41,6 @@ from worker import ledger
 from worker.broker import Doorbell
 from worker.governor.signals import standbys
 from worker.ledger import Migration, Settings
-
-log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 Notify = Callable[[str], None]
 
@@ -198,21 +195,12 @@ def run(
         return replace(standing, window=maintenance_window)
 
     forget(ground(), migration)
-    states = {name: stage.state for name, stage in ledger.stages(connection, migration.id).items()}
-    window.settle(ground(), states)
+    window.settle(ground(), states(connection, migration.id))
     _reopen_amended(ground())
     stages = stages_of(plan.tenant.isolation)
-    for name in stages[: stages.index(to) + 1 if to else None]:
-        stage = IN_ORDER[name]
-        record = ledger.stages(connection, migration.id).get(name)
-        if record is not None and record.state == "done":
-            continue
-        with structlog.contextvars.bound_contextvars(migration=plan.name, stage=name):
-            _go_through(stage, ground())
-    if to is None or to == stages[-1]:
-        # A word that came during the last stage's checks is not to be written over.
-        go_on(ground(), stages[-1])
-        ledger.set_state(connection, migration.id, "complete")
+    for name in open_stages(connection, migration.id, stages, to):
+        _go_through(IN_ORDER[name], ground())
+    complete(ground(), stages, to)
 
 
 def _reopen_amended(ground: Ground) -> None:
@@ -268,11 +256,7 @@ def _begin(plan: Plan, connection: Connection, *, throttle: bool) -> Migration:
         original = ground.original.model_dump(mode="json")
     else:
         as_begun(plan, connection, known)
-        if known.state in {"paused", "cancelled"}:
-            back = "; `tenantry rollback` walks back" if known.state == "cancelled" else ""
-            raise GateClosedError(
-                "run", [f"the migration is {known.state}"], f"`tenantry resume` lets it go on{back}"
-            )
+        unless_held(known)
         original = known.original
     with connection.transaction():
         # Held: what is tuned in this very moment would else be overwritten.
@@ -288,36 +272,21 @@ def _begin(plan: Plan, connection: Connection, *, throttle: bool) -> Migration:
 
 
 def _go_through(stage: Stage, ground: Ground) -> None:
-    connection, migration = ground.connection, ground.migration
-    with recorded(ground, stage.name):
-        let_in(stage, stage.gate(ground))
-        let_in(stage, window.occupied(ground, stage.name))
-        ledger.set_stage(connection, migration, stage.name, "running")
-        log.info("stage begun")
+    with passing(ground, stage.name):
+        let_in(stage.name, stage.gate(ground))
+        let_in(stage.name, window.occupied(ground, stage.name))
+        begin(ground, stage.name)
         stages = stages_of(ground.plan.tenant.isolation)
-        moving = not ground.plan.separates or not schema_tables.switched(connection)
+        moving = not ground.plan.separates or not schema_tables.switched(ground.connection)
         if stages.index(stage.name) > stages.index("backfill") and moving:
             following.settle(ground, stage.name)
         take(window.steps(stage, ground), ground, stage.name)
         go_on(ground, stage.name)
         if isinstance(stage, Works):
             stage.work(ground)
-    ledger.set_stage(connection, migration, stage.name, "done")
-    ledger.record(connection, migration, actor(), "stage", f"{stage.name} done")
-    log.info("stage done")
 
 
-def let_in(stage: Stage, closed: Closed | None) -> None:
-    """Nothing, where the gate is open.
-
-    Raises:
-        GateClosedError: it is closed.
-    """
-    if closed is not None:
-        raise GateClosedError(stage.name, list(closed.facts), closed.opens)
-
-
-def confirm(plan: Plan, connection: Connection, stage: str) -> None:
+def confirm(plan: Plan, connection: Database, stage: str) -> None:
     """Record that the operator vouches for a stage.
 
     Raises:

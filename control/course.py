@@ -7,7 +7,7 @@ import getpass
 import socket
 import time
 
-from control.stage import Ground
+from control.stage import Standing
 from sql.errors import CancelledError
 from worker import ledger
 
@@ -20,7 +20,7 @@ def actor() -> str:
     return f"{getpass.getuser()}@{socket.gethostname()}"
 
 
-def go_on(ground: Ground, stage: str) -> bool:
+def go_on(ground: Standing, stage: str) -> bool:
     """Return once the next step may be taken: at once as a rule, after the pause where there is one (True).
 
     Call it outside a transaction: a pause may last for hours.
@@ -37,7 +37,7 @@ def go_on(ground: Ground, stage: str) -> bool:
     return paused
 
 
-def unless_cancelled(ground: Ground, stage: str) -> None:
+def unless_cancelled(ground: Standing, stage: str) -> None:
     """Return at once, paused or not: a step at hand is let come to its end.
 
     Raises:

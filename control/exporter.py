@@ -4,6 +4,7 @@ Everything is read when Prometheus asks, so there is nothing to go stale: a serv
 `tenantry_up 0` and no other series. Counters and histograms are the workers' own (`control.worker_pool`).
 """
 
+import sqlite3
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -17,8 +18,8 @@ from prometheus_client.registry import Collector
 from control import status
 from control.governed import GovernorStatus
 from control.status import Status
-from sql.errors import NoMigrationError, UnreachableError
-from sql.postgres.connection import Connection, connect
+from sql.database import Database, connect
+from sql.errors import FileBusyError, NoMigrationError, UnreachableError
 from worker.governor.zones import Zone
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -34,7 +35,7 @@ class StatusCollector(Collector):
 
     url: str
     migration: str
-    _connection: Connection | None = None
+    _connection: Database | None = None
     _reading: threading.Lock = field(default_factory=threading.Lock)
 
     def collect(self) -> Iterable[Metric]:
@@ -56,7 +57,7 @@ class StatusCollector(Collector):
             return status.read(self._connection, self.migration), True
         except NoMigrationError:
             return None, True
-        except (UnreachableError, psycopg.Error) as error:
+        except (UnreachableError, FileBusyError, psycopg.Error, sqlite3.Error) as error:
             log.warning("no answer for this scrape", error=str(error).strip())
             return None, False
 

@@ -1,7 +1,7 @@
 """What the governor saw last and what it made of it, read from the ledger: no queue server is asked."""
 
 from control.holds import Fact
-from sql.postgres.connection import Connection
+from sql.database import Database
 from worker import ledger
 from worker.governor.limits import LABELS, Limit, SignalName
 from worker.governor.pace import STALE_AFTER
@@ -60,7 +60,7 @@ class GovernorStatus(Fact):
         )
 
 
-def read(connection: Connection, migration: int, settings: Settings) -> GovernorStatus | None:
+def read(connection: Database, migration: int, settings: Settings) -> GovernorStatus | None:
     """The last sample; None before the first, and where nothing is sampled."""
     found = ledger.governor(connection, migration)
     if found is None or not settings.sampled:

@@ -10,11 +10,13 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from sql.database import Database
 from sql.job import PLACE
+from sql.ledger import HOLDS, JOBS, send
 from sql.postgres.connection import Connection
 from sql.postgres.holds import ask
-from sql.postgres.ledger import JOBS, send
 from sql.postgres.locks import Blocker
+from sql.sqlite.connection import File
 from sql.sqlstate import meaning
 
 #: Failures that somebody else's transaction may be behind: no lock, a deadlock, out of time.
@@ -96,9 +98,9 @@ class Holds(Fact):
     stopped: tuple[Stopped, ...]
 
 
-def read(connection: Connection, migration: int, *, most: int) -> Holds:
+def read(connection: Database, migration: int, *, most: int) -> Holds:
     """Read what is held, of the quarantine the first `most` rows."""
-    rows = tuple(_set_aside(row) for row in ask(connection, "set_aside", migration=migration, most=most))
+    rows = tuple(_set_aside(row) for row in send(connection, HOLDS.set_aside, migration=migration, most=most))
     count = int(send(connection, JOBS.count_quarantined, migration=migration)[0]["count"])
     return Holds(
         rows=rows,
@@ -108,14 +110,14 @@ def read(connection: Connection, migration: int, *, most: int) -> Holds:
     )
 
 
-def waiting(connection: Connection, migration: int) -> tuple[Waiting, ...]:
+def waiting(connection: Database, migration: int) -> tuple[Waiting, ...]:
     """The batches that wait after a failure, with who blocks those that wait for a lock."""
     found = [
         Waiting(**row, meaning=meaning(row["sqlstate"]))
-        for row in ask(connection, "waiting", migration=migration)
+        for row in send(connection, HOLDS.waiting, migration=migration)
     ]
     parts = {one.part for one in found if one.sqlstate in _FOR_A_LOCK}
-    if not parts:
+    if not parts or isinstance(connection, File):  # SQLite doesn't tell who has the write lock
         return tuple(found)
     blockers = _blockers(connection, sorted(parts))
     hidden = _hidden(connection, blockers)
@@ -127,9 +129,9 @@ def waiting(connection: Connection, migration: int) -> tuple[Waiting, ...]:
     )
 
 
-def stopped(connection: Connection, migration: int) -> tuple[Stopped, ...]:
+def stopped(connection: Database, migration: int) -> tuple[Stopped, ...]:
     """The jobs that stopped themselves."""
-    return tuple(Stopped(**row) for row in ask(connection, "stopped", migration=migration))
+    return tuple(Stopped(**row) for row in send(connection, HOLDS.stopped, migration=migration))
 
 
 def _set_aside(row: dict[str, Any]) -> SetAside:

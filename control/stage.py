@@ -9,11 +9,12 @@ the same steps that a run takes.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from psycopg import sql
 
 from control.plan.model import Plan
+from sql.database import Database
 from sql.postgres.connection import Connection
 from sql.postgres.facts import Catalog
 from worker.broker import Doorbell
@@ -95,6 +96,33 @@ class Memory(Protocol):
         """What was last kept under `key`; None if nothing was."""
 
 
+class Standing(Protocol):
+    """What a stage stands on, whichever database the migration is in."""
+
+    @property
+    def plan(self) -> Plan:
+        """The plan."""
+
+    @property
+    def connection(self) -> Database:
+        """The controller's connection."""
+
+    @property
+    def memory(self) -> Memory:
+        """What outlives the controller."""
+
+    @property
+    def notify(self) -> Callable[[str], None]:
+        """Takes one line about what goes on."""
+
+    @property
+    def migration(self) -> int:
+        """Its id in the ledger; 0 before there is one."""
+
+
+OnGround_contra = TypeVar("OnGround_contra", bound=Standing, contravariant=True)
+
+
 def _say_nothing(_message: str) -> None:
     """A ground that nobody watches."""
 
@@ -155,32 +183,32 @@ class WithoutStatements:
 
 
 @runtime_checkable
-class Works(Protocol):
+class Works(Protocol[OnGround_contra]):
     """A stage with work beside its statements: batches, a dump, checks, a confirmation to wait for."""
 
-    def work(self, ground: Ground) -> None:
+    def work(self, ground: OnGround_contra) -> None:
         """Do it, after the steps; `GateClosedError` where it must wait."""
 
 
 @runtime_checkable
-class Amendable(Protocol):
+class Amendable(Protocol[OnGround_contra]):
     """A stage whose end may be overtaken once it is done, by the plan or by the tables; asked at each run."""
 
-    def amended(self, ground: Ground) -> bool:
+    def amended(self, ground: OnGround_contra) -> bool:
         """Whether a run must go through it again."""
 
 
 @runtime_checkable
-class OneWay(Protocol):
+class OneWay(Protocol[OnGround_contra]):
     """A stage that can come to have no way back; asked before the first stage is undone."""
 
-    def no_way_back(self, ground: Ground) -> Closed | None:
+    def no_way_back(self, ground: OnGround_contra) -> Closed | None:
         """Why it can't be undone any more."""
 
 
 @runtime_checkable
-class Unworks(Protocol):
+class Unworks(Protocol[OnGround_contra]):
     """A stage whose work leaves something behind that its undo steps don't take away."""
 
-    def unwork(self, ground: Ground) -> None:
+    def unwork(self, ground: OnGround_contra) -> None:
         """Take it away, before the undo steps."""

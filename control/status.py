@@ -1,7 +1,7 @@
 """How a migration stands, read from the ledger: for the display, the exporter and `--json` alike."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -12,12 +12,15 @@ from control.building import Building
 from control.governed import GovernorStatus
 from control.holds import Fact, Waiting
 from control.plan.begun import KEPT_AS, isolation_of
-from control.plan.model import Isolation
+from control.plan.model import Isolation, Plan
 from control.unscoped import Unscoped
+from sql.database import Database
 from sql.job import JobSpec
+from sql.ledger import JOBS, send
 from sql.postgres.connection import Connection
-from sql.postgres.ledger import JOBS, send
 from sql.postgres.session import updates, updates_since
+from sql.sqlite.connection import File
+from sql.sqlite.session import holder
 from worker import ledger
 from worker.governor.signals import SIGNALS
 
@@ -36,13 +39,21 @@ SEPARATE_STAGES = (
 )
 
 
-#: The last stage of either: it looks at all that the others left.
+#: The same for a SQLite file, which has no row-level security.
+FILE_STAGES = ("preflight", "backup", "columns", "backfill", "indexes", "application", "keys", "verify")
+
+#: The last stage of each: it looks at all that the others left.
 LAST = "verify"
 
 
 def stages_of(isolation: Isolation) -> tuple[str, ...]:
     """The stages of a migration, in order."""
     return SEPARATE_STAGES if isolation == "separate_schema" else STAGES
+
+
+def stages_of_plan(plan: Plan) -> tuple[str, ...]:
+    """The stages of a plan's migration, in order."""
+    return FILE_STAGES if plan.on_file else stages_of(plan.tenant.isolation)
 
 
 _BATCH_STATES = ("pending", "done", "split", "quarantined")
@@ -132,7 +143,7 @@ class Status(Fact):
     workers_alive: int
 
 
-def read(connection: Connection, migration: str) -> Status:
+def read(connection: Database, migration: str) -> Status:
     """Read the status of a migration.
 
     Raises:
@@ -140,10 +151,10 @@ def read(connection: Connection, migration: str) -> Status:
     """
     found = ledger.read(connection, migration)
     recorded = ledger.stages(connection, found.id)
-    jobs = _jobs(connection, found.id)
+    beside = _beside_file(connection) if isinstance(connection, File) else _beside(connection, found.id)
+    jobs = _jobs(connection, found.id, beside.updates)
     holding = ledger.holding(connection, found.id)
     governor = governed.read(connection, found.id, found.settings)
-    alive = connection.execute(SIGNALS.workers.compose()).fetchone()
     every = [job for each in jobs.values() for job in each]
     begun = ledger.Memory(connection, found.id).recall(KEPT_AS) or {}
     return Status(
@@ -151,7 +162,7 @@ def read(connection: Connection, migration: str) -> Status:
         state=found.state,
         started_at=found.started_at,
         finished_at=found.finished_at,
-        stages=[_stage(name, recorded.get(name)) for name in stages_of(isolation_of(begun))],
+        stages=[_stage(name, recorded.get(name)) for name in _stages(connection, begun)],
         tables=[_table(name, jobs.get(name, [])) for name in found.tables],
         held=holding[0].reason if holding else None,
         workers_holding=len(holding),
@@ -159,14 +170,43 @@ def read(connection: Connection, migration: str) -> Status:
         tuned=found.tuned,
         quarantine=send(connection, JOBS.count_quarantined, migration=found.id)[0]["count"],
         waiting=holds.waiting(connection, found.id),
-        building=building.read(connection, found.id),
-        unscoped=unscoped.read(connection, ledger.Memory(connection, found.id)),
+        building=beside.building,
+        unscoped=beside.unscoped,
         oldest_pending_seconds=max(_known(job.oldest_pending_seconds for job in every), default=None),
         last_progress_at=max(_known(job.last_progress_at for job in every), default=None),
         replica_lag_seconds=governor.now("lag") if governor else None,
         replica_lag_bytes=governor.now("lag_bytes") if governor else None,
-        workers_alive=int(alive[0]) if alive else 0,
+        workers_alive=beside.workers,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Beside:
+    """What stands beside the ledger, in the server itself; `updates` by job: all, and those in their page."""
+
+    workers: int
+    updates: dict[int, tuple[int, int]] = field(default_factory=dict)
+    building: tuple[Building, ...] = ()
+    unscoped: tuple[Unscoped, ...] = ()
+
+
+def _beside(connection: Connection, migration: int) -> _Beside:
+    alive = connection.execute(SIGNALS.workers.compose()).fetchone()
+    return _Beside(
+        workers=int(alive[0]) if alive else 0,
+        updates=updates_since(connection, migration),
+        building=building.read(connection, migration),
+        unscoped=unscoped.read(connection, ledger.Memory(connection, migration)),
+    )
+
+
+def _beside_file(file: File) -> _Beside:
+    """A file has one process at work, the run's own."""
+    return _Beside(workers=0 if holder(file.path) is None else 1)
+
+
+def _stages(connection: Database, begun: dict[str, Any]) -> tuple[str, ...]:
+    return FILE_STAGES if isinstance(connection, File) else stages_of(isolation_of(begun))
 
 
 def _stage(name: str, record: ledger.StageRecord | None) -> StageStatus:
@@ -196,9 +236,8 @@ class _Job:
     last_progress_at: datetime | None
 
 
-def _jobs(connection: Connection, migration: int) -> dict[str, list[_Job]]:
+def _jobs(connection: Database, migration: int, updates: dict[int, tuple[int, int]]) -> dict[str, list[_Job]]:
     """The jobs by table, in the order in which they were begun."""
-    updates = updates_since(connection, migration)
     found: dict[str, list[_Job]] = {}
     for row in send(connection, JOBS.progress, migration=migration):
         updated, heap_only = updates.get(row["id"], (None, 0))

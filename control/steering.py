@@ -10,8 +10,8 @@ from control import tuning
 from control.conductor import settings_of
 from control.course import actor
 from control.plan.model import Plan
+from sql.database import Database
 from sql.errors import GivenWrongError
-from sql.postgres.connection import Connection
 from worker import ledger
 from worker.ledger import Migration, MigrationState
 
@@ -19,7 +19,7 @@ from worker.ledger import Migration, MigrationState
 MEMORY = "held"
 
 
-def pause(plan: Plan, connection: Connection) -> None:
+def pause(plan: Plan, connection: Database) -> None:
     """Let no further batch and no further step begin.
 
     Raises:
@@ -29,7 +29,7 @@ def pause(plan: Plan, connection: Connection) -> None:
     _hold(plan, connection, "pause", {"running", "rolling back"}, "paused")
 
 
-def resume(plan: Plan, connection: Connection) -> None:
+def resume(plan: Plan, connection: Database) -> None:
     """Let a migration go on that is paused or cancelled, the way it went.
 
     A run or a way back that has ended by then is for `run` or `rollback` to begin.
@@ -49,7 +49,7 @@ def resume(plan: Plan, connection: Connection) -> None:
         ledger.record(connection, migration.id, actor(), "resume", "")
 
 
-def cancel(plan: Plan, connection: Connection) -> None:
+def cancel(plan: Plan, connection: Database) -> None:
     """End a run or a way back from elsewhere: its controller cuts its statement short, workers stop.
 
     Raises:
@@ -60,7 +60,7 @@ def cancel(plan: Plan, connection: Connection) -> None:
 
 
 def _hold(
-    plan: Plan, connection: Connection, word: str, from_: set[MigrationState], to: MigrationState
+    plan: Plan, connection: Database, word: str, from_: set[MigrationState], to: MigrationState
 ) -> None:
     with connection.transaction():
         migration = ledger.hold(connection, plan.name)
@@ -74,7 +74,7 @@ def _hold(
         ledger.record(connection, migration.id, actor(), word, "")
 
 
-def tune(plan: Plan, connection: Connection, given: Mapping[str, str]) -> Migration:
+def tune(plan: Plan, connection: Database, given: Mapping[str, str]) -> Migration:
     """Set keys of the plan for the migration under way; an empty value gives the plan's own back.
 
     All of them or none; what else the plan's file says by now comes into force with them.

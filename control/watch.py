@@ -5,6 +5,7 @@
 waits for a lock.
 """
 
+import sqlite3
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -18,8 +19,8 @@ from rich.live import Live
 
 from control import status
 from control.render import View, changes, progress, render
-from sql.errors import NoMigrationError, UnreachableError
-from sql.postgres.connection import Connection, connect
+from sql.database import Database, connect
+from sql.errors import FileBusyError, NoMigrationError, UnreachableError
 
 #: Seconds between two looks.
 LOOK_EVERY = 0.25
@@ -106,7 +107,7 @@ class Looker:
         self._migration = migration
         self._notices = notices or Notices()
         self._application = application
-        self._connection: Connection | None = None
+        self._connection: Database | None = None
 
     def __call__(self) -> View:
         """Look once."""
@@ -114,7 +115,7 @@ class Looker:
             if self._connection is None or self._connection.closed:
                 self._connection = connect(self._url, "status", statement_timeout_ms=2_000)
             self.last = status.read(self._connection, self._migration)
-        except (NoMigrationError, UnreachableError, psycopg.Error):
+        except (NoMigrationError, UnreachableError, FileBusyError, psycopg.Error, sqlite3.Error):
             # Not begun, already forgotten, or the server is away: the conductor says so, the display goes on.
             pass
         notices, said = self._notices.so_far()

@@ -38,6 +38,18 @@ class UnreachableError(TenantryError):
         super().__init__(f"{server}: {reason}")
 
 
+class FileBusyError(TenantryError):
+    """Another connection had a SQLite file for longer than the busy timeout."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        self.path = path
+        self.reason = reason
+        super().__init__(
+            f"{path}: {reason}; somebody keeps a transaction open for longer than the busy timeout: end it, "
+            "then give the same command again"
+        )
+
+
 class AnotherRunError(TenantryError):
     """A second controller beside a first; `holder` says who has the migration."""
 

@@ -8,7 +8,7 @@ A file holds statements, each under two comment lines::
 
 The name is how Python asks for it. The `locks:` line (it may go on over several comment lines) is what a
 DBA reads, and what a test holds against `pg_locks`. Identifiers stand in braces and are composed by
-`psycopg.sql`; values are `%(name)s` parameters.
+`psycopg.sql`, or by `sql.sqlite.names`; values are `%(name)s` parameters, for SQLite `:name`.
 """
 
 import re
@@ -53,6 +53,10 @@ class Statement:
         tag = sql.SQL(f"/* tenantry {self.file}.{self.name} */ ")
         return sql.Composed([tag, body])
 
+    def filled(self, **fragments: str) -> str:
+        """Put quoted names and fragments into the braces of a statement for SQLite."""
+        return self.text.format(**fragments)
+
     def beside_parameters(self, **identifiers: sql.Composable) -> sql.Composed:
         """Compose a statement that takes parameters.
 
@@ -72,6 +76,10 @@ class Statements:
             return self._statements[name]
         except KeyError:
             raise AttributeError(f"no statement named {name!r}") from None
+
+    def named(self, name: str) -> Statement | None:
+        """The statement of that name, or None."""
+        return self._statements.get(name)
 
     def __iter__(self) -> Iterator[Statement]:
         return iter(self._statements.values())

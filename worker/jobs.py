@@ -10,9 +10,9 @@ from typing import Any, Literal
 
 from psycopg.types.json import Jsonb
 
+from sql.database import Database
 from sql.job import JobSpec, Key, Kind, Range
-from sql.postgres.connection import Connection
-from sql.postgres.ledger import JOBS, send
+from sql.ledger import JOBS, send, send_each
 from worker.ledger import MigrationState, Settings
 
 
@@ -50,7 +50,7 @@ class Batch:
 
 
 def add(
-    connection: Connection,
+    connection: Database,
     migration: int,
     *,
     table: str,
@@ -95,28 +95,28 @@ def _job(row: dict[str, Any]) -> Job:
     )
 
 
-def of_migration(connection: Connection, migration: int) -> list[Job]:
+def of_migration(connection: Database, migration: int) -> list[Job]:
     """The jobs that fill a migration's tables, or empty them, in the order in which they were begun."""
     return [_job(row) for row in send(connection, JOBS.of_migration, migration=migration)]
 
 
-def of_kind(connection: Connection, migration: int, kind: Kind) -> list[Job]:
+def of_kind(connection: Database, migration: int, kind: Kind) -> list[Job]:
     """The jobs of one kind, in the order in which they were begun."""
     return [_job(row) for row in send(connection, JOBS.of_kind, migration=migration, kind=kind)]
 
 
-def rows_done(connection: Connection, job_id: int) -> int:
+def rows_done(connection: Database, job_id: int) -> int:
     """How many rows the batches of a job have written."""
     return int(send(connection, JOBS.rows_done, job=job_id)[0]["rows"])
 
 
-def of_parts(connection: Connection, migration: int, parts: Sequence[str]) -> dict[str, Job]:
+def of_parts(connection: Database, migration: int, parts: Sequence[str]) -> dict[str, Job]:
     """The jobs of those parts that have one, by part."""
     found = send(connection, JOBS.of_parts, migration=migration, parts=list(parts))
     return {row["part"]: _job(row) for row in found}
 
 
-def read(connection: Connection, job_id: int) -> Job:
+def read(connection: Database, job_id: int) -> Job:
     """One job."""
     return _job(send(connection, JOBS.by_id, job=job_id)[0])
 
@@ -130,23 +130,23 @@ class Standing:
     settings: Settings
 
 
-def standing(connection: Connection, job_id: int) -> Standing:
+def standing(connection: Database, job_id: int) -> Standing:
     """A job as it stands; one statement, for the controller asks ten times a second."""
     (row,) = send(connection, JOBS.standing, job=job_id)
     return Standing(_job(row), row["migration_state"], Settings.model_validate(row["settings"]))
 
 
-def forget(connection: Connection, migration: int) -> None:
+def forget(connection: Database, migration: int) -> None:
     """Delete the jobs with their batches: the column they filled is gone."""
     send(connection, JOBS.forget, migration=migration)
 
 
-def forget_kind(connection: Connection, migration: int, kind: Kind) -> None:
+def forget_kind(connection: Database, migration: int, kind: Kind) -> None:
     """Delete the jobs of one kind with their batches."""
     send(connection, JOBS.forget_kind, migration=migration, kind=kind)
 
 
-def forget_parts(connection: Connection, migration: int, table: str, there: Sequence[str]) -> list[str]:
+def forget_parts(connection: Database, migration: int, table: str, there: Sequence[str]) -> list[str]:
     """Delete a table's jobs for parts that are not `there` any more, and say which: dropped, or detached."""
     return [
         row["part"]
@@ -154,13 +154,13 @@ def forget_parts(connection: Connection, migration: int, table: str, there: Sequ
     ]
 
 
-def is_there(connection: Connection, part: str) -> bool:
+def is_there(connection: Database, part: str) -> bool:
     """Whether a job still has its table."""
     return bool(send(connection, JOBS.is_there, part=part)[0]["there"])
 
 
 def set_state(
-    connection: Connection,
+    connection: Database,
     job_id: int,
     state: Literal["running", "stopped", "complete"],
     reason: str | None = None,
@@ -177,23 +177,21 @@ class Released:
     batches: int
 
 
-def release(connection: Connection, migration: int) -> Released:
+def release(connection: Database, migration: int) -> Released:
     """Take all rows out of quarantine, let waiting batches go at once, and stopped jobs go on."""
     return Released(**send(connection, JOBS.release, migration=migration)[0])
 
 
 def add_batches(
-    connection: Connection, job_id: int, ranges: Iterable[Range], origin: Literal["plan", "sweep"]
+    connection: Database, job_id: int, ranges: Iterable[Range], origin: Literal["plan", "sweep"]
 ) -> list[int]:
     """Record batches; their ids in order. Call it in a transaction with the cursor that they advance."""
     parameters = [{"job": job_id, "origin": origin, **r.model_dump()} for r in ranges]
-    with connection.cursor() as cursor:
-        cursor.executemany(JOBS.add_batch.compose(), parameters, returning=True)
-        return [row[0] for results in cursor.results() for row in results]
+    return [row["id"] for row in send_each(connection, JOBS.add_batch, parameters)]
 
 
 def advance(
-    connection: Connection, job_id: int, *, planned_to: Key | None, planned: bool, batch_rows: int
+    connection: Database, job_id: int, *, planned_to: Key | None, planned: bool, batch_rows: int
 ) -> None:
     """Move a job's planning cursor."""
     send(connection, JOBS.advance, job=job_id, planned_to=planned_to, planned=planned, batch_rows=batch_rows)
@@ -204,11 +202,11 @@ def _batch(row: dict[str, Any]) -> Batch:
     return Batch(row["id"], row["job_id"], range_, row["rings"])
 
 
-def slice_of(connection: Connection, first: int, last: int) -> list[Batch]:
+def slice_of(connection: Database, first: int, last: int) -> list[Batch]:
     """The batches from `first` to `last` that are still to be done."""
     return [_batch(row) for row in send(connection, JOBS.slice, first=first, last=last)]
 
 
-def lost(connection: Connection, job_id: int, times: int) -> list[Batch]:
+def lost(connection: Database, job_id: int, times: int) -> list[Batch]:
     """The batches that were begun `times` times after a second ring, each time with no outcome."""
     return [_batch(row) for row in send(connection, JOBS.lost, job=job_id, times=times)]

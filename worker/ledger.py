@@ -12,9 +12,9 @@ from psycopg.errors import LockNotAvailable
 from psycopg.types.json import Jsonb
 from pydantic import BaseModel, ConfigDict
 
-from sql.errors import MigrationHeldError, NoMigrationError
-from sql.postgres.connection import Connection
-from sql.postgres.ledger import LEDGER, send
+from sql.database import Database
+from sql.errors import FileBusyError, MigrationHeldError, NoMigrationError
+from sql.ledger import LEDGER, send
 from worker.governor.limits import Limit, Sample, SignalName
 
 MigrationState = Literal["running", "paused", "cancelled", "rolling back", "complete"]
@@ -87,19 +87,18 @@ class StageRecord:
     detail: str | None
 
 
-def exists(connection: Connection) -> bool:
+def exists(connection: Database) -> bool:
     """Whether this database has a ledger."""
-    row = connection.execute(LEDGER.exists.compose()).fetchone()
-    return row is not None and bool(row[0])
+    return bool(send(connection, LEDGER.exists)[0]["exists"])
 
 
-def create(connection: Connection) -> None:
+def create(connection: Database) -> None:
     """Make the ledger where it isn't there."""
-    connection.execute(LEDGER.create.compose())
+    send(connection, LEDGER.create)
 
 
 def begin(
-    connection: Connection, *, name: str, tables: list[str], original: dict[str, Any], settings: Settings
+    connection: Database, *, name: str, tables: list[str], original: dict[str, Any], settings: Settings
 ) -> Migration:
     """Record a migration, or take it up again: the tables and the original stay those of the first time."""
     send(
@@ -113,7 +112,7 @@ def begin(
     return read(connection, name)
 
 
-def find(connection: Connection, name: str) -> Migration | None:
+def find(connection: Database, name: str) -> Migration | None:
     """Look for a migration; None where the ledger isn't there, or doesn't know it."""
     rows = send(connection, LEDGER.migration, name=name) if exists(connection) else []
     if not rows:
@@ -121,7 +120,7 @@ def find(connection: Connection, name: str) -> Migration | None:
     return Migration(**rows[0] | {"settings": Settings.model_validate(rows[0]["settings"])})
 
 
-def read(connection: Connection, name: str) -> Migration:
+def read(connection: Database, name: str) -> Migration:
     """Read a migration.
 
     Raises:
@@ -133,7 +132,7 @@ def read(connection: Connection, name: str) -> Migration:
     return found
 
 
-def hold(connection: Connection, name: str) -> Migration:
+def hold(connection: Database, name: str) -> Migration:
     """Read a migration that nobody else changes before the end of the transaction that this is called in.
 
     Raises:
@@ -144,12 +143,12 @@ def hold(connection: Connection, name: str) -> Migration:
         send(connection, LEDGER.wait_briefly)
         try:
             send(connection, LEDGER.hold_migration, name=name)
-        except LockNotAvailable:
+        except (LockNotAvailable, FileBusyError):
             raise MigrationHeldError(name) from None
     return read(connection, name)
 
 
-def tune(connection: Connection, migration: int, tuned: dict[str, Any], settings: Settings) -> None:
+def tune(connection: Database, migration: int, tuned: dict[str, Any], settings: Settings) -> None:
     """Keep what is tuned, and tell workers: they read it at their next batch."""
     send(
         connection,
@@ -160,7 +159,7 @@ def tune(connection: Connection, migration: int, tuned: dict[str, Any], settings
     )
 
 
-def workers(connection: Connection, name: str) -> int | None:
+def workers(connection: Database, name: str) -> int | None:
     """How many processes a pool of this migration shall have; None: as many as it was started with."""
     rows = send(connection, LEDGER.workers, name=name) if exists(connection) else []
     return rows[0]["workers"] if rows else None
@@ -180,42 +179,42 @@ class Current:
     job_started_at: datetime
 
 
-def current(connection: Connection, job_id: int) -> Current | None:
+def current(connection: Database, job_id: int) -> Current | None:
     """The migration of a job, or None where none of its batches may go."""
     rows = send(connection, LEDGER.current, job=job_id)
     return Current(**rows[0] | {"settings": Settings.model_validate(rows[0]["settings"])}) if rows else None
 
 
-def set_state(connection: Connection, migration: int, state: MigrationState) -> None:
+def set_state(connection: Database, migration: int, state: MigrationState) -> None:
     """Set a migration's state; only while it is `running` a worker begins a batch."""
     send(connection, LEDGER.set_state, migration=migration, state=state)
 
 
-def keep_tables(connection: Connection, migration: int, tables: list[str]) -> None:
+def keep_tables(connection: Database, migration: int, tables: list[str]) -> None:
     """Leave only these of the tables that the migration was begun with."""
     send(connection, LEDGER.keep_tables, migration=migration, tables=Jsonb(tables))
 
 
-def state(connection: Connection, migration: int) -> MigrationState:
+def state(connection: Database, migration: int) -> MigrationState:
     """A migration's state as it is now."""
     found: MigrationState = send(connection, LEDGER.state, migration=migration)[0]["state"]
     return found
 
 
-def forget(connection: Connection, migration: int) -> None:
+def forget(connection: Database, migration: int) -> None:
     """Delete a migration that was walked back to its start, and the ledger with the last of them."""
     # At once: killed in between, the next way back would find no migration, and leave an empty ledger there.
     with connection.transaction():
         send(connection, LEDGER.forget_migration, migration=migration)
         if send(connection, LEDGER.count_migrations)[0]["count"] == 0:
-            connection.execute(LEDGER.drop.compose())
+            send(connection, LEDGER.drop)
 
 
 @dataclass(frozen=True, slots=True)
 class Memory:
     """What a stage keeps between two runs of the controller, by key."""
 
-    connection: Connection
+    connection: Database
     migration: int
 
     def remember(self, key: str, value: dict[str, Any]) -> None:
@@ -224,18 +223,16 @@ class Memory:
 
     def recall(self, key: str) -> dict[str, Any] | None:
         """The value kept under a key."""
-        row = self.connection.execute(
-            LEDGER.recall.compose(), {"migration": self.migration, "key": key}
-        ).fetchone()
-        return row[0] if row is not None else None
+        found = send(self.connection, LEDGER.recall, migration=self.migration, key=key)
+        return found[0]["value"] if found else None
 
 
-def set_held(connection: Connection, migration: int, worker: str, reason: str | None) -> None:
+def set_held(connection: Database, migration: int, worker: str, reason: str | None) -> None:
     """Record why a worker lets no batch go now, or that it does."""
     send(connection, LEDGER.set_held, migration=migration, worker=worker, reason=reason)
 
 
-def clear_held(connection: Connection, migration: int) -> None:
+def clear_held(connection: Database, migration: int) -> None:
     """Record that nobody holds: there is nothing to hold any more."""
     send(connection, LEDGER.clear_held, migration=migration)
 
@@ -249,14 +246,14 @@ class Holding:
     since: datetime
 
 
-def holding(connection: Connection, migration: int) -> list[Holding]:
+def holding(connection: Database, migration: int) -> list[Holding]:
     """The living workers that hold, the one that holds longest first."""
     return [Holding(**row) for row in send(connection, LEDGER.holding, migration=migration)]
 
 
-def everybody_holds(connection: Connection, migration: int) -> bool:
+def everybody_holds(connection: Database, migration: int) -> bool:
     """Whether there are workers, and none of them lets a batch go."""
-    return bool(send(connection, LEDGER.everybody_holds, migration=migration)[0]["held"])
+    return bool(send(connection, LEDGER.everybody_holds, migration=migration)[0]["all"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,7 +268,7 @@ class GovernorRecord:
 
 
 def show_governor(
-    connection: Connection, migration: int, *, zone: str, share: float, reason: str, sample: Sample
+    connection: Database, migration: int, *, zone: str, share: float, reason: str, sample: Sample
 ) -> None:
     """Keep a sample in place of the one before, for the display and the metrics."""
     send(
@@ -285,13 +282,13 @@ def show_governor(
     )
 
 
-def governor(connection: Connection, migration: int) -> GovernorRecord | None:
+def governor(connection: Database, migration: int) -> GovernorRecord | None:
     """The last sample; None before the first."""
     rows = send(connection, LEDGER.governor, migration=migration)
     return GovernorRecord(**rows[0] | {"sample": Sample.model_validate(rows[0]["sample"])}) if rows else None
 
 
-def record_unreadable(connection: Connection, migration: int, actor: str, message: str) -> bool:
+def record_unreadable(connection: Database, migration: int, actor: str, message: str) -> bool:
     """Write into the audit that a signal can't be read, once for each; False where it was said before.
 
     The message begins with the signal's label and a colon.
@@ -299,35 +296,35 @@ def record_unreadable(connection: Connection, migration: int, actor: str, messag
     return bool(send(connection, LEDGER.record_unreadable, migration=migration, actor=actor, message=message))
 
 
-def stages(connection: Connection, migration: int) -> dict[str, StageRecord]:
+def stages(connection: Database, migration: int) -> dict[str, StageRecord]:
     """The stages on record, by name."""
     return {row["name"]: StageRecord(**row) for row in send(connection, LEDGER.stages, migration=migration)}
 
 
 def set_stage(
-    connection: Connection, migration: int, name: str, state: StageState, detail: str | None = None
+    connection: Database, migration: int, name: str, state: StageState, detail: str | None = None
 ) -> None:
     """Record a stage's state, and why it has it."""
     send(connection, LEDGER.set_stage, migration=migration, name=name, state=state, detail=detail)
 
 
-def confirm(connection: Connection, migration: int, stage: str, actor: str) -> None:
+def confirm(connection: Database, migration: int, stage: str, actor: str) -> None:
     """Record that an operator vouches for a stage's gate."""
     send(connection, LEDGER.confirm, migration=migration, name=stage, actor=actor)
 
 
-def withdraw_confirmation(connection: Connection, migration: int, stage: str) -> None:
+def withdraw_confirmation(connection: Database, migration: int, stage: str) -> None:
     """Forget a confirmation: the way back takes the application back too."""
     send(connection, LEDGER.withdraw_confirmation, migration=migration, name=stage)
 
 
-def record(connection: Connection, migration: int, actor: str, kind: str, message: str) -> None:
+def record(connection: Database, migration: int, actor: str, kind: str, message: str) -> None:
     """Write the audit: who did what."""
     send(connection, LEDGER.record, migration=migration, actor=actor, kind=kind, message=message)
 
 
 def begin_statement(
-    connection: Connection, migration: int, actor: str, *, stage: str, what: str, statement: str, lock: str
+    connection: Database, migration: int, actor: str, *, stage: str, what: str, statement: str, lock: str
 ) -> int:
     """Write into the audit that a statement is about to run; the entry's id. The oldest entries make room."""
     (row,) = send(
@@ -345,7 +342,7 @@ def begin_statement(
 
 
 def end_statement(
-    connection: Connection,
+    connection: Database,
     event: int,
     *,
     attempts: int | None = None,
@@ -386,6 +383,6 @@ class Event(BaseModel):
     error: str | None = None
 
 
-def events(connection: Connection, migration: int) -> list[Event]:
+def events(connection: Database, migration: int) -> list[Event]:
     """The audit, oldest first."""
     return [Event(**row) for row in send(connection, LEDGER.events, migration=migration)]

@@ -10,7 +10,7 @@ import typer
 
 from control import backup as backups
 from control import conductor, rehearsal, watch
-from control.cli.options import DEFAULT_FILE, AsJson, File, address, connect_to, console, say, say_json
+from control.cli.options import DEFAULT_FILE, AsJson, File, address, connect_to_server, console, say, say_json
 from control.cli.staff import WORKERS
 from control.plan.reading import read_plan
 from control.render import duration
@@ -37,7 +37,7 @@ def backup(file: File = DEFAULT_FILE, *, as_json: AsJson = False) -> None:
     plan = read_plan(file)
     if plan.backup is None:
         raise GivenWrongError(f"{file} names no place for it: add [backup] path")
-    with connect_to(plan, "backup") as connection:
+    with connect_to_server(plan, "backup") as connection:
         known = ledger.find(connection, plan.name)
         stages = ledger.stages(connection, known.id) if known is not None else {}
         if "columns" in stages and stages["columns"].state != "open":

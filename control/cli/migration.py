@@ -1,10 +1,14 @@
 """`run`, `rollback`, `confirm`, `retry`: the migration itself."""
 
 import sys
+from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
 from control import conductor, status, watch
 from control import rollback as way_back
@@ -24,9 +28,10 @@ from control.course import actor
 from control.plan.model import Plan
 from control.plan.reading import read_plan
 from control.render import counted
-from control.status import LAST, stages_of
+from control.sqlite import conductor as files
+from control.status import LAST, stages_of_plan
+from sql.database import Database
 from sql.errors import GateClosedError, GivenWrongError
-from sql.postgres.connection import Connection, resolve
 from worker import jobs, ledger
 
 
@@ -52,17 +57,13 @@ def run(
     plan = read_plan(file)
     end = a_stage(to, plan) if to is not None else None
     shown = console(as_json=as_json)
+    if plan.on_file and workers is not None:
+        raise GivenWrongError("a SQLite file has one writer at a time: leave --workers out")
     with ExitStack() as house:
-        connection = house.enter_context(conductor.controller(plan))
-        log_to = house.enter_context(log_beside(shown, file))
-        url = resolve(plan.database.url.get_secret_value())
-        bell = house.enter_context(staffed(plan, connection, workers, log_to))
+        connection, go = _course(plan, house, workers, shown, file)
         try:
-            with watch.shown(url, plan.name, shown) as notify:
-                conductor.run(
-                    plan,
-                    connection,
-                    bell,
+            with watch.shown(plan.database.url.get_secret_value(), plan.name, shown) as notify:
+                go(
                     to=end,
                     throttle=not no_throttle,
                     maintenance_window=maintenance_window,
@@ -76,7 +77,21 @@ def run(
             say("Every stage is done: test the new code once more, then resume the application")
 
 
-def _answer(connection: Connection, plan: Plan, *, as_json: bool) -> None:
+def _course(
+    plan: Plan, house: ExitStack, workers: int | None, shown: Console, file: Path
+) -> tuple[Database, Callable[..., None]]:
+    """A connection that has the migration, and what goes through its stages; workers, too, for a server."""
+    if plan.on_file:
+        opened = house.enter_context(files.controller(plan))
+        house.enter_context(log_beside(shown, file))
+        return opened, partial(files.run, plan, opened)
+    connection = house.enter_context(conductor.controller(plan))
+    log_to = house.enter_context(log_beside(shown, file))
+    bell = house.enter_context(staffed(plan, connection, workers, log_to))
+    return connection, partial(conductor.run, plan, connection, bell)
+
+
+def _answer(connection: Database, plan: Plan, *, as_json: bool) -> None:
     if as_json:
         say_json(status.read(connection, plan.name).model_dump(mode="json"))
 
@@ -99,19 +114,11 @@ def rollback(
         raise GivenWrongError("--to and --keep-columns each say how far back; give one of them")
     shown = console(as_json=as_json)
     with ExitStack() as house:
-        connection = house.enter_context(conductor.controller(plan))
-        status.read(connection, plan.name)
+        go = _way_back(plan, house, keep_columns=keep_columns, shown=shown, file=file)
         if not yes:
             _ask(plan, end, keep_columns=keep_columns)
-        bell = None
-        if keep_columns:
-            bell = house.enter_context(
-                staffed(plan, connection, None, house.enter_context(log_beside(shown, file)))
-            )
         with watch.shown(plan.database.url.get_secret_value(), plan.name, shown) as notify:
-            way_back.rollback(
-                plan, connection, to=end, keep_columns=keep_columns, doorbell=bell, notify=notify
-            )
+            go(to=end, keep_columns=keep_columns, notify=notify)
     if as_json:
         say_json({"migration": plan.name, "rolled_back_to": end, "columns_kept": keep_columns})
     elif keep_columns:
@@ -120,10 +127,32 @@ def rollback(
         say(f"{plan.name} is {f'just after {end}' if end else 'as it was before it began'}")
 
 
+def _way_back(
+    plan: Plan, house: ExitStack, *, keep_columns: bool, shown: Console, file: Path
+) -> Callable[..., None]:
+    """What walks a migration back that is there; with workers, where rows of a server are written again.
+
+    Raises:
+        NoMigrationError: there is nothing to walk back.
+    """
+    if plan.on_file:
+        opened = house.enter_context(files.controller(plan))
+        status.read(opened, plan.name)
+        return partial(files.rollback, plan, opened)
+    connection = house.enter_context(conductor.controller(plan))
+    status.read(connection, plan.name)
+    bell = None
+    if keep_columns:
+        bell = house.enter_context(
+            staffed(plan, connection, None, house.enter_context(log_beside(shown, file)))
+        )
+    return partial(way_back.rollback, plan, connection, doorbell=bell)
+
+
 def _ask(plan: Plan, end: str | None, *, keep_columns: bool) -> None:
     if not sys.stdin.isatty():
         raise GivenWrongError("nobody is there to ask; --yes walks back without asking")
-    stages = stages_of(plan.tenant.isolation)
+    stages = stages_of_plan(plan)
     undone = stages[stages.index("indexes" if keep_columns else end) + 1 if keep_columns or end else 0 :]
     loss = f" {plan.tenant.column} goes, with its values." if "columns" in undone else ""
     if keep_columns:

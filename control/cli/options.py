@@ -10,9 +10,13 @@ from psycopg import conninfo
 from rich.console import Console
 
 from control.plan.model import Plan, nearest
-from control.status import stages_of
+from control.status import stages_of_plan
+from sql.database import Database, connect, describe
 from sql.errors import GivenWrongError
-from sql.postgres.connection import Connection, connect, describe, resolve
+from sql.postgres import connection as postgres
+from sql.postgres.connection import Connection, resolve
+from sql.sqlite import connection as sqlite
+from sql.sqlite.connection import File as SqliteFile
 
 DEFAULT_FILE = Path("migration.toml")
 
@@ -21,14 +25,33 @@ AsJson = Annotated[bool, typer.Option("--json", help="Answer with JSON on standa
 ToStage = Annotated[str | None, typer.Option("--to", help="End after this stage.", metavar="STAGE")]
 
 
-def connect_to(plan: Plan, purpose: str) -> Connection:
-    """Open a connection to the database of a plan, for `purpose` as the server shows it.
+def connect_to(plan: Plan, purpose: str) -> Database:
+    """Open a connection to the database of a plan, for `purpose` as a server shows it.
+
+    Raises:
+        GivenWrongError: the address can't be read, or names a variable that is not set.
+        UnreachableError: no answer, the login refused; no such file, or it is no database.
+    """
+    return connect(plan.database.url.get_secret_value(), purpose)
+
+
+def connect_to_server(plan: Plan, purpose: str) -> Connection:
+    """The same, for what is asked of PostgreSQL alone.
 
     Raises:
         GivenWrongError: the address can't be read, or names a variable that is not set.
         UnreachableError: no answer, or the login refused.
     """
-    return connect(plan.database.url.get_secret_value(), purpose)
+    return postgres.connect(plan.database.url.get_secret_value(), purpose)
+
+
+def open_file(plan: Plan) -> SqliteFile:
+    """The same, for a plan whose database is a SQLite file.
+
+    Raises:
+        UnreachableError: no such file, or it is no database.
+    """
+    return sqlite.connect(resolve(plan.database.url.get_secret_value()))
 
 
 def address(url: str) -> str:
@@ -52,7 +75,7 @@ def a_stage(name: str, plan: Plan) -> str:
     Raises:
         GivenWrongError: there is no such stage.
     """
-    stages = stages_of(plan.tenant.isolation)
+    stages = stages_of_plan(plan)
     if name not in stages:
         raise GivenWrongError(
             f"no stage {name!r}{nearest(name, stages) or '; they are ' + ', '.join(stages)}"

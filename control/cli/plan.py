@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from control import conductor, dry_run
-from control.cli.options import DEFAULT_FILE, AsJson, File, connect_to, console, say, say_json
+from control.cli.options import DEFAULT_FILE, AsJson, File, connect_to_server, console, say, say_json
 from control.plan.proposal import propose
 from control.plan.reading import read_plan
 from control.preflight.checklist import look
@@ -58,7 +58,7 @@ def init(
 def check(file: File = DEFAULT_FILE, *, as_json: AsJson = False) -> None:
     """Look at every fact that could stand in the way; nothing is changed."""
     read = read_plan(file)
-    with connect_to(read, "check") as connection:
+    with connect_to_server(read, "check") as connection:
         ground = conductor.survey(read, connection, lambda _line: None)
         findings = look(ground)
         stops = [f"{finding.name}: {finding.fact}" for finding in findings if finding.level == "stop"]
@@ -87,7 +87,7 @@ def plan(
 ) -> None:
     """Show every statement of a run with its lock; nothing is changed."""
     read = read_plan(file)
-    with connect_to(read, "plan") as connection:
+    with connect_to_server(read, "plan") as connection:
         ground = conductor.survey(read, connection, lambda _line: None)
         if sql:
             for line in dry_run.script(conductor.in_order(read), ground):

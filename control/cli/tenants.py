@@ -13,7 +13,7 @@ from control.cli.options import (
     DEFAULT_FILE,
     AsJson,
     File,
-    connect_to,
+    connect_to_server,
     console,
     say,
     say_json,
@@ -35,7 +35,7 @@ tenants = typer.Typer(
 def list_(file: File = DEFAULT_FILE, *, as_json: AsJson = False) -> None:
     """Show every tenant: rows in each table, whether it is enabled, when it last wrote. Reads every row."""
     plan = read_plan(file)
-    with connect_to(plan, "tenants") as connection:
+    with connect_to_server(plan, "tenants") as connection:
         found = listing.standings(connection, plan)
     if as_json:
         say_json([one.model_dump(mode="json") for one in found])
@@ -127,7 +127,7 @@ def enable(
 ) -> None:
     """Record that the application may treat tenants as migrated; it asks `tenantry_tenants.enabled`."""
     plan = read_plan(file)
-    with connect_to(plan, "tenants") as connection:
+    with connect_to_server(plan, "tenants") as connection:
         say(serving.enable(connection, plan, tenant))
 
 
@@ -138,5 +138,5 @@ def disable(
 ) -> None:
     """Record that the application may treat tenants as migrated no more."""
     plan = read_plan(file)
-    with connect_to(plan, "tenants") as connection:
+    with connect_to_server(plan, "tenants") as connection:
         say(serving.disable(connection, plan, tenant))

@@ -3,7 +3,7 @@
 from rich.text import Text
 
 from control import conductor
-from control.cli.options import DEFAULT_FILE, AsJson, File, connect_to, console, say_json
+from control.cli.options import DEFAULT_FILE, AsJson, File, connect_to_server, console, say_json
 from control.plan.reading import read_plan
 from control.verification.checklist import run_checks
 from sql.errors import NoMigrationError, VerificationError
@@ -14,7 +14,7 @@ _MARKS = {True: ("✓", "green"), False: ("✗", "bold red"), None: ("·", "dim"
 def verify(file: File = DEFAULT_FILE, *, as_json: AsJson = False) -> None:
     """Check the result by other means than those that made it; nothing is changed."""
     plan = read_plan(file)
-    with connect_to(plan, "verify") as connection:
+    with connect_to_server(plan, "verify") as connection:
         ground = conductor.survey(plan, connection, lambda _line: None)
         if not ground.migration:
             raise NoMigrationError(plan.name)

@@ -18,6 +18,8 @@ from pydantic_core import PydanticCustomError
 from control.plan.governor import Governor
 from control.plan.values import Duration, Name, Part, Pattern, Setting, TableName, Target, Windows, seconds
 from sql.errors import PlanError
+from sql.postgres.connection import resolve
+from sql.sqlite.connection import is_file
 from sql.tenant_source import (
     Constant,
     Parent,
@@ -236,6 +238,15 @@ class Plan(Part):
         lines = self._origin.lines
         known = (path[:end] for end in range(len(path), 0, -1) if path[:end] in lines)
         return PlanError(message, file=self._origin.file, line=next((lines[part] for part in known), None))
+
+    @property
+    def on_file(self) -> bool:
+        """Whether the database is a SQLite file.
+
+        Raises:
+            GivenWrongError: its address is to come from a variable that is not set.
+        """
+        return is_file(resolve(self.database.url.get_secret_value()))
 
     @property
     def separates(self) -> bool:

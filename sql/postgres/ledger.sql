@@ -154,7 +154,7 @@ CREATE TABLE IF NOT EXISTS tenantry.governor (
 
 -- name: exists
 -- locks: ACCESS SHARE on the catalog; a read.
-SELECT to_regclass('tenantry.migrations') IS NOT NULL;
+SELECT to_regclass('tenantry.migrations') IS NOT NULL AS "exists";
 
 -- name: drop
 -- locks: ACCESS EXCLUSIVE on the ledger's own tables, which the application never reads, and on the list of tenants that it may:
@@ -233,7 +233,7 @@ WHERE id = %(migration)s;
 
 -- name: recall
 -- locks: ACCESS SHARE on tenantry.migrations; a read.
-SELECT memory -> %(key)s::text FROM tenantry.migrations WHERE id = %(migration)s;
+SELECT memory -> %(key)s::text AS value FROM tenantry.migrations WHERE id = %(migration)s;
 
 -- name: set_held
 -- locks: ROW EXCLUSIVE on tenantry.migrations; written when a worker's reason changes, not per sample. Each worker has
@@ -265,7 +265,7 @@ ORDER BY since, worker;
 -- locks: ACCESS SHARE on tenantry.migrations; a read. Whether there are workers, and each of them holds.
 SELECT count(*) > 0 AND bool_and(EXISTS (
     SELECT FROM tenantry.migrations AS m CROSS JOIN LATERAL jsonb_object_keys(m.held) AS worker
-    WHERE m.id = %(migration)s AND left('tenantry worker ' || worker, 63) = living.application_name)) AS held
+    WHERE m.id = %(migration)s AND left('tenantry worker ' || worker, 63) = living.application_name)) AS "all"
 FROM (SELECT DISTINCT application_name FROM pg_stat_activity
       WHERE application_name LIKE 'tenantry worker %%' AND datname = current_database()) AS living;
 

@@ -1,0 +1,33 @@
+"""The ledger's statements, sent to whichever database it is in; `worker.ledger` and `worker.jobs` mean them.
+
+They are named once: `sql/sqlite/ledger.sql` and its like have those of `sql/postgres` by the same names.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sql.database import Database
+from sql.named import Statement
+from sql.postgres import ledger as postgres
+from sql.postgres.holds import HOLDS
+from sql.postgres.ledger import JOBS, LEDGER
+from sql.sqlite import ledger as sqlite
+from sql.sqlite.connection import File
+
+__all__ = ["HOLDS", "JOBS", "LEDGER", "send", "send_each"]
+
+
+def send(connection: Database, statement: Statement, **parameters: Any) -> list[dict[str, Any]]:
+    """Send a statement of the ledger; its rows as dictionaries, none where it returns none."""
+    if isinstance(connection, File):
+        return sqlite.send(connection, statement, **parameters)
+    return postgres.send(connection, statement, **parameters)
+
+
+def send_each(
+    connection: Database, statement: Statement, parameters: Sequence[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """Send a statement once for each of the parameters, to a server in one go; the rows of all in order."""
+    if isinstance(connection, File):
+        return [row for given in parameters for row in sqlite.send(connection, statement, **given)]
+    return postgres.send_each(connection, statement, parameters)

@@ -1,0 +1,1 @@
+"""SQLite: connections, the catalog, and every statement that is sent to a file."""

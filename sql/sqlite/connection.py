@@ -1,0 +1,213 @@
+"""Connections to a SQLite file.
+
+Nothing here opens a transaction by itself: a statement outside `File.transaction` commits at its end. A
+transaction of ours is IMMEDIATE, so that it never turns from a reader into a writer, which fails at once
+whatever the busy timeout (`database is locked`); and it is short, for a file has one writer at a time.
+"""
+
+import sqlite3
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import quote
+
+from sql.errors import FileBusyError, GivenWrongError, UnreachableError
+
+#: How the addresses of files begin; what follows is a path: three slashes, and a fourth where it is absolute.
+SCHEME = "sqlite:///"
+
+#: How long a statement waits for other writers before it fails; seconds.
+BUSY_SECONDS = 5.0
+
+#: Said rather than left to how SQLite was built. Foreign keys are looked at by `foreign_key_check`, as a
+#: whole: enforced row by row, with one that is broken already no statement of ours would go through.
+_SESSION = ("PRAGMA foreign_keys = OFF", "PRAGMA recursive_triggers = OFF")
+
+Parameters = Mapping[str, Any] | Sequence[Any]
+
+
+def is_file(url: str) -> bool:
+    """Whether a resolved address is that of a SQLite file."""
+    return url.startswith("sqlite:")
+
+
+def path_of(url: str) -> Path:
+    """The path of an address such as `sqlite:///graph.db`; a relative one begins in the working directory.
+
+    Raises:
+        GivenWrongError: not such an address, or one of a database in memory.
+    """
+    path = url.removeprefix(SCHEME)
+    if not url.startswith(SCHEME) or not path or path == ":memory:" or "\0" in path:
+        raise GivenWrongError(
+            f"the file's address can't be read; write {SCHEME}graph.db or {SCHEME}/srv/graph.db"
+        )
+    return Path(path)
+
+
+def is_busy(error: sqlite3.Error) -> bool:
+    """Whether another connection was in the way; the code's low byte says so, the rest says how."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return code is not None and code & 0xFF in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+
+
+class File:
+    """A connection to a file, in autocommit.
+
+    `held` is for how long the last transaction had the write lock, in seconds; `longest` the longest so far.
+    """
+
+    def __init__(self, path: Path, *, busy_seconds: float = BUSY_SECONDS) -> None:
+        self.path = path
+        self.held = 0.0
+        self.longest = 0.0
+        # mode=rw: a misspelt path must not become a new, empty file. Threads: a display reads by its own.
+        uri = f"file:{quote(str(path.absolute()))}?mode=rw"
+        self._connection = sqlite3.connect(
+            uri, uri=True, timeout=busy_seconds, isolation_level=None, check_same_thread=False
+        )
+        self._closed = False
+        self._depth = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()
+
+    @property
+    def raw(self) -> sqlite3.Connection:
+        """The driver's own connection, for its backup, its limits and its progress handler."""
+        return self._connection
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed."""
+        return self._closed
+
+    @property
+    def broken(self) -> bool:
+        """Whether nothing can be sent any more; a file has no server that could go away."""
+        return self._closed
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether a transaction is open."""
+        return self._connection.in_transaction
+
+    def close(self) -> None:
+        """Close it; an open transaction is rolled back."""
+        self._closed = True
+        self._connection.close()
+
+    def execute(self, statement: str, parameters: Parameters = ()) -> sqlite3.Cursor:
+        """Send one statement.
+
+        Raises:
+            FileBusyError: another connection was in the way for longer than the busy timeout.
+            sqlite3.Error: anything else that SQLite refuses.
+        """
+        try:
+            return self._connection.execute(statement, parameters)
+        except sqlite3.OperationalError as error:
+            if is_busy(error):
+                raise FileBusyError(str(self.path), str(error)) from error
+            raise
+
+    def rows(self, statement: str, parameters: Parameters = ()) -> list[dict[str, Any]]:
+        """Send one statement; its rows as dictionaries, none where it returns none."""
+        cursor = self.execute(statement, parameters)
+        if cursor.description is None:
+            return []
+        names = [column[0] for column in cursor.description]
+        return [dict(zip(names, row, strict=True)) for row in cursor]
+
+    def value(self, statement: str, parameters: Parameters = ()) -> Any:
+        """The first column of the first row; None where there is no row."""
+        row = self.execute(statement, parameters).fetchone()
+        return None if row is None else row[0]
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Have the write lock from here to the end of the context; inside another one, a savepoint of it.
+
+        Raises:
+            FileBusyError: another writer had it for longer than the busy timeout.
+        """
+        if self._depth:
+            with self._savepoint():
+                yield
+            return
+        self.execute("BEGIN IMMEDIATE")
+        begun, self._depth = time.perf_counter(), 1
+        try:
+            yield
+            self.execute("COMMIT")
+        except BaseException:
+            # A statement may have rolled back the whole by itself (no room left, an I/O error).
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            raise
+        finally:
+            self._depth = 0
+            self.held = time.perf_counter() - begun
+            self.longest = max(self.longest, self.held)
+
+    @contextmanager
+    def _savepoint(self) -> Iterator[None]:
+        name = f"tenantry_{self._depth}"
+        self.execute(f"SAVEPOINT {name}")
+        self._depth += 1
+        try:
+            yield
+        except BaseException:
+            if self._connection.in_transaction:
+                self._connection.execute(f"ROLLBACK TO {name}")
+                self._connection.execute(f"RELEASE {name}")
+            raise
+        else:
+            self.execute(f"RELEASE {name}")
+        finally:
+            self._depth -= 1
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """See the file as it is now until the end of the context; in a transaction it is that one's view.
+
+        In WAL mode it blocks nobody, however long it lasts; it only keeps the WAL from being used again.
+
+        Raises:
+            FileBusyError: not in WAL mode, and a writer was in the way.
+        """
+        if self._connection.in_transaction:
+            yield
+            return
+        self.execute("BEGIN")
+        try:
+            yield
+        finally:
+            self._connection.execute("ROLLBACK")
+
+
+def connect(url: str, *, busy_seconds: float = BUSY_SECONDS) -> File:
+    """Open the file of a resolved address.
+
+    Raises:
+        GivenWrongError: the address can't be read.
+        UnreachableError: no such file, not ours to open, or no database.
+    """
+    path = path_of(url)
+    try:
+        file = File(path, busy_seconds=busy_seconds)
+        for setting in _SESSION:
+            file.raw.execute(setting)
+        # Read once: whether it is a database at all shows only then.
+        file.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    except FileBusyError:
+        raise
+    except sqlite3.Error as error:
+        reason = str(error) if path.exists() else "no such file"
+        raise UnreachableError(f"SQLite {path}", reason) from None
+    return file

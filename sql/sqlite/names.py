@@ -1,0 +1,27 @@
+"""Names and values as SQLite's SQL writes them.
+
+Only names are composed into statements, and values where SQLite takes no parameters: in DDL and triggers.
+"""
+
+from collections.abc import Iterable
+
+
+def quoted(name: str) -> str:
+    """Quote a name, whatever is in it but a NUL, which SQLite's SQL can't hold."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def listed(names: Iterable[str], of: str | None = None) -> str:
+    """Quote names for a list of columns, each with the alias `of` before it where there is one."""
+    before = "" if of is None else f"{quoted(of)}."
+    return ", ".join(f"{before}{quoted(name)}" for name in names)
+
+
+def literal(value: str | None) -> str:
+    """Write a text as SQL, or NULL; a backslash means nothing in SQLite, and only quotes are doubled."""
+    return "NULL" if value is None else "'" + value.replace("'", "''") + "'"
+
+
+def folded(name: str) -> str:
+    """Fold a name as SQLite compares names: ASCII letters only, whatever the quotes around them."""
+    return "".join(chr(ord(letter) + 32) if "A" <= letter <= "Z" else letter for letter in name)

@@ -1,0 +1,25 @@
+"""The ledger's statements have the same names for both databases."""
+
+from pathlib import Path
+
+import pytest
+
+import sql.postgres
+import sql.sqlite
+from sql.named import load
+
+#: What only a queue, sessions of a server, or assignments that lock rows need.
+_OF_POSTGRES_ALONE = {
+    "ledger": set[str](),
+    "jobs": {"ring", "unring", "idle_seconds", "slice", "interrupted"},
+    "holds": {"blockers", "rights"},
+}
+_OF_SQLITE_ALONE = {"ledger": set[str](), "jobs": {"due", "done"}, "holds": set[str]()}
+
+
+@pytest.mark.parametrize("file", ["ledger", "jobs", "holds"])
+def test_each_statement_of_the_ledger_is_there_for_both_databases(file: str) -> None:
+    of_postgres = {each.name for each in load(Path(sql.postgres.__file__).parent, file)}
+    of_sqlite = {each.name for each in load(Path(sql.sqlite.__file__).parent, file)}
+    assert of_postgres - of_sqlite == _OF_POSTGRES_ALONE[file]
+    assert of_sqlite - of_postgres == _OF_SQLITE_ALONE[file]

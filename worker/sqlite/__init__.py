@@ -1,0 +1,1 @@
+"""Batches on a SQLite file: one process, one writer."""
