@@ -133,6 +133,8 @@ def _called(table: Table, *, away: bool) -> str:
 
 
 def _renamed(tables: list[Table], *, away: bool) -> Iterator[sql.Composed]:
+    if not away:
+        yield MIRROR.refuse_apart.compose()
     for table in tables:
         now = sql.Identifier(table.schema_, _called(table, away=not away))
         for trigger in _applications(table):
