@@ -49,7 +49,9 @@ def _make(tenant: str, patterns: Sequence[tuple[str, Pattern]], column: str) -> 
     for _, pattern in patterns:
         table = sql.Identifier(schema, pattern.name)
         role = sql.Identifier(pattern.owner)
-        yield STATEMENTS.owner.compose(table=table, role=role)
+        yield STATEMENTS.owner.compose(
+            name=sql.Literal(pattern.owner), schema=sql.Identifier(schema), table=table, role=role
+        )
         for privilege in pattern.owner_lacks:
             yield STATEMENTS.revoke.compose(privilege=verbatim(privilege), table=table, role=role)
     yield MIRROR.note_schema.compose(tenant=literal(tenant), schema=sql.Literal(schema))

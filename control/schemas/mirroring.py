@@ -196,6 +196,7 @@ def _up(named: str, pattern: Pattern, column: str, path: sql.Composable, *, casc
         named=literal(named),
         removal=_text(found),
         there=_text(found),
+        other_tenant=_other_tenant(tenant) if pattern.had_tenant else sql.SQL(""),
         refusal=_refusal([name for name in own if name in fixed]),
         unique_changes=_changes(_unique(pattern, own)),
         change=_text(
@@ -221,6 +222,16 @@ def _up(named: str, pattern: Pattern, column: str, path: sql.Composable, *, casc
         own_removal=_text(sql.SQL(" AS c WHERE {}").format(_same_key(pattern, "($1)"))),
         key_text=sql.SQL("{}::text").format(_row(pattern.key, "NEW.")),
     )
+
+
+def _other_tenant(tenant: sql.Identifier) -> sql.Composed:
+    """No row of a schema is another tenant's: the shared table would have it as somebody else's."""
+    return sql.SQL(
+        "IF TG_OP <> 'DELETE' THEN IF NEW.{}::text IS DISTINCT FROM TG_ARGV[0] THEN "
+        "RAISE EXCEPTION USING ERRCODE = 'check_violation', "
+        "MESSAGE = format('%L has this schema, and a row of it can''t be of %L', TG_ARGV[0], NEW.{}); "
+        "END IF; END IF;"
+    ).format(tenant, tenant)
 
 
 def _still(pattern: Pattern, tenant: sql.Identifier, given: LiteralString) -> sql.Composable:

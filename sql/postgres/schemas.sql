@@ -147,8 +147,17 @@ ALTER {kind} {relation} ALTER COLUMN {column} SET STATISTICS {target}
 ALTER TABLE {table} ALTER COLUMN {column} SET ({options})
 
 -- name: owner
--- locks: ACCESS EXCLUSIVE on {table}, which is new.
-ALTER TABLE {table} OWNER TO {role}
+-- locks: ACCESS EXCLUSIVE on {table}, which is new. Unless we are a superuser the new owner must be one who may create in the
+-- schema at that moment.
+DO $tenantry_mirror$
+BEGIN
+  IF {name} <> current_user THEN
+    GRANT CREATE ON SCHEMA {schema} TO {role};
+    ALTER TABLE {table} OWNER TO {role};
+    REVOKE CREATE ON SCHEMA {schema} FROM {role};
+  END IF;
+END
+$tenantry_mirror$
 
 -- name: revoke_defaults
 -- locks: none on rows; the privileges of a new table. Default privileges may have given it some that the shared table hasn't.

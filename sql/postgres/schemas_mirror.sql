@@ -177,6 +177,7 @@ BEGIN
   IF current_setting('tenantry.mirrored', true) = 'on' THEN
     RETURN NULL;
   END IF;
+  {other_tenant}
   SELECT t.shared::text, t.switched INTO STRICT into_, after FROM tenantry_mirror.tables AS t WHERE t.named = {named};
   IF after THEN
     IF EXISTS (SELECT FROM tenantry_mirror.apart) THEN

@@ -9,7 +9,7 @@ from psycopg import sql
 from control.embedded.postgres import EmbeddedPostgres
 from control.embedded.valkey import EmbeddedValkey
 from sql.errors import GateClosedError
-from tests.integration.separated import of_tables
+from tests.integration.separated import of_tables, plan_for
 
 #: What ANALYZE and TOAST are told, exclusions, keys that count NULLs, types and functions of the schema.
 RICH = """
@@ -120,6 +120,37 @@ def test_privileges_are_the_originals_and_no_others(
         finally:
             session.execute("RESET ROLE")
             session.execute("DROP OWNED BY peeks, gives, gets; DROP ROLE peeks, gives, gets")
+
+
+OWNED = """
+CREATE TABLE t (id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY, org text);
+CREATE TABLE k (id integer PRIMARY KEY, t_id integer REFERENCES t);
+INSERT INTO t (org) SELECT 'o' || n % 3 FROM generate_series(1, 30) AS n;
+INSERT INTO k SELECT n, n FROM generate_series(1, 30) AS n;
+ALTER TABLE k OWNER TO owns;
+"""
+
+
+def test_a_role_that_is_no_superuser_gives_tables_to_their_owners(
+    database: str, postgres: EmbeddedPostgres, valkey: EmbeddedValkey
+) -> None:
+    name = psycopg.conninfo.conninfo_to_dict(database)["dbname"]
+    with psycopg.connect(database, autocommit=True) as superuser:
+        superuser.execute("CREATE ROLE plain LOGIN PASSWORD 'plain'; CREATE ROLE owns; GRANT owns TO plain")
+        superuser.execute("GRANT CREATE ON SCHEMA public TO plain, owns")
+        superuser.execute(sql.SQL("GRANT CREATE ON DATABASE {} TO plain").format(sql.Identifier(str(name))))
+        try:
+            url = psycopg.conninfo.make_conninfo(database, user="plain", password="plain")
+            migration = of_tables(url, valkey.url, postgres, OWNED, T, K)
+            migration.plan = plan_for(url, tables=[T, K], backfill={})  # it may not hold triggers off
+            migration.to("schemas")
+            asked = "SELECT pg_get_userbyid(relowner), has_schema_privilege('owns', 'tenant_o1', 'CREATE') "
+            found = superuser.execute(asked + "FROM pg_class WHERE oid = 'tenant_o1.k'::regclass").fetchall()
+            assert found == [("owns", False)]
+            migration.to("verify")
+            migration.back(None)
+        finally:
+            superuser.execute("DROP OWNED BY plain, owns CASCADE; DROP ROLE plain, owns")
 
 
 ELSEWHERE = """
