@@ -122,6 +122,22 @@ def test_privileges_are_the_originals_and_no_others(
             session.execute("DROP OWNED BY peeks, gives, gets; DROP ROLE peeks, gives, gets")
 
 
+def test_what_came_to_the_tenant_column_meanwhile_stays_on_the_shared_table(
+    database: str, postgres: EmbeddedPostgres, valkey: EmbeddedValkey
+) -> None:
+    migration = of_tables(database, valkey.url, postgres, ELSEWHERE, T)
+    with psycopg.connect(database, autocommit=True) as session:
+        session.execute("INSERT INTO t VALUES (1, 'o1'); GRANT SELECT (id) ON t TO pg_monitor")
+        migration.to("backfill")
+        session.execute("CREATE TABLE tenants (id text PRIMARY KEY); INSERT INTO tenants VALUES ('o1')")
+        session.execute("ALTER TABLE t ADD FOREIGN KEY (tenant_id) REFERENCES tenants")
+        session.execute("CREATE INDEX ON t (tenant_id, org); GRANT SELECT (tenant_id) ON t TO pg_monitor")
+        migration.to("schemas")
+        migration.to("verify")
+        asked = "SELECT has_column_privilege('pg_monitor', 'tenant_o1.t', 'id', 'SELECT')"
+        assert session.execute(asked).fetchall() == [(True,)]
+
+
 OWNED = """
 CREATE TABLE t (id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY, org text);
 CREATE TABLE k (id integer PRIMARY KEY, t_id integer REFERENCES t);
