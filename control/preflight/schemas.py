@@ -12,6 +12,8 @@ from sql.postgres.schemas import Pattern
 
 #: How the definition of a constraint ends that PostgreSQL 18 holds no row to.
 _NOT_ENFORCED = " NOT ENFORCED"
+#: How that of a key ends whose last column is a period; PostgreSQL 18 has them.
+_OVER_PERIODS = " WITHOUT OVERLAPS)"
 
 
 def look(ground: Ground) -> Iterator[Finding]:
@@ -50,6 +52,18 @@ def look(ground: Ground) -> Iterator[Finding]:
         [one for name, table in tables.items() for one in _held_by_some(name, table)],
         level="stop",
         way_out="a copy holds every row to its constraints: VALIDATE CONSTRAINT, or drop it",
+        fine="none",
+    )
+    yield none_of(
+        "schemas: keys over periods",
+        [
+            f"{one.name} of {name}"
+            for name, table in tables.items()
+            for one in table.constraints
+            if one.definition.endswith(_OVER_PERIODS)
+        ],
+        level="stop",
+        way_out="rows are found on both sides by values that are equal: make it a key of columns alone",
         fine="none",
     )
     yield none_of(

@@ -185,6 +185,13 @@ CREATE TABLE other.k (id integer PRIMARY KEY, org text);
             "ALTER TABLE t ADD CONSTRAINT ex EXCLUDE (id WITH =) DEFERRABLE",
             "deferrable constraints: ex of t",
         ),
+        (
+            (
+                "CREATE EXTENSION btree_gist; ALTER TABLE t ADD during int4range; "
+                "ALTER TABLE t ADD CONSTRAINT once UNIQUE (id, during WITHOUT OVERLAPS)"
+            ),
+            "keys over periods: once of t",
+        ),
         ("CREATE RULE soft AS ON DELETE TO t DO INSTEAD NOTHING", "rules: soft of t"),
         ("ALTER TABLE t ADD CONSTRAINT later CHECK (id > 1) NOT VALID", "held to: later of t"),
         (
@@ -200,6 +207,8 @@ def test_what_would_fail_halfway_is_refused_before(
         database, valkey.url, postgres, ELSEWHERE, T, {"name": "other.k", "tenant": {"expression": "org"}}
     )
     with psycopg.connect(database, autocommit=True) as session:
+        if "OVERLAPS" in statement and session.info.server_version < 180_000:
+            pytest.skip("PostgreSQL 18 was the first to have them")
         session.execute(statement.encode())
     with pytest.raises(GateClosedError, match=fact):
         migration.to("schemas")
