@@ -8,7 +8,7 @@ import psycopg
 import pytest
 from django.db import connections
 from django.http import HttpRequest, HttpResponse
-from sqlalchemy import text
+from sqlalchemy import create_engine, text
 from sqlalchemy.orm import Session
 
 from tests.application.drivers import DRIVERS, Driver, SQLAlchemy, with_django
@@ -111,6 +111,14 @@ def test_a_connection_of_sqlalchemy_past_any_session_has_its_tenant_too(
     with tenancy("context").acting_for("org-01"), engine.connect() as connection:
         assert connection.execute(text(SEEN)).one() == (40, "org-01")
     engine.dispose()
+
+
+def test_an_engine_of_another_database_is_left_alone(databases: Databases, tenancy: Module) -> None:
+    SQLAlchemy(databases.url("verified"), tenancy).engine.dispose()
+    other = create_engine("sqlite://")
+    with tenancy("context").acting_for("org-01"), other.connect() as connection:
+        assert connection.execute(text("SELECT 1")).scalar_one() == 1
+    other.dispose()
 
 
 def test_an_engine_in_autocommit_has_no_transaction_to_hold_the_tenant(
