@@ -101,6 +101,11 @@ def test_edges_are_not_torn_apart_and_nothing_is_changed_for_the_trying(ready: O
     assert "no row of default is where id = 'nobody'" in complaint(refused.stderr)
 
 
+def keys_are_old(operator: Operator) -> bool:
+    """Whether the stage `keys` is still to come."""
+    return not operator.count("SELECT count(*) FROM tenantry.stages WHERE name = 'keys' AND state = 'done'")
+
+
 @contextmanager
 def _writing(
     *writers: Callable[[psycopg.Connection, Random], None], url: str
@@ -198,6 +203,10 @@ def test_one_that_is_killed_goes_on_where_it_was_and_nothing_else_may_begin(read
     refused = ready.tenantry(*_assign(_OF_ORG))
     assert refused.returncode == 3
     assert "another was broken off" in complaint(refused.stderr)
+    for command in [("run",)] if keys_are_old(ready) else [("run",), ("rollback", "--yes")]:
+        refused = ready.tenantry(*command)
+        assert refused.returncode == 3
+        assert "rows are half way: default to acme" in complaint(refused.stderr)
     ready.done(*_assign(_OF_MANY))
     assert ready.count(_WRONG) == 0
     assert ready.count("SELECT count(*) FROM graph_entities") == 2000
