@@ -1,7 +1,9 @@
 """Setting the tenant by each driver, on one connection that all share, as behind a transaction pooler."""
 
+import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from types import ModuleType
 
 import psycopg
@@ -9,7 +11,9 @@ import pytest
 from django.db import connections
 from django.http import HttpRequest, HttpResponse
 from sqlalchemy import create_engine, text
+from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
+from sqlalchemy.pool import StaticPool
 
 from tests.application.drivers import DRIVERS, Driver, SQLAlchemy, with_django
 from tests.application.stages import MIGRATED, STAGES, Databases
@@ -150,3 +154,27 @@ def test_a_view_of_django_that_fails_has_written_nothing(
                     view(HttpRequest())
             left = driver.scoped("SELECT count(*) FROM graph_entities WHERE entity_type = 'seen by a view'")
     assert left == [(0,)]
+
+
+def test_an_async_session_of_sqlalchemy_has_its_tenant_and_leaves_nothing_behind(
+    databases: Databases, tenancy: Module
+) -> None:
+    tenancy("with_sqlalchemy")
+
+    async def seen() -> list[tuple[int, str]]:
+        engine = create_async_engine(
+            "postgresql+psycopg://",
+            async_creator=partial(psycopg.AsyncConnection.connect, databases.url("verified")),
+            poolclass=StaticPool,
+        )
+        found = []
+        for tenant in ("org-01", "org-02"):
+            with tenancy("context").acting_for(tenant):
+                async with AsyncSession(engine) as session:
+                    found.append(tuple((await session.execute(text(SEEN))).one()))
+        async with AsyncSession(engine) as session:
+            found.append(tuple((await session.execute(text(SEEN))).one()))
+        await engine.dispose()
+        return found
+
+    assert asyncio.run(seen()) == [(40, "org-01"), (40, "org-02"), (0, "")]
