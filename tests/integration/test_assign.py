@@ -214,6 +214,24 @@ def test_one_that_is_killed_goes_on_where_it_was_and_nothing_else_may_begin(read
     assert rows_of(ready.url) == before
 
 
+def test_what_old_code_writes_for_a_row_that_went_is_found_before_the_keys_and_may_go_too(
+    single: Operator,
+) -> None:
+    single.run_to("indexes", count=1)
+    single.done(*_assign(_OF_ORG))
+    with psycopg.connect(single.url) as old_code:
+        old_code.execute(
+            "INSERT INTO graph_relations (id, relation_type, source_id, target_id) "
+            "SELECT 'new', 'new', min(id), max(id) FROM graph_entities WHERE tenant_id = 'acme'"
+        )
+    single.done("confirm", "application")
+    refused = single.tenantry("run", "--to", "keys")
+    assert refused.returncode == 3
+    assert "1 rows of graph_relations name another tenant's graph_entities" in complaint(refused.stderr)
+    single.done(*_assign("id = 'new'", "--table", "graph_relations"))
+    single.done("run", "--to", "keys")
+
+
 def test_the_application_reads_in_one_query_whom_it_may_treat_as_migrated(single: Operator) -> None:
     single.run_to("columns")
     asked = "SELECT EXISTS (SELECT FROM tenantry_tenants.enabled WHERE tenant = 'acme')::int"
