@@ -38,7 +38,7 @@ from sql.postgres import schemas as schema_tables
 from sql.postgres.connection import Connection, connect, describe, resolve
 from sql.postgres.facts import Catalog
 from sql.postgres.session import take_migration
-from worker import ledger
+from worker import assignments, ledger
 from worker.broker import Doorbell
 from worker.governor.signals import standbys
 from worker.ledger import Migration, Settings
@@ -187,6 +187,7 @@ def run(
 
     Raises:
         GateClosedError: a stage must wait; what is done so far is on record.
+        AssignmentError: an assignment was broken off, and stages after the backfill wait for its end.
         TenantryError: a stage failed.
     """
     migration = _begin(plan, connection, throttle=throttle and not maintenance_window)
@@ -204,6 +205,8 @@ def run(
     stages = stages_of(plan.tenant.isolation)
     for name in stages[: stages.index(to) + 1 if to else None]:
         stage = IN_ORDER[name]
+        if stages.index(name) > stages.index("backfill"):
+            assignments.none_half_way(connection, migration.id)
         record = ledger.stages(connection, migration.id).get(name)
         if record is not None and record.state == "done":
             continue

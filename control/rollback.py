@@ -18,7 +18,7 @@ from control.status import stages_of
 from control.steps import take
 from sql.errors import GivenWrongError
 from sql.postgres.connection import Connection
-from worker import ledger
+from worker import assignments, ledger
 from worker.broker import Doorbell
 from worker.ledger import StageState
 
@@ -66,6 +66,9 @@ def rollback(
     keep = stages.index(KEPT[-1] if keep_columns else to) + 1 if keep_columns or to else 0
     # Only what was begun: putting the guard back before there was a column failed every early way back.
     begun = [name for name in stages[keep:] if states.get(name, "open") != "open"]
+    if "keys" in begun:
+        # Copies stand beside their rows, and no old key can come back.
+        assignments.none_half_way(connection, migration.id)
     for name in begun:
         stage = IN_ORDER[name]
         if isinstance(stage, OneWay):
