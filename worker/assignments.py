@@ -6,9 +6,11 @@ from typing import Any, Literal
 
 from psycopg.types.json import Jsonb
 
+from sql.errors import AssignmentError
 from sql.postgres.assignments import STATEMENTS
 from sql.postgres.connection import Connection
 from sql.postgres.ledger import send
+from worker import ledger
 from worker.ledger import MigrationState
 
 
@@ -47,6 +49,18 @@ def unfinished(connection: Connection, migration: int) -> Assignment | None:
     """The assignment that was begun and has not ended."""
     rows = send(connection, STATEMENTS.unfinished, migration=migration)
     return _assignment(rows[0]) if rows else None
+
+
+def none_half_way(connection: Connection, migration: int) -> None:
+    """See that no assignment was broken off: rows are with two tenants then, or apart from their parents.
+
+    Raises:
+        AssignmentError: one was.
+    """
+    ledger.create(connection)  # one of an earlier version has no such table
+    if (begun := unfinished(connection, migration)) is not None:
+        how = "`tenantry tenants assign --undo`" if begun.undoes is not None else "the command that began it"
+        raise AssignmentError([f"rows are half way: {begun}"], f"Give {how} again to its end, then this")
 
 
 def all_of(connection: Connection, migration: int) -> list[Assignment]:

@@ -19,7 +19,11 @@ from sql.postgres.assignments import Chosen
 from sql.postgres.connection import Connection
 from sql.postgres.facts import Catalog
 from worker import assignments, ledger
+from worker import batch as batches
 from worker.assignments import Assignment
+
+#: What becomes of rows that can't be copied.
+_IN_PLACE = "walk back with `tenantry rollback --to application`, assign, and run again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,13 +134,13 @@ def prospect(ground: Ground, wish: Wish) -> Prospect:
     _readable(ground, found, wish)
     _no_keyless_top(found, live, plan.tenant.column)
     rows = {name: _chosen(ground, found, wish, live, name) for name in found.order}
-    facts = [*_cannot_be_copied(ground, found, live), *_torn(ground, found, rows, wish, live)]
+    counts = _counted(connection, rows, wish)
+    facts = [*_cannot_be_copied(ground, found, rows, live), *_torn(ground, found, rows, wish, live)]
     facts += _taken(ground, rows, wish, live)
     if facts:
         raise AssignmentError(
             facts, "choose the rows with another --where, or mend what stands in the way; nothing was changed"
         )
-    counts = {name: looks.count(connection, chosen) for name, chosen in rows.items()}
     if not any(counts.values()):
         which = "that it was given is still its own" if wish.undoes is not None else f"is where {wish.where}"
         raise GivenWrongError(f"no row of {wish.from_} {which}")
@@ -167,13 +171,27 @@ def _readable(ground: Ground, found: Family, wish: Wish) -> None:
         return
     for name in found.asked:
         try:
-            looks.explain(ground.connection, ground.original.table(name).identifier, wish.where)
+            changing = looks.volatile(ground.connection, ground.original.table(name).identifier, wish.where)
         except errors.UndefinedColumn as error:
             raise GivenWrongError(
                 f"{name}: {error.diag.message_primary}; name the tables that --where is about with --table"
             ) from None
         except psycopg.Error as error:
             raise GivenWrongError(f"{name}: the server says: {error.diag.message_primary}") from None
+        if changing:
+            raise GivenWrongError(
+                f"{', '.join(changing)} may say something else each time (VOLATILE), so nobody could "
+                "tell which rows went; let --where ask what is in the rows"
+            )
+
+
+def _counted(connection: Connection, rows: dict[str, Chosen], wish: Wish) -> dict[str, int]:
+    try:
+        return {name: looks.count(connection, chosen) for name, chosen in rows.items()}
+    except psycopg.Error as error:
+        if wish.where is None or batches.classify(error) is not batches.Failure.DATA:
+            raise
+        raise GivenWrongError(f"--where fails for a row: {error.diag.message_primary}") from None
 
 
 def _no_keyless_top(found: Family, live: Catalog, column: str) -> None:
@@ -189,7 +207,7 @@ def _chosen(ground: Ground, found: Family, wish: Wish, live: Catalog, name: str)
     if name not in found.above:
         return Chosen(table.identifier, column, wish.from_)
     along = next((way for way in found.above[name] if way.parent != name), None)
-    tree = next((way.pairs for way in found.above[name] if way.parent == name), ())
+    tree = tuple(way.pairs for way in found.above[name] if way.parent == name)
     asked = name in found.asked
     noted = None
     if asked and wish.undoes is not None:
@@ -205,7 +223,7 @@ def _chosen(ground: Ground, found: Family, wish: Wish, live: Catalog, name: str)
     )
 
 
-def _cannot_be_copied(ground: Ground, found: Family, live: Catalog) -> Iterator[str]:
+def _cannot_be_copied(ground: Ground, found: Family, rows: dict[str, Chosen], live: Catalog) -> Iterator[str]:
     column = ground.plan.tenant.column
     for name in found.order:
         table = live.table(name)
@@ -215,11 +233,20 @@ def _cannot_be_copied(ground: Ground, found: Family, live: Catalog) -> Iterator[
         if key is None or column not in key.columns:
             yield f"{name} has its old key and foreign keys with the tenant: the stage keys is half done"
             continue
-        alone = [index.name for index in table.indexes if index.unique and column not in index.columns]
-        if alone:
+        only_one = [index for index in table.indexes if index.unique or index.constraint is not None]
+        if alone := [index.name for index in only_one if column not in index.columns]:
             yield (
                 f"{', '.join(alone)} of {name} is unique without the tenant, so no copy can stand beside its "
-                "row: walk back with `tenantry rollback --to application`, assign, and run again"
+                f"row: {_IN_PLACE}"
+            )
+        if not rows[name].tree:
+            continue
+        own = [one for one in key.columns if one != column]
+        circling = looks.circling(ground.connection, rows[name], own)
+        if circling.rows:
+            yield (
+                f"{circling.rows} rows of {name} name each other in a circle, or one that does, such as "
+                f"{circling.example}, so that none can be copied first: {_IN_PLACE}"
             )
     if found.circle and any(is_pointed_to(live.table(name), column) for name in found.circle):
         yield f"{' and '.join(found.circle)} name each other, so that neither can be copied first"
@@ -247,10 +274,14 @@ def _torn(ground: Ground, found: Family, rows: dict[str, Chosen], wish: Wish, li
 def _taken(ground: Ground, rows: dict[str, Chosen], wish: Wish, live: Catalog) -> Iterator[str]:
     column = ground.plan.tenant.column
     for name, chosen in rows.items():
-        key = live.table(name).primary_key
-        own = own_key(live.table(name), column)
-        if key is None or column not in key.columns or not own:
-            continue
-        taken = looks.taken(ground.connection, chosen, own, wish.to)
-        if taken.rows:
-            yield f"{taken.rows} rows of {name} have a key that {wish.to} has too, such as {taken.example}"
+        for index in live.table(name).indexes:
+            # What an expression or a predicate says is looked at by the server alone, once a row goes.
+            own = [one for one in index.columns if one != column]
+            if not (index.unique and index.btree_columns and own) or column not in index.columns:
+                continue
+            taken = looks.taken(ground.connection, chosen, own, wish.to)
+            if taken.rows:
+                yield (
+                    f"{taken.rows} rows of {name} have a ({', '.join(own)}) that {wish.to} has too, "
+                    f"such as {taken.example}"
+                )

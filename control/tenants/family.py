@@ -11,7 +11,7 @@ from graphlib import CycleError, TopologicalSorter
 from control.jobs import key_of, parts
 from control.plan.model import Plan, Table, nearest
 from sql.errors import GivenWrongError
-from sql.job import Link
+from sql.job import KeyColumn, Link
 from sql.postgres.facts import Catalog, ForeignKey
 from sql.postgres.facts import Table as CatalogTable
 from sql.tenant_source import Parent
@@ -89,10 +89,10 @@ def link(named: Named, plan: Plan, live: Catalog) -> Link:
     )
 
 
-def own_key(table: CatalogTable, tenant_column: str) -> tuple[str, ...]:
+def own_key(table: CatalogTable, tenant_column: str) -> tuple[KeyColumn, ...]:
     """What tells a table's rows whatever their tenant: its key without the tenant."""
     part = next(iter(parts(table)), table)
-    return tuple(column.name for column in key_of(part) if column.name != tenant_column)
+    return tuple(column for column in key_of(part) if column.name != tenant_column)
 
 
 def _edges(plan: Plan, original: Catalog) -> Iterator[tuple[str, str, Named]]:

@@ -39,7 +39,9 @@ def rows(connection: Connection, table: sql.Identifier, column: str) -> list[Ten
     found = connection.execute(STATEMENTS.activity_column.compose(), named).fetchone()
     activity = sql.SQL("NULL::timestamptz")
     if found is not None:
-        activity = sql.SQL("max({})::timestamptz").format(sql.Identifier(found[0]))  # type: ignore[assignment]
+        activity = sql.SQL(
+            "(max({0}) FILTER (WHERE {0} BETWEEN '0001-01-02' AND '9999-12-30'))::timestamptz"
+        ).format(sql.Identifier(found[0]))  # type: ignore[assignment]
     statement = STATEMENTS.rows.compose(table=table, column=sql.Identifier(column), activity=activity)
     with connection.cursor(row_factory=class_row(TenantRows)) as cursor:
         return cursor.execute(statement).fetchall()
