@@ -29,10 +29,8 @@ CREATE VIEW people AS SELECT id, properties FROM entities WHERE entity_type = 'p
 """
 
 
-@pytest.fixture
-def graph(tmp_path: Path) -> Path:
-    """A file with 200 entities of four organisations, and 400 relations within them."""
-    path = tmp_path / "graph.db"
+def make_graph(path: Path) -> Path:
+    """Make a file with 200 entities of four organisations, and 400 relations within them."""
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.executescript(SCHEMA)
@@ -54,3 +52,9 @@ def graph(tmp_path: Path) -> Path:
         )
         connection.commit()
     return path
+
+
+@pytest.fixture
+def graph(tmp_path: Path) -> Path:
+    """The sample file."""
+    return make_graph(tmp_path / "graph.db")

@@ -11,45 +11,12 @@ from control.sqlite.verification.checklist import run_checks
 from control.verification.check import Check
 from sql.sqlite.connection import connect
 from tests.integration.operating import nobody
-from tests.integration.sqlite.graph_plan import application, plan_of, run
-
-#: What the migration comes to, by hand.
-BY_HAND = """
-UPDATE entities SET tenant_id = properties->>'org_id';
-UPDATE relations SET tenant_id = (SELECT tenant_id FROM entities WHERE id = source_id);
-CREATE TABLE new_entities (
-    id text, entity_type text NOT NULL, properties text NOT NULL DEFAULT '{}', embedding blob,
-    created_at text NOT NULL DEFAULT CURRENT_TIMESTAMP, tenant_id TEXT, PRIMARY KEY (id, tenant_id)
-);
-INSERT INTO new_entities SELECT id, entity_type, properties, embedding, created_at, tenant_id FROM entities;
-CREATE TABLE new_relations (
-    id text, relation_type text NOT NULL, source_id text NOT NULL, target_id text NOT NULL,
-    weight real DEFAULT 1.0, tenant_id TEXT, PRIMARY KEY (id, tenant_id),
-    FOREIGN KEY (source_id, tenant_id) REFERENCES entities (id, tenant_id) ON DELETE CASCADE,
-    FOREIGN KEY (target_id, tenant_id) REFERENCES entities (id, tenant_id) ON DELETE CASCADE
-);
-INSERT INTO new_relations SELECT id, relation_type, source_id, target_id, weight, tenant_id FROM relations;
-PRAGMA legacy_alter_table = ON;
-DROP TABLE relations;
-DROP TABLE entities;
-ALTER TABLE new_entities RENAME TO entities;
-ALTER TABLE new_relations RENAME TO relations;
-CREATE INDEX idx_entities_type ON entities (entity_type);
-CREATE INDEX idx_relations_source ON relations (source_id);
-CREATE INDEX idx_relations_target ON relations (target_id);
-CREATE INDEX idx_entities_tenant ON entities (tenant_id);
-CREATE INDEX idx_relations_tenant ON relations (tenant_id);
-"""
+from tests.integration.sqlite.graph_plan import application, migrate, plan_of, run
 
 
 @pytest.fixture
 def migrated(graph: Path) -> Path:
-    run(plan_of(graph), to="columns")
-    change(graph, "DROP TABLE IF EXISTS tenantry_guard")
-    with application(graph) as connection:
-        for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'trigger'").fetchall():
-            connection.execute(f'DROP TRIGGER "{name}"')
-        connection.executescript(BY_HAND)
+    migrate(graph)
     return graph
 
 
