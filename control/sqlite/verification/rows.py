@@ -1,6 +1,5 @@
 """The rows themselves: each has a tenant, a proper one, its parents are in the same, and none is missing."""
 
-import re
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from typing import Any
 from control.plan.model import Plan
 from control.plan.model import Table as PlanTable
 from control.sqlite.stage import Ground, sentinel_of
+from control.sqlite.tenants import proper
 from control.sqlite.verification import baseline
 from control.sqlite.verification.baseline import Rows
 from control.verification import check
@@ -68,12 +68,11 @@ class Subject:
         return name is not None and name != sentinel_of(self.plan) and not self._is_tenant(name)
 
     def _is_tenant(self, name: Any) -> bool:
-        return isinstance(name, str) and name != sentinel_of(self.plan) and matches(self.plan, name)
-
-
-def matches(plan: Plan, name: str) -> bool:
-    """Whether a text is what the plan's pattern says; `$` is the very end, as servers read it."""
-    return re.search(re.sub(r"\$$", r"\\Z", plan.tenant.pattern), name) is not None
+        return (
+            isinstance(name, str)
+            and name != sentinel_of(self.plan)
+            and proper(self.plan.tenant.pattern, name)
+        )
 
 
 def owned(subject: Subject) -> Iterator[check.Check]:
