@@ -165,6 +165,8 @@ def test_what_was_broken_off_goes_on_with_the_same_command_and_no_other(
     assert 0 < len([one for one in of(graph_of_one, "entities").values() if one == "acme"]) < 50
     with pytest.raises(AssignmentError, match="another was broken off"):
         assign(graph_of_one, wished("true", "zenith"))
+    with pytest.raises(AssignmentError, match="rows are half way"):
+        run(plan_of(graph_of_one), to="indexes")
     assert assign(graph_of_one, wished(OF_ONE)) == {"entities": 50, "relations": 100}
     assert numbers(of(graph_of_one, "relations"), "acme") == {1}
 
@@ -281,6 +283,11 @@ def test_a_table_without_rowids_is_told_by_its_key_whatever_type_it_has(
         (wished(OF_ONE, "not a tenant"), GivenWrongError, "is no tenant"),
         (wished(OF_ONE, "acme\n"), GivenWrongError, "is no tenant"),
         (wished("nowhere = 1"), GivenWrongError, "no such column"),
+        (wished("true) OR (true"), GivenWrongError, "one condition"),
+        (wished("true; DELETE FROM entities"), GivenWrongError, "one condition"),
+        (wished("true --"), GivenWrongError, "one condition"),
+        (wished("random() > 0"), GivenWrongError, "random may say something else"),
+        (wished("created_at < datetime('now')"), GivenWrongError, "now may say something else"),
         (wished("id ="), GivenWrongError, "SQLite says"),
         (wished("id = 'nobody'"), GivenWrongError, "no row of default"),
         (wished(OF_ONE, "acme", "default", "entitys"), GivenWrongError, "did you mean 'entities'"),
