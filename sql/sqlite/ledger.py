@@ -28,6 +28,9 @@ LASTING = (
     *("tenantry_enabled", "tenantry_guard"),
 )
 
+#: Of these a file's ledger alone has some: there is no queue, and a batch is several statements.
+JOBS = load(_FOLDER, "jobs")
+
 #: Columns that hold JSON, by the names that statements answer with.
 _JSON = frozenset(
     {"tables", "original", "settings", "tuned", "held", "spec", "last_key", "planned_to", "lower", "upper"}
