@@ -127,6 +127,8 @@ def run(
         if FILE_STAGES.index(name) > past:
             assignments.none_half_way(file, migration.id)
         _go_through(IN_ORDER[name], ground())
+    if to is None or FILE_STAGES.index(to) > past:
+        assignments.none_half_way(file, migration.id)
     passage.complete(ground(), FILE_STAGES, to)
 
 
