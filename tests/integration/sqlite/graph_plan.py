@@ -3,12 +3,15 @@
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from control.conductor import confirm
 from control.plan.model import Plan
 from control.sqlite import conductor
+from tests.integration.sqlite.conftest import make_graph
 
 PLAN: dict[str, Any] = {
     "name": "graph",
@@ -60,6 +63,15 @@ def run(plan: Plan, to: str | None = None) -> list[str]:
     return said
 
 
-def migrate(path: Path) -> None:
-    """Take the sample file through all that changes it, with what old code needs retired."""
-    run(plan_of(path))
+@cache
+def _made(to: str | None) -> bytes:
+    with TemporaryDirectory() as folder:
+        path = make_graph(Path(folder) / "graph.db")
+        run(plan_of(path), to=to)
+        return path.read_bytes()
+
+
+def migrate(path: Path, to: str | None = None) -> Path:
+    """Have the sample file as it is after a stage, or after all; it is made once."""
+    path.write_bytes(_made(to))
+    return path

@@ -16,7 +16,7 @@ from control.tenants import serving
 from control.tenants.asking import Wish
 from sql.errors import AssignmentError, CancelledError, GateClosedError, GivenWrongError
 from sql.sqlite.connection import File
-from tests.integration.sqlite.graph_plan import application, contents, plan_of, run
+from tests.integration.sqlite.graph_plan import application, contents, migrate, plan_of, run
 from worker import ledger
 
 STAGES = ("filled", "migrated")
@@ -26,7 +26,7 @@ OF_ONE = "CAST(substr(id, 2) AS INTEGER) % 4 = 1"
 
 def ready(path: Path, stage: str) -> Path:
     """All rows are `default`'s, with the old keys and the write guard, or with the new ones and none."""
-    run(plan_of(path), to=None if stage == "migrated" else "backfill")
+    migrate(path, to=None if stage == "migrated" else "backfill")
     with application(path) as connection:
         # Where the guard lets rows follow, the second finds them there already.
         for table in ("entities", "relations"):

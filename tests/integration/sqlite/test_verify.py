@@ -16,8 +16,7 @@ from tests.integration.sqlite.graph_plan import application, migrate, plan_of, r
 
 @pytest.fixture
 def migrated(graph: Path) -> Path:
-    migrate(graph)
-    return graph
+    return migrate(graph)
 
 
 def change(path: Path, *statements: str) -> None:
@@ -133,18 +132,18 @@ def test_an_index_that_disagrees_with_its_table_is_found(migrated: Path) -> None
 
 
 def test_rows_that_broke_a_foreign_key_before_are_told_and_those_since_are_false(
-    graph: Path, request: pytest.FixtureRequest
+    graph: Path,
 ) -> None:
     orphan = (
         "INSERT INTO relations (id, relation_type, source_id, target_id) VALUES ('{}', 'x', 'e000', 'no')"
     )
     change(graph, orphan.format("o1"))
-    path = request.getfixturevalue("migrated")
+    run(plan_of(graph))
     own = "UPDATE relations SET tenant_id = 'org-0' WHERE id LIKE 'o%'"
-    change(path, own)
-    assert checks_of(path)["foreign keys hold"].ok is None
-    change(path, orphan.format("o2"), own)
-    assert checks_of(path)["foreign keys hold"].ok is False
+    change(graph, own)
+    assert checks_of(graph)["foreign keys hold"].ok is None
+    change(graph, orphan.format("o2"), own)
+    assert checks_of(graph)["foreign keys hold"].ok is False
 
 
 def test_rows_that_are_gone_or_changed_since_it_began_are_told_with_their_columns(migrated: Path) -> None:
