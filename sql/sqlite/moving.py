@@ -154,7 +154,10 @@ class Moving:
 
     def goes(self, alias: str) -> str:
         """Whether a row is on the list, as SQL."""
-        fragment = STATEMENTS.goes.filled(moving=self.name, place=self.place("m", alias))
+        # Without the column's affinity (+), which would keep SQLite from looking it up in the list.
+        names = zip(self._places, self.identity, strict=True)
+        place = " AND ".join(f"m.{place} = +{alias}.{quoted(name)}" for place, name in names)
+        fragment = STATEMENTS.goes.filled(moving=self.name, place=place)
         return f"EXISTS ({fragment})"
 
     def place(self, moving: str, alias: str) -> str:

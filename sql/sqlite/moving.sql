@@ -44,12 +44,13 @@ INSERT INTO temp.{moving} VALUES ({values});
 -- name: settle
 -- locks: none beside those of the batch's transaction. What somebody changed since it was chosen stays.
 DELETE FROM temp.{moving} AS m
-WHERE NOT EXISTS (SELECT 1 FROM {table} AS t WHERE {place} AND t.{column} = :from AND ({where}));
+WHERE NOT EXISTS (SELECT 1 FROM {table} AS t WHERE {place} AND +t.{column} = :from AND ({where}));
 
 -- name: along
--- locks: none beside those of the batch's transaction. Rows that name one that goes.
+-- locks: none beside those of the batch's transaction. Rows that name one that goes: by the index of what names it, and not (+)
+-- by that of the tenant, which would read all of its rows for each.
 INSERT OR IGNORE INTO temp.{moving} SELECT {identity}
-FROM temp.{above} AS m CROSS JOIN {parent} AS p ON {place} CROSS JOIN {table} AS t ON {pairs} WHERE t.{column} = :from;
+FROM temp.{above} AS m CROSS JOIN {parent} AS p ON {place} CROSS JOIN {table} AS t ON {pairs} WHERE +t.{column} = :from;
 
 -- name: count
 -- locks: none; it is this connection's own.
@@ -62,7 +63,7 @@ SELECT :assignment, :named, {key} FROM temp.{moving} AS m CROSS JOIN {table} AS 
 
 -- name: move
 -- locks: the file's write lock, which the batch's transaction has: rows of one tenant that lie where it says.
-UPDATE {table} SET {column} = :to WHERE ({identity}) IN (SELECT {columns} FROM temp.{moving}) AND {column} = :from;
+UPDATE {table} SET {column} = :to WHERE ({identity}) IN (SELECT {columns} FROM temp.{moving}) AND +{column} = :from;
 
 -- name: torn
 -- locks: none; a read. Rows of which one end would go and the other stay.
