@@ -72,7 +72,7 @@ SELECT count(*) FROM {into} AS o WHERE NOT EXISTS (SELECT 1 FROM {table} AS n WH
 -- name: crossing
 -- locks: none; a read. Rows whose foreign key would lead nowhere with the tenant in it, and leads somewhere without it.
 SELECT count(*) FROM {child} AS c WHERE {filled}
-AND EXISTS (SELECT 1 FROM {parent} AS p WHERE {matches})
+AND EXISTS (SELECT 1 FROM {parent} AS p WHERE {matches} AND p.{tenant} IS NOT c.{tenant})
 AND NOT EXISTS (SELECT 1 FROM {parent} AS p WHERE {matches} AND p.{tenant} = c.{tenant});
 
 -- name: without_tenant
