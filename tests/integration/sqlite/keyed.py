@@ -161,4 +161,3 @@ def ways(*, online: bool) -> Iterator[None]:
         yield
     finally:
         course.SHORT, indexing.AT_ONCE = kept
-

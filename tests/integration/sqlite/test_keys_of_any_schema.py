@@ -52,7 +52,9 @@ def schemas(draw: st.DrawFn) -> Schema:
         ", made TEXT GENERATED ALWAYS AS (upper(b)) VIRTUAL, UNIQUE (c, id)",
     )
     odd = f'"a, b" {any_} DEFAULT (1 + 1)'
-    parent = f'CREATE TABLE [the parents]({key}, a {any_}, b TEXT UNIQUE, c TEXT DEFAULT \'x\', {odd}{more}){tail}'
+    parent = (
+        f"CREATE TABLE [the parents]({key}, a {any_}, b TEXT UNIQUE, c TEXT DEFAULT 'x', {odd}{more}){tail}"
+    )
     refers = choose("REFERENCES [the parents]", 'REFERENCES "the parents" (id)')
     acts = choose("", " ON DELETE CASCADE", " ON UPDATE CASCADE DEFERRABLE INITIALLY DEFERRED")
     kind = "INTEGER" if "INTEGER" in key else "TEXT"
@@ -179,7 +181,7 @@ def test_rows_are_the_same_with_the_keys_and_after_the_way_back_and_so_is_the_sc
             name
             for (name,) in there.ask(
                 "SELECT x.name FROM pragma_index_list('the parents') AS l, pragma_index_xinfo(l.name) AS x "
-                "WHERE l.\"unique\" AND x.key"
+                'WHERE l."unique" AND x.key'
             )
         ]
         assert not there.ours()
