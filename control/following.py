@@ -21,10 +21,10 @@ from control.plan.model import Plan
 from control.plan.model import Table as PlanTable
 from control.stage import Ground, How, Step
 from sql.postgres import catalog, guard
-from sql.postgres.connection import Connection, literal
+from sql.postgres.connection import Connection
 from sql.postgres.facts import Catalog, ForeignKey, Table
 from sql.postgres.guard import STATEMENTS
-from sql.postgres.source import tenant_of
+from sql.postgres.source import tenant_of, unfilled
 from sql.tenant_source import Lookup, Parent, chain, qualified, split_name
 
 #: Seconds between two looks at transactions that are still open; and after which the operator is told.
@@ -256,7 +256,7 @@ def _put(one: Follower, original: Catalog) -> Iterator[Step]:
             named=named,
             column=column,
             value=one.value,
-            sentinel=literal(one.plan.tenant.sentinel_value),
+            unfilled=unfilled(one.plan.tenant.column, one.plan.tenant.sentinel_value),
             refused=sql.Literal(rows),
         )
         refused = sql.SQL("{};").format(refuse)
@@ -333,9 +333,8 @@ def _changed(one: Follower) -> sql.Composed:
         return sql.SQL(" OR ").join(moved)
     other = sql.SQL("OLD.{column} IS DISTINCT FROM NEW.{column}").format(column=told)
     if isinstance(one.source, Parent):
-        other = sql.SQL("({} AND (OLD.{} IS DISTINCT FROM {} OR {}))").format(
-            other, told, literal(one.plan.tenant.sentinel_value), guard.NOT_A_BATCH
-        )
+        first = unfilled(one.plan.tenant.column, one.plan.tenant.sentinel_value, row="OLD")
+        other = sql.SQL("({} AND (NOT {} OR {}))").format(other, first, guard.NOT_A_BATCH)
     return sql.SQL(" OR ").join([other, *moved])
 
 

@@ -16,6 +16,7 @@ from sql.postgres import preflight, verify
 from sql.postgres.connection import Connection
 from sql.postgres.facts import Catalog
 from sql.tenant_source import last_resort
+from worker.batch import Failure, classify
 
 #: A count on a big table may take so long, in milliseconds; then it isn't known.
 LIMIT_MS = 30_000
@@ -94,7 +95,10 @@ def _counted(ground: Ground, table: PlanTable, limit_ms: int) -> Iterator[Findin
     except psycopg.errors.QueryCanceled:
         yield given_up(resolved, limit_ms)
         return
-    except psycopg.errors.DataError as error:
+    except psycopg.Error as error:
+        # What a batch would set its rows aside for: a function of the operator's may raise any code.
+        if classify(error) is not Failure.DATA:
+            raise
         yield Finding(
             "stop", resolved, f"the server says: {error.diag.message_primary}", "correct the expression"
         )

@@ -62,7 +62,7 @@ DROP FUNCTION {function}()
 -- so every row is either there before the backfill's bound is frozen, or is given its tenant.
 -- Where {table} is partitioned, on its partitions too, and each gets the trigger, one attached later as well.
 CREATE TRIGGER {trigger} BEFORE INSERT ON {table}
-FOR EACH ROW WHEN (NEW.{column} IS NOT DISTINCT FROM {sentinel})
+FOR EACH ROW WHEN ({unfilled})
 EXECUTE FUNCTION {function}()
 
 -- name: create_trigger_of_changes
@@ -133,7 +133,7 @@ $tenantry_guard$
 -- first one.
 IF EXISTS (
     SELECT FROM {table} AS t
-    WHERE {named} AND t.{column} IS DISTINCT FROM {value} AND t.{column} IS DISTINCT FROM {sentinel}
+    WHERE {named} AND t.{column} IS DISTINCT FROM {value} AND NOT {unfilled}
   ) THEN
     RAISE EXCEPTION USING ERRCODE = 'integrity_constraint_violation',
       MESSAGE = {refused}, HINT = 'the plan of the migration says moves = "refuse"';
@@ -162,12 +162,14 @@ SELECT to_regclass('tenantry_guard.moves') IS NOT NULL
 
 -- name: settle
 -- locks: ROW EXCLUSIVE on {table} and the moves; row locks on the few rows that were written while others moved.
--- Moves before the oldest transaction that still runs: nobody can have missed them and write now.
+-- Moves before the oldest transaction that still runs: nobody can have missed them and write now. An autovacuum, which may run
+-- for hours, writes nobody's rows.
 WITH settled AS (
     DELETE FROM tenantry_guard.moves AS m
     WHERE m.follower = %(follower)s AND m.by_transaction < pg_snapshot_xmin(pg_current_snapshot())
       AND NOT EXISTS (SELECT FROM pg_stat_activity AS a WHERE a.datname = current_database()
-          AND a.pid <> pg_backend_pid() AND age(a.backend_xmin) >= age(m.by_transaction::xid))
+          AND a.pid <> pg_backend_pid() AND a.backend_type <> 'autovacuum worker'
+          AND age(a.backend_xmin) >= age(m.by_transaction::xid))
     RETURNING m.key
 )
 UPDATE {table} AS t SET {column} = {value}

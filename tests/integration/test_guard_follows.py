@@ -248,3 +248,13 @@ def test_whatever_the_source_fails_with_is_not_the_applications_error(
     with _guarded(tables, postgres, files={"expression": "known(note)"}):
         tables.execute("INSERT INTO files VALUES (1, NULL, NULL, 'acme')")
         assert _of(tables, "files") == {1: ""}
+
+
+@pytest.mark.parametrize("written", ["NULL", "''"])
+def test_a_tenant_that_is_none_is_no_word_of_the_applications(
+    tables: Connection, postgres: EmbeddedPostgres, written: str
+) -> None:
+    tables.execute("ALTER TABLE files ADD tenant_id text")
+    with _guarded(tables, postgres, files=NOTE):
+        tables.execute(f"INSERT INTO files VALUES (1, NULL, NULL, 'acme', {written})".encode())
+        assert _of(tables, "files") == {1: "acme"}
