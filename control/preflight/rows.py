@@ -26,7 +26,12 @@ def planned(plan: Plan, original: Catalog, table: str, some: sql.Composable | No
     """A table of the plan, or `some` of its rows, with the tenants that they will have, for a FROM."""
     sources = {t.name: plan.source_of(t) for t in plan.tables}
     tables: dict[str, sql.Composable] = {name: found.identifier for name, found in original.tables.items()}
-    return to_be.planned(sources, tables | ({} if some is None else {table: some}), table)
+    tables |= {} if some is None else {table: some}
+    has = to_be.kept(plan.tenant.column, plan.tenant.sentinel_value)
+    kept = {
+        name: has for name, found in original.tables.items() if found.column(plan.tenant.column) is not None
+    }
+    return to_be.planned(to_be.Planned(sources, tables, kept), table)
 
 
 def counted(
