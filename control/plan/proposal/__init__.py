@@ -112,7 +112,7 @@ def _chosen(reader: Reader, live: Catalog, lists: dict[str, str], proposed: _Pro
         if live.tables[name].column(proposed.column) is not None:
             given[name] = Constant(constant=Tenant().legacy)
             proposed.note(
-                name, f"has {proposed.column} already: only rows that hold '' there get this tenant"
+                name, f"has {proposed.column} already: only rows that hold none there get this tenant"
             )
     links = Links(reader, live, names, directories.describe(reader, live, lists))
     choice = choose(links, names, given)

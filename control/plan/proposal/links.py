@@ -61,7 +61,7 @@ class Links:
         """Its foreign keys onto other tables of the plan, the best first, and those onto itself last."""
         table, called = self.live.tables[name], targets(self.live)
         links = []
-        for key in table.foreign_keys:
+        for key in _written(table):
             target = called.get((key.target_schema, key.target))
             if target in self.chosen and target != name:
                 links.append(self._parent(table, key, str(target)))
@@ -70,7 +70,7 @@ class Links:
     def above(self, name: str) -> Parent | None:
         """The foreign key by which a table is a tree."""
         table = self.live.tables[name]
-        for key in sorted(table.foreign_keys, key=lambda key: key.name):
+        for key in sorted(_written(table), key=lambda key: key.name):
             if (key.target_schema, key.target) == (table.schema_, table.name):
                 return Parent(parent=name, on=_pairs(key))
         return None
@@ -79,7 +79,9 @@ class Links:
         """Columns without a foreign key that are called as another table or its key, and hold its values."""
         table = self.live.tables[name]
         for at, column in enumerate(table.columns):
-            if column.name in _ANYBODYS or any(column.name in key.columns for key in table.foreign_keys):
+            if column.name in _ANYBODYS or column.generated:
+                continue
+            if any(column.name in key.columns for key in table.foreign_keys):
                 continue
             alike = self._called_alike(name, column.name, column.type)
             for other, key in alike or self._called_as_table(name, column.name, column.type):
@@ -105,13 +107,17 @@ class Links:
             target = called.get((key.target_schema, key.target)) if key is not None else None
             if target in self.chosen and target != name:
                 continue  # a parent's key, whatever it is called
+            found = table.column(column)
+            if found is not None and found.generated:
+                told = "is generated, and has no value yet when the write guard asks: say what it is made of"
+                self.told[name].append(f"{column} {told}")
+                continue
             known = self.reader.ask(
                 lambda column=column: proposal.known_in_column(self.reader.connection, rows, column)  # type: ignore[misc]
             )
             if known.rows and not known.known:
                 self.told[name].append(f"{known.expression} is there, and says nothing in any row")
                 continue
-            found = table.column(column)
             every = None if not known.rows else known.known == known.rows
             every = True if found is not None and found.not_null and every is not False else every
             of = self._list_of(name, column, target)
@@ -133,7 +139,7 @@ class Links:
     def _in_documents(self, name: str, table: Table) -> list[Link]:
         rows = self.reader.rows(table)
         for document in table.columns:
-            if document.type not in {"json", "jsonb"}:
+            if document.type not in {"json", "jsonb"} or document.generated:
                 continue
             try:
                 known = self.reader.ask(
@@ -151,7 +157,7 @@ class Links:
     def _onto_lists(self, table: Table) -> Iterator[Link]:
         """Foreign keys of other names onto a list of tenants, or onto a table left out that names one."""
         called = targets(self.live)
-        for key in sorted(table.foreign_keys, key=lambda key: _preference(table, key)):
+        for key in sorted(_written(table), key=lambda key: _preference(table, key)):
             target = called.get((key.target_schema, key.target))
             if target is None or target in self.chosen:
                 continue
@@ -230,6 +236,12 @@ class Links:
 
 def _pairs(key: ForeignKey) -> dict[str, str]:
     return dict(zip(key.columns, key.target_columns, strict=True))
+
+
+def _written(table: Table) -> list[ForeignKey]:
+    """The foreign keys of columns that are written: a generated one has no value when the guard asks."""
+    generated = {column.name for column in table.columns if column.generated}
+    return [key for key in table.foreign_keys if generated.isdisjoint(key.columns)]
 
 
 def _nullable(table: Table, key: ForeignKey) -> bool:
