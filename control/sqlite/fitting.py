@@ -21,6 +21,8 @@ def check(plan: Plan) -> None:
         raise plan.wrong("a SQLite file has no standbys; leave them out", "database", "standbys")
     if plan.redis is not None:
         raise plan.wrong("a SQLite file needs no queue server; leave [redis] out", "redis")
+    if plan.backup is not None and plan.backup.jobs > 1:
+        raise plan.wrong("the backup of a SQLite file is one file; leave jobs out", "backup", "jobs")
     if fits("t", plan.tenant.pattern) is None and any(table.constant is None for table in plan.tables):
         raise plan.wrong(
             f"SQLite has no regular expressions, and {plan.tenant.pattern!r} can't be said without: give one "

@@ -9,7 +9,7 @@ from psycopg import errors
 from control.conductor import as_begun, ground_of
 from control.course import actor
 from control.plan.model import Plan
-from control.stage import Ground
+from control.stage import Ground, Standing
 from control.tenants.assigning import is_pointed_to
 from control.tenants.family import Family, family, own_key
 from sql.errors import AssignmentError, GivenWrongError
@@ -19,8 +19,8 @@ from sql.postgres.assignments import Chosen
 from sql.postgres.connection import Connection
 from sql.postgres.facts import Catalog
 from worker import assignments, ledger
-from worker import batch as batches
 from worker.assignments import Assignment
+from worker.failure import Failure, sorted_by
 
 #: What becomes of rows that can't be copied.
 _IN_PLACE = "walk back with `tenantry rollback --to application`, assign, and run again"
@@ -69,7 +69,7 @@ def ground(plan: Plan, connection: Connection) -> Ground:
     return found
 
 
-def under_way(ground: Ground, wish: Wish) -> Assignment | None:
+def under_way(ground: Standing, wish: Wish) -> Assignment | None:
     """The assignment that was broken off, where it is just what is wished for now.
 
     Raises:
@@ -82,7 +82,7 @@ def under_way(ground: Ground, wish: Wish) -> Assignment | None:
     return begun
 
 
-def last(ground: Ground) -> Wish:
+def last(ground: Standing) -> Wish:
     """What takes the last assignment back that is not taken back yet.
 
     Raises:
@@ -96,13 +96,22 @@ def last(ground: Ground) -> Wish:
     raise GivenWrongError("no assignment is left to take back")
 
 
-def _open_gate(ground: Ground) -> None:
+def begun_far_enough(ground: Standing) -> None:
+    """See that every row has its tenant, and that the migration isn't held.
+
+    Raises:
+        AssignmentError: not now, and why.
+    """
     state = ledger.state(ground.connection, ground.migration)
     if state not in {"running", "complete"}:
         raise AssignmentError([f"the migration is {state}"], "`tenantry resume`, or end the way back, first")
     stages = ledger.stages(ground.connection, ground.migration)
     if "backfill" not in stages or stages["backfill"].state != "done":
         raise AssignmentError(["not every row has its tenant yet"], "`tenantry run --to backfill` first")
+
+
+def _open_gate(ground: Ground) -> None:
+    begun_far_enough(ground)
     if ground.plan.separates and schemas.switched(ground.connection):
         raise AssignmentError(
             ["each tenant's rows are in a schema of its own by now"],
@@ -124,11 +133,8 @@ def prospect(ground: Ground, wish: Wish) -> Prospect:
         AssignmentError: rows whose ends would be torn apart, or that can't stand beside those of the tenant.
     """
     connection, plan = ground.connection, ground.plan
-    if wish.to == wish.from_:
-        raise GivenWrongError(f"{wish.to} has its own rows already")
-    sentinel = plan.tenant.sentinel_value
-    if wish.to in {"", sentinel} or preflight.breaking(connection, [wish.to], plan.tenant.pattern):
-        raise GivenWrongError(f"{wish.to!r} is no tenant: the plan's pattern is {plan.tenant.pattern}")
+    broken = preflight.breaking(connection, [wish.to], plan.tenant.pattern)
+    to_a_tenant(plan, wish, proper=not broken and wish.to != plan.tenant.sentinel_value)
     found = family(plan, ground.original, wish.tables)
     live = catalog.read(connection, [table.name for table in plan.tables])
     _readable(ground, found, wish)
@@ -137,17 +143,47 @@ def prospect(ground: Ground, wish: Wish) -> Prospect:
     counts = _counted(connection, rows, wish)
     facts = [*_cannot_be_copied(ground, found, rows, live), *_torn(ground, found, rows, wish, live)]
     facts += _taken(ground, rows, wish, live)
+    unless_refused(facts)
+    return weighed(wish, found, counts)
+
+
+def to_a_tenant(plan: Plan, wish: Wish, *, proper: bool) -> None:
+    """See that rows go to another tenant, whose name is `proper`.
+
+    Raises:
+        GivenWrongError: it isn't one, or not another.
+    """
+    if wish.to == wish.from_:
+        raise GivenWrongError(f"{wish.to} has its own rows already")
+    if not wish.to or not proper:
+        raise GivenWrongError(f"{wish.to!r} is no tenant: the plan's pattern is {plan.tenant.pattern}")
+
+
+def unless_refused(facts: list[str]) -> None:
+    """Nothing, where nothing stands in the way.
+
+    Raises:
+        AssignmentError: the facts.
+    """
     if facts:
         raise AssignmentError(
             facts, "choose the rows with another --where, or mend what stands in the way; nothing was changed"
         )
+
+
+def weighed(wish: Wish, found: Family, counts: dict[str, int]) -> Prospect:
+    """What would go, where anything would.
+
+    Raises:
+        GivenWrongError: nothing would.
+    """
     if not any(counts.values()):
         which = "that it was given is still its own" if wish.undoes is not None else f"is where {wish.where}"
         raise GivenWrongError(f"no row of {wish.from_} {which}")
     return Prospect(found, counts)
 
 
-def begin(ground: Ground, found: Family, wish: Wish) -> Assignment:
+def begin(ground: Standing, found: Family, wish: Wish) -> Assignment:
     """Put an assignment on record, with the state of the migration before it."""
     connection, migration = ground.connection, ground.migration
     with connection.transaction():
@@ -189,7 +225,7 @@ def _counted(connection: Connection, rows: dict[str, Chosen], wish: Wish) -> dic
     try:
         return {name: looks.count(connection, chosen) for name, chosen in rows.items()}
     except psycopg.Error as error:
-        if wish.where is None or batches.classify(error) is not batches.Failure.DATA:
+        if wish.where is None or sorted_by(error.sqlstate) is not Failure.DATA:
             raise
         raise GivenWrongError(f"--where fails for a row: {error.diag.message_primary}") from None
 

@@ -15,7 +15,7 @@ from control.conductor import settings_of, watching
 from control.course import actor, go_on
 from control.jobs import heap_of, job_spec, parts
 from control.proof import unfilled
-from control.stage import Ground
+from control.stage import Ground, Standing
 from control.stages.backfill import drive
 from control.tenants.family import Family, Named, family, link
 from sql.errors import AssignmentError, QuarantineError
@@ -58,6 +58,16 @@ def carry_out(ground: Ground, assignment: Assignment, *, throttle: bool = True) 
         opens = "Mend them, then give the same command again: it goes on where it is"
         raise AssignmentError(list(error.facts), opens) from None
     jobs.forget_kind(connection, migration, "assign")
+    return end(ground, assignment)
+
+
+def end(ground: Standing, assignment: Assignment) -> dict[str, int]:
+    """Put the end of an assignment on record; how many rows it took from each table.
+
+    Raises:
+        CancelledError: the migration is cancelled.
+    """
+    connection, migration = ground.connection, ground.migration
     rows = assignments.end(connection, assignment.id)
     told = ", ".join(f"{count:,} of {table}" for table, count in sorted(rows.items())) or "no rows"
     ledger.record(connection, migration, actor(), "assigned", f"{assignment}: {told}")
