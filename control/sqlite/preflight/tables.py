@@ -1,0 +1,183 @@
+"""The tables of the plan: their columns, names, triggers and indexes."""
+
+from collections.abc import Iterator
+
+from control.plan.model import Table as PlanTable
+from control.preflight.finding import Finding, none_of
+from control.sqlite.preflight import keys, sources
+from control.sqlite.stage import Ground, sentinel_of
+from sql.sqlite import catalog, reading
+from sql.sqlite.facts import Table
+from sql.sqlite.names import folded
+
+#: Where it is, what else is called so is a migration's.
+_LEDGER = "tenantry_migrations"
+
+
+def look(ground: Ground) -> Iterator[Finding]:
+    """Every fact about the tables, as the schema has it; all of them are there."""
+    yield _names(ground)
+    for table in ground.plan.tables:
+        yield from _table(ground, table, ground.original.table(table.name))
+    yield from keys.look(ground)
+
+
+def _names(ground: Ground) -> Finding:
+    """Before there is a ledger nothing may be called as what a migration makes."""
+    ours = catalog.ours(ground.connection)
+    taken = [] if _LEDGER in ours else sorted(ours)
+    return none_of(
+        f"names {catalog.OURS}…",
+        taken,
+        level="stop",
+        way_out="what is called so from the start on is taken for the migration's own, and goes with "
+        "it: rename it",
+        fine="free",
+    )
+
+
+def _table(ground: Ground, table: PlanTable, found: Table) -> Iterator[Finding]:
+    yield _tenant_column(ground, table, found)
+    yield _key(table, found)
+    if table.primary_key is not None:
+        yield _new_key(ground, table, table.primary_key, found)
+        yield _null_in_key(ground, table, found)
+    yield from sources.look(ground, table, found)
+    yield _index_columns(ground, table, found)
+    yield _index_names(ground, table)
+    yield _uniques(ground, table, found)
+    yield _triggers(ground, table, found)
+
+
+def _tenant_column(ground: Ground, table: PlanTable, found: Table) -> Finding:
+    name, column = f"{table.name}: tenant column", found.column(ground.plan.tenant.column)
+    if column is None:
+        return Finding("pass", name, f"{ground.plan.tenant.column} is not there yet")
+    if column.generated:
+        return Finding("stop", name, f"{column.name} is generated", "name another column, or drop it")
+    if not keeps_text(column.type):
+        fact = f"{column.name} is {column.type}, which makes a number of a tenant such as 007"
+        return Finding("stop", name, fact, "only text keeps it as it is: name another column")
+    return Finding("pass", name, f"{column.name} is there, {column.type}; rows that have a tenant keep it")
+
+
+def keeps_text(declared: str) -> bool:
+    """Whether a column declared so keeps every text as it is (sqlite.org/datatype3.html, section 3.1)."""
+    of = declared.upper()
+    if "INT" in of:
+        return False
+    return not of or of == "ANY" or any(part in of for part in ("CHAR", "CLOB", "TEXT", "BLOB"))
+
+
+def _key(table: PlanTable, found: Table) -> Finding:
+    name = f"{table.name}: key to page by"
+    if found.rowid is not None:
+        return Finding("pass", name, found.rowid_alias or found.rowid)
+    key = [column for column in found.columns if column.key]
+    if key and (found.without_rowid or all(column.not_null for column in key)):
+        return Finding("pass", name, f"({', '.join(found.primary_key)})")
+    fact = "columns are called rowid, _rowid_ and oid, and no key without NULL takes their place"
+    return Finding("stop", name, fact, "rename one of them: its rows can't be told apart else")
+
+
+def _new_key(ground: Ground, table: PlanTable, key: tuple[str, ...], found: Table) -> Finding:
+    name, tenant = f"{table.name}: columns of primary_key", ground.plan.tenant.column
+    missing = [column for column in key if column != tenant and found.column(column) is None]
+    if missing:
+        return Finding("stop", name, f"{', '.join(missing)} not in the table", "correct the plan")
+    generated = [column for column in key if (there := found.column(column)) is not None and there.generated]
+    if generated:
+        return Finding(
+            "stop", name, f"{', '.join(generated)} is generated, and no key can hold it", "correct the plan"
+        )
+    of = found.rowid_alias
+    if of is not None:
+        fact = f"{of} gives new rows their id and stays the key; ({', '.join(key)}) becomes unique beside it"
+        return Finding("pass", name, fact)
+    return Finding("pass", name, f"({', '.join(key)})")
+
+
+def _null_in_key(ground: Ground, table: PlanTable, found: Table) -> Finding:
+    """STRICT and WITHOUT ROWID refuse NULL in a key, where an ordinary table takes it."""
+    name = f"{table.name}: rows without a tenant after keys"
+    refuses = "WITHOUT ROWID" if found.without_rowid else "STRICT" if found.strict else None
+    if refuses is None or found.rowid_alias is not None or sentinel_of(ground.plan) is not None:
+        return Finding("pass", name, "the guard gives them theirs as before")
+    fact = (
+        f"a key of a {refuses} table refuses NULL: from `keys` on the guard can't help an insert without a "
+        "tenant"
+    )
+    way_out = "it fails loudly then: confirm `application` only once every insert names the tenant"
+    return Finding("warn", name, fact, way_out)
+
+
+def _index_columns(ground: Ground, table: PlanTable, found: Table) -> Finding:
+    wanted = {column for index in table.indexes for column in index.columns} - {ground.plan.tenant.column}
+    return none_of(
+        f"{table.name}: columns of indexes",
+        sorted(column for column in wanted if found.column(column) is None),
+        level="stop",
+        way_out="they are not in the table: correct the plan",
+        fine="all there",
+    )
+
+
+def _index_names(ground: Ground, table: PlanTable) -> Finding:
+    """A name is free, or its index is the one that is wanted: tables and indexes share their names."""
+    original = ground.original
+    every = {folded(i.name): (t.name, i.columns) for t in original.tables.values() for i in t.indexes}
+    every |= {folded(name): (name, ()) for name in (*original.tables, *original.views, *original.others)}
+    there = original.table(table.name).name
+    taken = [
+        index.name
+        for index in table.indexes
+        if (other := every.get(folded(index.name))) is not None and other != (there, index.columns)
+    ]
+    return none_of(
+        f"{table.name}: names of indexes",
+        taken,
+        level="stop",
+        way_out="something else is called that: rename it, or name the plan's index differently",
+        fine="free, or the wanted index is there",
+    )
+
+
+def _uniques(ground: Ground, table: PlanTable, found: Table) -> Finding:
+    """What is to be unique within each tenant is there, and doesn't hold the tenant yet."""
+    fit = {
+        folded(index.name)
+        for index in found.indexes
+        if index.unique
+        and index.origin != "pk"
+        and folded(ground.plan.tenant.column) not in {folded(name or "") for name in index.columns}
+    }
+    return none_of(
+        f"{table.name}: what is unique per tenant",
+        [name for name in table.unique if folded(name) not in fit],
+        level="stop",
+        way_out="no unique index of the table without the tenant is called that: see PRAGMA index_list",
+        fine="all there" if table.unique else "nothing is to be",
+    )
+
+
+def _triggers(ground: Ground, table: PlanTable, found: Table) -> Finding:
+    """What a batch's update would set off."""
+    name, column = f"{table.name}: triggers that the backfill fires", ground.plan.tenant.column
+    if table.constant is not None and found.column(column) is None:
+        return Finding("pass", name, "none: a constant tenant needs no backfill")
+    fired = [one for one in found.triggers if reading.event(one.sql).fires_on_update_of(column)]
+    told = [
+        f"{one.name} (updates {table.name} itself: other columns of each row may change)"
+        if folded(found.name) in reading.updated(one.sql)
+        else one.name
+        for one in fired
+    ]
+    return none_of(
+        name,
+        told,
+        level="warn",
+        way_out="the backfill updates every row: make sure that these may fire for each, or make them "
+        "fire on "
+        "UPDATE OF the columns that they are for",
+        fine="none",
+    )
