@@ -27,13 +27,22 @@ def called(name: str) -> str:
     return quoted(f"tenantry: {folded(name)}")
 
 
-def planned(sources: Mapping[str, TenantSource], original: Catalog, *names: str) -> str:
+def planned(
+    sources: Mapping[str, TenantSource],
+    original: Catalog,
+    *names: str,
+    some: Mapping[str, str] | None = None,
+) -> str:
     """The tables as they will be, with all that they take their tenants from: what follows WITH.
+
+    `some` are subqueries with rows to look at, by their table, where not all are.
 
     Raises:
         KeyError: a table isn't there.
     """
-    return ",\n".join(_table(sources, original, name) for name in _needed(sources, names))
+    return ",\n".join(
+        _table(sources, original, name, (some or {}).get(name)) for name in _needed(sources, names)
+    )
 
 
 def _needed(sources: Mapping[str, TenantSource], names: Sequence[str]) -> list[str]:
@@ -53,10 +62,16 @@ def _needed(sources: Mapping[str, TenantSource], names: Sequence[str]) -> list[s
     return list(found)
 
 
-def _table(sources: Mapping[str, TenantSource], original: Catalog, name: str) -> str:
+def _table(sources: Mapping[str, TenantSource], original: Catalog, name: str, some: str | None) -> str:
     first, *others = chain(sources[name])
     there = original.table(name)
-    shared = {"called": called(name), "table": quoted(there.name), "placed": PLACE, "tenant": TENANT}
+    shared = {
+        "called": called(name),
+        "table": quoted(there.name),
+        "rows": f"main.{quoted(there.name)}" if some is None else f"{some} AS {quoted(there.name)}",
+        "placed": PLACE,
+        "tenant": TENANT,
+    }
     place = place_of(there, quoted(there.name))
     if not isinstance(first, Parent) or first.parent != name:
         value = _value(there, original, [first, *others], None)

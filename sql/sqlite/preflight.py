@@ -212,31 +212,42 @@ def names(file: File) -> dict[str, str]:
 
 
 class Rows:
-    """Rows of the plan's tables with the tenants that they will have."""
+    """Rows of the plan's tables with the tenants that they will have.
 
-    def __init__(self, file: File, sources: Mapping[str, TenantSource], original: Catalog) -> None:
+    `some` are subqueries with rows to look at, by their table, where not all are.
+    """
+
+    def __init__(
+        self,
+        file: File,
+        sources: Mapping[str, TenantSource],
+        original: Catalog,
+        some: Mapping[str, str] | None = None,
+    ) -> None:
         self.file = file
         self.sources = sources
         self.original = original
+        self.some = some
+
+    def _planned(self, *names: str) -> str:
+        return planned(self.sources, self.original, *names, some=self.some)
 
     def refused(self, name: str) -> str | None:
         """Why SQLite can't work out the tenants of a table; None where it can."""
         statement = STATEMENTS.worked_out.filled(
-            planned=planned(self.sources, self.original, name), tenant=TENANT, rows=called(name)
+            planned=self._planned(name), tenant=TENANT, rows=called(name)
         )
         return refused(self.file, statement)
 
     def tenants(self, name: str) -> dict[str | None, int]:
         """Count the rows of a table by their tenants-to-be, None for those that have none."""
-        statement = STATEMENTS.tenants.filled(
-            planned=planned(self.sources, self.original, name), tenant=TENANT, rows=called(name)
-        )
+        statement = STATEMENTS.tenants.filled(planned=self._planned(name), tenant=TENANT, rows=called(name))
         return {row["tenant"]: row["rows"] for row in self.file.rows(statement)}
 
     def unresolved(self, name: str) -> list[str]:
         """Name a few rows that have no tenant, by their key."""
         statement = STATEMENTS.unresolved.filled(
-            planned=planned(self.sources, self.original, name),
+            planned=self._planned(name),
             tenant=TENANT,
             rows=called(name),
             key=key_of(self.original.table(name), "t"),
@@ -246,7 +257,7 @@ class Rows:
     def crossing(self, child: str, parent: str, on: Mapping[str, str]) -> list[dict[str, Any]]:
         """Rows of `child` whose parent will be another tenant's: `tenant`, `other`, `rows`, `example`."""
         statement = STATEMENTS.crossing.filled(
-            planned=planned(self.sources, self.original, child, parent),
+            planned=self._planned(child, parent),
             tenant=TENANT,
             child=called(child),
             parent=called(parent),
@@ -262,7 +273,7 @@ class Rows:
         `column` says, or for None the one that a table of the plan will have.
         """
         if column is None:
-            common = planned(self.sources, self.original, there)
+            common = self._planned(there)
         else:
             common = STATEMENTS.looked_up.filled(
                 called=called(there), column=quoted(column), tenant=TENANT, table=quoted(there)

@@ -1,6 +1,5 @@
 """The rows: whether each one's tenant can be worked out, is a proper one, and the same as its parents'."""
 
-import re
 import sqlite3
 from collections.abc import Iterator
 
@@ -11,6 +10,7 @@ from control.sqlite.edges import Edge, edges
 from control.sqlite.preflight.integrity import LIMIT
 from control.sqlite.preflight.sources import rows_of
 from control.sqlite.stage import Ground
+from control.sqlite.tenants import proper
 from sql.sqlite import preflight
 from sql.tenant_source import last_resort
 
@@ -35,12 +35,6 @@ def look(ground: Ground, limit: float = LIMIT) -> Iterator[Finding]:
     if all(finding.level != "stop" for finding in told):
         for edge in edges(ground.plan, ground.original):
             yield _crossed(ground, edge, limit)
-
-
-def proper(pattern: str, tenant: str) -> bool:
-    """Whether a tenant matches the pattern, as a server would say: `$` is the end, and no line's."""
-    found = re.search(pattern, tenant)
-    return found is not None and not (tenant.endswith("\n") and pattern.endswith("$"))
 
 
 def _pattern(ground: Ground) -> Finding:

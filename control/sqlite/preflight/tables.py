@@ -7,7 +7,7 @@ from control.preflight.finding import Finding, none_of
 from control.sqlite.preflight import keys, sources
 from control.sqlite.stage import Ground, sentinel_of
 from sql.sqlite import catalog, reading
-from sql.sqlite.facts import Table
+from sql.sqlite.facts import Table, affinity
 from sql.sqlite.names import folded
 
 #: Where it is, what else is called so is a migration's.
@@ -55,18 +55,10 @@ def _tenant_column(ground: Ground, table: PlanTable, found: Table) -> Finding:
         return Finding("pass", name, f"{ground.plan.tenant.column} is not there yet")
     if column.generated:
         return Finding("stop", name, f"{column.name} is generated", "name another column, or drop it")
-    if not keeps_text(column.type):
+    if affinity(column.type) not in {"TEXT", "BLOB"}:
         fact = f"{column.name} is {column.type}, which makes a number of a tenant such as 007"
         return Finding("stop", name, fact, "only text keeps it as it is: name another column")
     return Finding("pass", name, f"{column.name} is there, {column.type}; rows that have a tenant keep it")
-
-
-def keeps_text(declared: str) -> bool:
-    """Whether a column declared so keeps every text as it is (sqlite.org/datatype3.html, section 3.1)."""
-    of = declared.upper()
-    if "INT" in of:
-        return False
-    return not of or of == "ANY" or any(part in of for part in ("CHAR", "CLOB", "TEXT", "BLOB"))
 
 
 def _key(table: PlanTable, found: Table) -> Finding:
