@@ -18,7 +18,8 @@ STATEMENTS = load(Path(__file__).parent, "planned")
 TENANT = quoted("tenantry: tenant to be")
 #: And the one that holds a row's place: its rowid, or its key as one text.
 PLACE = quoted("tenantry: place")
-#: What a row of another table is called in a subquery.
+#: What a row is called, for the operator's expressions too; and one of another table, in a subquery.
+ROW = "t"
 _TOLD = quoted("tenantry: told")
 
 
@@ -67,21 +68,20 @@ def _table(sources: Mapping[str, TenantSource], original: Catalog, name: str, so
     there = original.table(name)
     shared = {
         "called": called(name),
-        "table": quoted(there.name),
-        "rows": f"main.{quoted(there.name)}" if some is None else f"{some} AS {quoted(there.name)}",
+        "rows": f"main.{quoted(there.name)}" if some is None else some,
         "placed": PLACE,
         "tenant": TENANT,
     }
-    place = place_of(there, quoted(there.name))
+    place = place_of(there, ROW)
     if not isinstance(first, Parent) or first.parent != name:
-        value = _value(there, original, [first, *others], None)
+        value = _value(original, [first, *others], None)
         return STATEMENTS.table.filled(place=place, value=value, **shared)
     keys = [f"k{at}" for at in range(len(first.on))]
     named = {column: f"c{at}" for at, column in enumerate(dict.fromkeys([*first.on, *first.on.values()]))}
     return STATEMENTS.tree.filled(
         place=place,
-        named=", ".join(f"{quoted(there.name)}.{quoted(column)} AS {one}" for column, one in named.items()),
-        value=_value(there, original, others, last_resort(first) if not others else None),
+        named=", ".join(f"{ROW}.{quoted(column)} AS {one}" for column, one in named.items()),
+        value=_value(original, others, last_resort(first) if not others else None),
         keys=", ".join(keys),
         theirs=", ".join(f"b.{named[column]}" for column in first.on.values()),
         above=" AND ".join(f"r.{named[their]} = b.{named[our]}" for our, their in first.on.items()),
@@ -97,7 +97,7 @@ def place_of(there: Table, of: str) -> str:
     return " || ', ' || ".join(f"quote({of}.{quoted(name)})" for name in there.primary_key) or "NULL"
 
 
-def _value(there: Table, original: Catalog, asked: Sequence[TenantSource], after: str | None) -> str:
+def _value(original: Catalog, asked: Sequence[TenantSource], after: str | None) -> str:
     """What the sources say of a row, each asked where those before it say nothing."""
     value = literal(last_resort(asked[-1]) if asked else after)
     for source in reversed(asked):
@@ -109,10 +109,10 @@ def _value(there: Table, original: Catalog, asked: Sequence[TenantSource], after
                 value = _first_of(f"CAST((\n{expression}\n) AS TEXT)", value)
             case Lookup(lookup=lookup, on=on, column=column):
                 told = f"CAST({_TOLD}.{quoted(column)} AS TEXT)"
-                value = _first_of(_asked(there, f"main.{quoted(lookup)}", on, told), value)
+                value = _first_of(_asked(f"main.{quoted(lookup)}", on, told), value)
             case Parent(parent=parent, on=on):
-                told = _asked(there, called(original.table(parent).name), on, f"{_TOLD}.{TENANT}")
-                is_there = _asked(there, called(original.table(parent).name), on, "1")
+                told = _asked(called(original.table(parent).name), on, f"{_TOLD}.{TENANT}")
+                is_there = _asked(called(original.table(parent).name), on, "1")
                 value = told if value == "NULL" else f"CASE WHEN {is_there} THEN {told} ELSE {value} END"
     return value
 
@@ -121,8 +121,8 @@ def _first_of(value: str, following: str) -> str:
     return f"coalesce(nullif({value}, ''), {following})"
 
 
-def _asked(there: Table, other: str, on: Mapping[str, str], told: str) -> str:
-    pairs = matches(on, _TOLD, quoted(there.name))
+def _asked(other: str, on: Mapping[str, str], told: str) -> str:
+    pairs = matches(on, _TOLD, ROW)
     return STATEMENTS.told.filled(told=told, other=other, as_=_TOLD, pairs=pairs)
 
 

@@ -126,9 +126,9 @@ def has_option(file: File, option: str) -> bool:
     return any(row["option"] == option for row in file.rows(STATEMENTS.options.filled()))
 
 
-def collations(file: File) -> set[str]:
-    """The collations that this connection has, as it calls them."""
-    return {row["name"] for row in file.rows(STATEMENTS.collations.filled())}
+def has_collation(file: File, name: str) -> bool:
+    """Whether this connection has a collation; those that the schema names are listed with those it has."""
+    return refused(file, STATEMENTS.collated.filled(collation=quoted(name))) is None
 
 
 def may_write_now(file: File) -> bool:

@@ -11,9 +11,9 @@ FROM pragma_journal_mode, pragma_page_size, pragma_page_count, pragma_freelist_c
 -- locks: none; how SQLite was built.
 SELECT compile_options AS option FROM pragma_compile_options;
 
--- name: collations
--- locks: none; the collations that this connection has.
-SELECT name FROM pragma_collation_list;
+-- name: collated
+-- locks: none; compiled alone.
+SELECT 'a' < 'b' COLLATE {collation};
 
 -- name: sizes
 -- locks: none; a read of every page under a size limit. Bytes of each table and of all its indexes.

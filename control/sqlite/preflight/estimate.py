@@ -53,7 +53,7 @@ def _changes(key: tuple[str, ...], found: Table) -> bool:
     return [folded(name) for name in key] != [folded(name) for name in found.primary_key]
 
 
-def _filled(plan: Plan, original: Catalog, table: PlanTable) -> bool:
+def is_filled(plan: Plan, original: Catalog, table: PlanTable) -> bool:
     """Whether its rows are written by the backfill: a new column's constant default answers for them else."""
     return table.constant is None or original.table(table.name).column(plan.tenant.column) is not None
 
@@ -113,7 +113,7 @@ def _worked_out(ground: Ground, found: Mapping[str, Size]) -> Iterator[Estimate]
     if plan.backup is not None:
         yield Estimate("backup", 0.1 + 2 * whole / 300e6, 0.0, 0, whole, _NOBODY)
     yield _brief("columns", every)
-    filled = [tables[table.name] for table in plan.tables if _filled(plan, original, table)]
+    filled = [tables[table.name] for table in plan.tables if is_filled(plan, original, table)]
     yield Estimate(
         "backfill",
         sum(costs.fill(size) for size in filled),

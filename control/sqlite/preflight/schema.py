@@ -96,11 +96,13 @@ def _culprits(table: Table, kind: str) -> str:
 
 
 def _collations(ground: Ground, planned: set[str]) -> Iterator[Finding]:
-    known = {folded(name) for name in preflight.collations(ground.connection)}
     needed, others = list[str](), list[str]()
     for name, table, statement in _statements(ground.original):
-        own = [one for one in reading.collations(statement) if folded(one) not in known]
-        told = [f"{name}: {one}" for one in dict.fromkeys(own)]
+        told = [
+            f"{name}: {one}"
+            for one in dict.fromkeys(reading.collations(statement))
+            if not preflight.has_collation(ground.connection, one)
+        ]
         if folded(table) in planned:
             needed += told
         else:

@@ -59,7 +59,10 @@ def _refused(ground: Ground, table: PlanTable) -> Wrong | None:
     every = ground.plan.tables
     if any(_missing(ground.original, one, ground.original.table(one.name)) for one in every):
         return None  # what tells the parents' tenants is missing, which stops already
-    said = rows_of(ground).refused(table.name)
+    rows = rows_of(ground)
+    if any(rows.refused(parent) for parent in table.parents):
+        return None  # and so is what tells the parent's
+    said = rows.refused(table.name)
     return None if said is None else (f"SQLite says: {said}", "correct the source in the plan")
 
 

@@ -77,7 +77,11 @@ def _new_key(ground: Ground, table: PlanTable, key: tuple[str, ...], found: Tabl
     missing = [column for column in key if column != tenant and found.column(column) is None]
     if missing:
         return Finding("stop", name, f"{', '.join(missing)} not in the table", "correct the plan")
-    generated = [column for column in key if (there := found.column(column)) is not None and there.generated]
+    generated = [
+        column
+        for column in key
+        if column != tenant and (there := found.column(column)) is not None and there.generated
+    ]
     if generated:
         return Finding(
             "stop", name, f"{', '.join(generated)} is generated, and no key can hold it", "correct the plan"

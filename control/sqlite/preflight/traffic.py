@@ -8,6 +8,7 @@ from control.preflight.finding import Finding
 from control.sqlite.preflight.openers import openers
 from control.sqlite.stage import Ground
 from sql.sqlite import preflight
+from sql.sqlite.preflight import Settings
 
 #: A WAL of so many bytes that can't be moved into the file is worth a warning.
 _MUCH = 4 * 1024**2
@@ -20,10 +21,13 @@ def look(ground: Ground) -> Iterator[Finding]:
     path = ground.connection.path
     yield _rights(path)
     yield _open(path)
-    free = preflight.may_write_now(ground.connection)
-    yield _writers(free=free)
-    yield _journal(path, free=free)
-    yield _log(ground)
+    kept = preflight.settings(ground.connection)
+    journal = _journal(path, kept)
+    yield journal
+    if journal.level != "stop":
+        # Else our own look for writers would be the connection that plays it back.
+        yield _writers(free=preflight.may_write_now(ground.connection))
+    yield _log(ground, kept)
 
 
 def _rights(path: Path) -> Finding:
@@ -53,14 +57,18 @@ def _writers(*, free: bool) -> Finding:
     return Finding("warn", "writers", fact, way_out)
 
 
-def _journal(path: Path, *, free: bool) -> Finding:
+def _journal(path: Path, kept: Settings) -> Finding:
+    """Beside a file in WAL mode there is none; in the other modes a writer's comes and goes with each commit.
+
+    One that was left there has been played back when this connection opened the file.
+    """
     journal = path.with_name(f"{path.name}-journal")
     try:
         with journal.open("rb") as opened:
             left = opened.read(len(_JOURNAL)) == _JOURNAL
     except OSError:
         left = False
-    if left and free:
+    if left and kept.journal_mode == "wal":
         fact = (
             f"{journal.name} was left by a transaction that never ended, and is played back by the next "
             "connection"
@@ -74,8 +82,7 @@ def _journal(path: Path, *, free: bool) -> Finding:
     return Finding("pass", "leftover journal", "none")
 
 
-def _log(ground: Ground) -> Finding:
-    kept = preflight.settings(ground.connection)
+def _log(ground: Ground, kept: Settings) -> Finding:
     if kept.journal_mode != "wal":
         return Finding("pass", "WAL", "there is none in this journal mode")
     found = preflight.log(ground.connection)

@@ -1,0 +1,146 @@
+"""What a run on a file would do, without doing it: every statement with its lock and cost, or as a script.
+
+The statements are the stages' own steps, so that a dry run can't tell anything else than what a run does. The
+backfill alone is told differently: as one UPDATE per table, where a run cuts it into batches.
+"""
+
+from collections.abc import Iterator, Mapping
+
+from control.dry_run import Told
+from control.plan.model import Plan
+from control.plan.model import Table as PlanTable
+from control.render import duration
+from control.sqlite.conductor import IN_ORDER
+from control.sqlite.preflight import pricing
+from control.sqlite.preflight.estimate import is_filled, sizes
+from control.sqlite.stage import WRITE_LOCK, Ground, Live, Stage, Step, sentinel_of
+from control.sqlite.steps import live
+from control.stage import Works
+from sql.errors import GivenWrongError
+from sql.sqlite import dry_run, preflight
+from sql.sqlite.preflight import Size
+from worker import ledger
+
+
+def statements(ground: Ground) -> Iterator[Told]:
+    """Tell every statement in order; stages without one (a confirmation, a check) have none here."""
+    now, found = live(ground.connection), sizes(ground)
+    over = _stages_done(ground)
+    overwritten = preflight.settings(ground.connection).secure_delete
+    for stage in IN_ORDER.values():
+        for step in stage.steps(ground.plan, ground.original):
+            yield Told(
+                stage=stage.name,
+                what=step.what,
+                lock=step.lock,
+                cost=_cost(step, found, overwritten=overwritten),
+                statement=";\n".join(step.statements),
+                done=stage.name in over or _there_already(step, now),
+            )
+        if stage.name == "backfill":
+            yield from _fills(ground, found, done=stage.name in over)
+
+
+def _stages_done(ground: Ground) -> set[str]:
+    if not ground.migration:
+        return set()
+    recorded = ledger.stages(ground.connection, ground.migration).values()
+    return {record.name for record in recorded if record.state == "done"}
+
+
+def _there_already(step: Step, now: Live) -> bool:
+    """Whether the step is done though its stage is not: an index that was there before, say.
+
+    Taking away what only an earlier step will make looks done as well, and isn't.
+    """
+    return step.done(now) and not any(pricing.takes_away(statement) for statement in step.statements)
+
+
+def _cost(step: Step, found: Mapping[str, Size], *, overwritten: bool) -> str:
+    seconds = sum(pricing.seconds(one, found, overwritten=overwritten) for one in step.statements)
+    return "milliseconds" if seconds < 0.02 else f"about {duration(seconds)}"
+
+
+def _fills(ground: Ground, found: Mapping[str, Size], *, done: bool) -> Iterator[Told]:
+    plan, original = ground.plan, ground.original
+    for table in plan.in_order():
+        if not is_filled(plan, original, table):
+            yield Told(
+                stage="backfill",
+                what=f"{table.name}: nothing to fill, the default of the new column answers for every row",
+                lock="none",
+                cost="instant, whatever the size: no row is written",
+                statement="-- none: it came with the column",
+                done=done,
+            )
+            continue
+        size = found[original.table(table.name).name]
+        yield Told(
+            stage="backfill",
+            what=f"{table.name}: fill {plan.tenant.column}, in batches",
+            lock=WRITE_LOCK,
+            cost=f"{size.rows:,} rows, {size.bytes_ / 1e6:,.1f} MB; each batch about {plan.backfill.target}",
+            statement=_fill(plan, ground, table),
+            done=done,
+            why=f"along {_along(ground, table)}, so that a batch reads its own rows alone",
+        )
+
+
+def _along(ground: Ground, table: PlanTable) -> str:
+    found = ground.original.table(table.name)
+    return "the rowid" if found.rowid is not None else f"the key ({', '.join(found.primary_key)})"
+
+
+def _fill(plan: Plan, ground: Ground, table: PlanTable) -> str:
+    found = ground.original.table(table.name)
+    return dry_run.fill(
+        found.name,
+        plan.source_of(table),
+        identity=found.primary_key if found.rowid is None else (found.rowid,),
+        column=plan.tenant.column,
+        sentinel=sentinel_of(plan),
+        pattern=plan.tenant.pattern,
+    )
+
+
+def script(ground: Ground) -> Iterator[str]:
+    """Write a run as lines of SQL that the `sqlite3` shell takes; it stops at the first error.
+
+    Raises:
+        GivenWrongError: the migration is under way, so that a script from the beginning would not fit.
+    """
+    if ground.migration:
+        raise GivenWrongError(
+            f"migration {ground.plan.name!r} is under way, and a script starts at the beginning; "
+            "`tenantry plan` without --sql shows what is left"
+        )
+    now = live(ground.connection)
+    yield f"-- Migration {ground.plan.name}, as `tenantry plan --sql` wrote it; for a copy:"
+    yield "-- sqlite3 -bail COPY < SCRIPT"
+    yield from dry_run.session()
+    for stage in IN_ORDER.values():
+        yield from ("", f"-- Stage {stage.name}")
+        yield from _steps(stage, ground, now)
+        if stage.name == "backfill":
+            for table in ground.plan.in_order():
+                if is_filled(ground.plan, ground.original, table):
+                    yield from (
+                        "",
+                        f"-- {_line(table.name)}",
+                        dry_run.ended(_fill(ground.plan, ground, table)),
+                    )
+        elif isinstance(stage, Works):
+            yield f"-- A run does here what is no statement of its own: see `tenantry run --to {stage.name}`."
+
+
+def _steps(stage: Stage, ground: Ground, now: Live) -> Iterator[str]:
+    for step in stage.steps(ground.plan, ground.original):
+        if _there_already(step, now):
+            continue
+        yield from ("", f"-- {_line(step.what)} ({step.lock})")
+        yield from dry_run.together(step.statements)
+
+
+def _line(text: str) -> str:
+    # A name may hold a line break, and what follows it must not become SQL.
+    return " ".join(text.splitlines())
