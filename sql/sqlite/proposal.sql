@@ -51,6 +51,6 @@ FROM (SELECT DISTINCT t.{column} AS value FROM {rows} AS t WHERE t.{column} IS N
 
 -- name: untold
 -- locks: none; a look for each row of a small table or of a sample. How many name nothing, and how many what is not there.
-SELECT count(*) FILTER (WHERE {named_nothing}) AS nothing,
+SELECT count(*) FILTER (WHERE {named_nothing}) AS "nothing",
        count(*) FILTER (WHERE NOT {named_nothing} AND NOT EXISTS (SELECT 1 FROM {other} AS o WHERE {pairs})) AS dangling
 FROM {rows} AS t;
