@@ -21,6 +21,9 @@ from sql.sqlite.connection import File
 
 _FOLDER = Path(__file__).parent
 
+#: Of these a file's ledger alone has some: there is no queue, and a batch is several statements.
+JOBS = load(_FOLDER, "jobs")
+
 #: Columns that hold JSON, by the names that statements answer with.
 _JSON = frozenset(
     {"tables", "original", "settings", "tuned", "held", "spec", "last_key", "planned_to", "lower", "upper"}
