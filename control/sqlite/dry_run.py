@@ -7,17 +7,18 @@ backfill alone is told differently: as one UPDATE per table, where a run cuts it
 from collections.abc import Iterator, Mapping
 
 from control.dry_run import Told
-from control.plan.model import Plan
 from control.plan.model import Table as PlanTable
 from control.render import duration
 from control.sqlite.conductor import IN_ORDER
+from control.sqlite.jobs import is_instant, job_spec
 from control.sqlite.preflight import pricing
-from control.sqlite.preflight.estimate import is_filled, sizes
-from control.sqlite.stage import WRITE_LOCK, Ground, Live, Stage, Step, sentinel_of
+from control.sqlite.preflight.estimate import sizes
+from control.sqlite.stage import WRITE_LOCK, Ground, Live, Stage, Step
 from control.sqlite.steps import live
 from control.stage import Works
 from sql.errors import GivenWrongError
 from sql.sqlite import dry_run, preflight
+from sql.sqlite.batch import JobSQL
 from sql.sqlite.preflight import Size
 from worker import ledger
 
@@ -64,7 +65,7 @@ def _cost(step: Step, found: Mapping[str, Size], *, overwritten: bool) -> str:
 def _fills(ground: Ground, found: Mapping[str, Size], *, done: bool) -> Iterator[Told]:
     plan, original = ground.plan, ground.original
     for table in plan.in_order():
-        if not is_filled(plan, original, table):
+        if is_instant(plan, table, original):
             yield Told(
                 stage="backfill",
                 what=f"{table.name}: nothing to fill, the default of the new column answers for every row",
@@ -75,32 +76,22 @@ def _fills(ground: Ground, found: Mapping[str, Size], *, done: bool) -> Iterator
             )
             continue
         size = found[original.table(table.name).name]
+        statement, why = _fill(ground, table)
         yield Told(
             stage="backfill",
             what=f"{table.name}: fill {plan.tenant.column}, in batches",
             lock=WRITE_LOCK,
             cost=f"{size.rows:,} rows, {size.bytes_ / 1e6:,.1f} MB; each batch about {plan.backfill.target}",
-            statement=_fill(plan, ground, table),
+            statement=statement,
             done=done,
-            why=f"along {_along(ground, table)}, so that a batch reads its own rows alone",
+            why=why,
         )
 
 
-def _along(ground: Ground, table: PlanTable) -> str:
-    found = ground.original.table(table.name)
-    return "the rowid" if found.rowid is not None else f"the key ({', '.join(found.primary_key)})"
-
-
-def _fill(plan: Plan, ground: Ground, table: PlanTable) -> str:
-    found = ground.original.table(table.name)
-    return dry_run.fill(
-        found.name,
-        plan.source_of(table),
-        identity=found.primary_key if found.rowid is None else (found.rowid,),
-        column=plan.tenant.column,
-        sentinel=sentinel_of(plan),
-        pattern=plan.tenant.pattern,
-    )
+def _fill(ground: Ground, table: PlanTable) -> tuple[str, str]:
+    """A table's backfill in one statement, and why it is cut as it is."""
+    spec, why = job_spec(ground.plan, table, ground.original.table(table.name), ground.connection)
+    return JobSQL(spec).fill_all(), why
 
 
 def script(ground: Ground) -> Iterator[str]:
@@ -123,11 +114,11 @@ def script(ground: Ground) -> Iterator[str]:
         yield from _steps(stage, ground, now)
         if stage.name == "backfill":
             for table in ground.plan.in_order():
-                if is_filled(ground.plan, ground.original, table):
+                if not is_instant(ground.plan, table, ground.original):
                     yield from (
                         "",
                         f"-- {_line(table.name)}",
-                        dry_run.ended(_fill(ground.plan, ground, table)),
+                        dry_run.ended(_fill(ground, table)[0]),
                     )
         elif isinstance(stage, Works):
             yield f"-- A run does here what is no statement of its own: see `tenantry run --to {stage.name}`."

@@ -8,7 +8,7 @@ from typing import TypeVar
 from control.plan.model import Plan
 from control.plan.proposal.reading import Counted, Edge, NotReadError
 from control.plan.proposal.schema import Column, ForeignKey, Schema, Table
-from control.sqlite.edges import edges
+from control.sqlite.crossing import edges
 from control.sqlite.tenants import proper
 from sql.asked import Known, Untold
 from sql.errors import FileBusyError
@@ -116,7 +116,7 @@ class FileReader:
     def edges(self, plan: Plan) -> Iterator[Edge]:
         """What could lead to other tenants' rows."""
         for edge in edges(plan, self.live):
-            yield Edge(edge.table, edge.parent, edge.name, edge.on)
+            yield Edge(edge.table, edge.parent, edge.by, dict(edge.pairs))
 
     def crossing(self, plan: Plan, edge: Edge) -> tuple[int, str]:
         """How many rows do by this edge, and one of them."""

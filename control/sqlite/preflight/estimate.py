@@ -7,6 +7,7 @@ from control.plan.model import Plan
 from control.plan.model import Table as PlanTable
 from control.preflight.estimate import Estimate
 from control.preflight.finding import Finding
+from control.sqlite.jobs import is_instant
 from control.sqlite.preflight import costs
 from control.sqlite.preflight.integrity import LIMIT
 from control.sqlite.stage import WRITE_LOCK, Ground
@@ -51,11 +52,6 @@ def rebuilt(plan: Plan, original: Catalog, table: PlanTable) -> bool:
 
 def _changes(key: tuple[str, ...], found: Table) -> bool:
     return [folded(name) for name in key] != [folded(name) for name in found.primary_key]
-
-
-def is_filled(plan: Plan, original: Catalog, table: PlanTable) -> bool:
-    """Whether its rows are written by the backfill: a new column's constant default answers for them else."""
-    return table.constant is None or original.table(table.name).column(plan.tenant.column) is not None
 
 
 def holds(ground: Ground, found: Mapping[str, Size]) -> Iterator[Hold]:
@@ -113,7 +109,7 @@ def _worked_out(ground: Ground, found: Mapping[str, Size]) -> Iterator[Estimate]
     if plan.backup is not None:
         yield Estimate("backup", 0.1 + 2 * whole / 300e6, 0.0, 0, whole, _NOBODY)
     yield _brief("columns", every)
-    filled = [tables[table.name] for table in plan.tables if is_filled(plan, original, table)]
+    filled = [tables[table.name] for table in plan.tables if not is_instant(plan, table, original)]
     yield Estimate(
         "backfill",
         sum(costs.fill(size) for size in filled),

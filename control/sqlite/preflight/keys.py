@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from control.preflight.finding import Finding, none_of
-from control.sqlite.edges import edges, stays
+from control.sqlite.crossing import edges, stays
 from control.sqlite.stage import Ground
 from sql.sqlite.facts import ForeignKey, Table
 from sql.sqlite.names import folded

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from control.plan.model import Table as PlanTable
 from control.preflight.finding import Finding, Level
 from control.preflight.rows import given_up
-from control.sqlite.edges import Edge, edges
+from control.sqlite.crossing import Edge, edges
 from control.sqlite.preflight.integrity import LIMIT
 from control.sqlite.preflight.sources import rows_of
 from control.sqlite.stage import Ground
@@ -82,12 +82,12 @@ def _counted(ground: Ground, table: PlanTable, limit: float) -> Iterator[Finding
 
 def _crossed(ground: Ground, edge: Edge, limit: float) -> Finding:
     """A foreign key inside the plan whose ends would belong to two tenants."""
-    tenant, name = ground.plan.tenant, f"{edge.table}: edges by {edge.name}"
+    tenant, name = ground.plan.tenant, f"{edge.table}: edges by {edge.by}"
     try:
         with preflight.limited(ground.connection, limit):
             found = [
                 row
-                for row in rows_of(ground).crossing(edge.table, edge.parent, edge.on)
+                for row in rows_of(ground).crossing(edge.table, edge.parent, dict(edge.pairs))
                 if proper(tenant.pattern, row["tenant"]) and proper(tenant.pattern, row["other"])
             ]
     except preflight.TooLongError:
@@ -100,6 +100,6 @@ def _crossed(ground: Ground, edge: Edge, limit: float) -> Finding:
     way_out = "mend or delete them: a key with the tenant can't hold them"
     if tenant.cross_tenant == "source":
         way_out = (
-            f"as the plan takes them: the foreign key stays on {edge.name} alone, and what it names unique"
+            f"as the plan takes them: the foreign key stays on {edge.by} alone, and what it names unique"
         )
     return Finding("stop" if tenant.cross_tenant == "stop" else "warn", name, fact, way_out)

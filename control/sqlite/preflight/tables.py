@@ -63,13 +63,12 @@ def _tenant_column(ground: Ground, table: PlanTable, found: Table) -> Finding:
 
 def _key(table: PlanTable, found: Table) -> Finding:
     name = f"{table.name}: key to page by"
-    if found.rowid is not None:
-        return Finding("pass", name, found.rowid_alias or found.rowid)
-    key = [column for column in found.columns if column.key]
-    if key and (found.without_rowid or all(column.not_null for column in key)):
+    if found.without_rowid:
         return Finding("pass", name, f"({', '.join(found.primary_key)})")
-    fact = "columns are called rowid, _rowid_ and oid, and no key without NULL takes their place"
-    return Finding("stop", name, fact, "rename one of them: its rows can't be told apart else")
+    if (rowid := found.rowid_alias or found.rowid) is not None:
+        return Finding("pass", name, rowid)
+    fact = "columns are called rowid, _rowid_ and oid, and none of them is the rowid"
+    return Finding("stop", name, fact, "give one of them another name: nothing tells its rows apart else")
 
 
 def _new_key(ground: Ground, table: PlanTable, key: tuple[str, ...], found: Table) -> Finding:

@@ -98,6 +98,15 @@ STOPS: dict[str, tuple[str, dict[str, Any], str, str]] = {
         "foreign keys that fit nothing",
         "other (x): (entity_type) is no key of entities",
     ),
+    "a foreign key names the key of a table that has none": (
+        "CREATE TABLE keyless (x TEXT); CREATE TABLE other (id TEXT PRIMARY KEY, x TEXT REFERENCES keyless)",
+        {
+            "keyless": {"tenant": {"expression": "x"}},
+            "other": {"tenant": {"parent": "keyless", "on": {"x": "x"}}},
+        },
+        "foreign keys that fit nothing",
+        "other (x): () is no key of keyless",
+    ),
     "a foreign key names a table that is gone": (
         "CREATE TABLE other (x TEXT REFERENCES gone (id))",
         {},
