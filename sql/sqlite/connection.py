@@ -56,13 +56,15 @@ def is_busy(error: sqlite3.Error) -> bool:
 class File:
     """A connection to a file, in autocommit.
 
-    `held` is for how long the last transaction had the write lock, in seconds; `longest` the longest so far.
+    `held` is for how long the last transaction had the write lock, in seconds; `longest` the longest so far;
+    `begun` is when it got it, as `time.perf_counter` counts.
     """
 
     def __init__(self, path: Path, *, busy_seconds: float = BUSY_SECONDS) -> None:
         self.path = path
         self.held = 0.0
         self.longest = 0.0
+        self.begun = 0.0
         # mode=rw: a misspelt path must not become a new, empty file. Threads: a display reads by its own.
         uri = f"file:{quote(str(path.absolute()))}?mode=rw"
         self._connection = sqlite3.connect(
@@ -141,7 +143,7 @@ class File:
                 yield
             return
         self.execute("BEGIN IMMEDIATE")
-        begun, self._depth = time.perf_counter(), 1
+        self.begun, self._depth = time.perf_counter(), 1
         try:
             yield
             self.execute("COMMIT")
@@ -152,7 +154,7 @@ class File:
             raise
         finally:
             self._depth = 0
-            self.held = time.perf_counter() - begun
+            self.held = time.perf_counter() - self.begun
             self.longest = max(self.longest, self.held)
 
     @contextmanager

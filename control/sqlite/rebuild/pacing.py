@@ -1,0 +1,97 @@
+"""Short transactions one after the other: how much goes into each, and the gap in which others get in.
+
+SQLite has no queue for the write lock: who waits looks again, at last every 100 ms.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from control.course import go_on
+from control.sqlite.stage import Ground
+from control.sqlite.steps import patiently
+from sql.sqlite.connection import File
+from sql.sqlite.rebuild import STATEMENTS
+from worker import ledger
+
+#: Seconds in which whoever waits has looked at the lock once.
+_LOOK = 0.103
+#: Seconds between two gaps of that length, whether or not anybody was seen to write.
+_EVERY = 1.0
+#: A batch grows to twice its size at most.
+_GROWS = 2.0
+_FEWEST, _MOST = 50, 50_000
+
+
+class Pace:
+    """What a stage's batches go by; one for all of them."""
+
+    def __init__(self, ground: Ground, stage: str) -> None:
+        self._ground = ground
+        self._stage = stage
+        self._size = 1_000
+        self._version: int | None = None
+        self._looked = time.monotonic()
+        self.longest = 0.0
+        """How long a batch had the write lock at most; seconds."""
+
+    @property
+    def size(self) -> int:
+        """Rows of the next batch."""
+        return self._size
+
+    def batch(self, what: str, work: Callable[[int], int]) -> int:
+        """One transaction with `work`, which is given the size and says how many rows it were, and the gap.
+
+        Raises:
+            CancelledError: the migration is cancelled.
+            FileBusyError: others were in the way, again and again.
+        """
+        go_on(self._ground, self._stage)
+        file, rows = self._ground.connection, 0
+        for attempt in patiently(self._ground, what):
+            with attempt, file.transaction():
+                rows = work(self._size)
+        self.longest = max(self.longest, file.held)
+        self._resize(file.held)
+        self._leave(file)
+        return rows
+
+    def all(self, what: str, work: Callable[[int], int]) -> None:
+        """Batches until one has nothing to do."""
+        while self.batch(what, work):
+            pass
+
+    def begin_with(self, rows: int) -> None:
+        """Set the size, where another kind of work begins."""
+        self._size = rows
+
+    def _resize(self, held: float) -> None:
+        target = self._target()
+        factor = min(_GROWS, max(0.1, 0.8 * target / max(held, 1e-6)))
+        self._size = max(_FEWEST, min(_MOST, int(self._size * factor)))
+
+    def _target(self) -> float:
+        return ledger.read(self._ground.connection, self._ground.plan.name).settings.target
+
+    def _leave(self, file: File) -> None:
+        version = int(file.value(STATEMENTS.data_version.filled()))
+        others, self._version = version != self._version, version
+        now = time.monotonic()
+        file.rows(STATEMENTS.checkpoint.filled())
+        whole = now - self._looked >= _EVERY
+        gap = _LOOK if whole else min(_LOOK, file.held) if others else 0.0
+        time.sleep(max(0.0, gap - (time.monotonic() - now)))
+        if whole:
+            self._looked = time.monotonic()
+
+
+@contextmanager
+def at_work(file: File) -> Iterator[None]:
+    """Have the connection as batches want it: more memory, and the WAL written back between them."""
+    for statement in (STATEMENTS.more_memory, STATEMENTS.checkpoint_by_hand, STATEMENTS.free_quickly):
+        file.rows(statement.filled())
+    try:
+        yield
+    finally:
+        file.rows(STATEMENTS.checkpoint_by_itself.filled())
