@@ -62,8 +62,9 @@ def address(url: str) -> str:
         GivenWrongError: it can't be read, names a variable that is not set, or holds a password.
     """
     describe(resolve(url))
-    named = url.startswith("env:") or is_file(url)
-    if not named and conninfo.conninfo_to_dict(url).get("password"):
+    if is_file(url):
+        return url
+    if not url.startswith("env:") and conninfo.conninfo_to_dict(url).get("password"):
         raise GivenWrongError(
             "a password on the command line is there for every user of this machine to read; "
             "export the address and name it as env:NAME"

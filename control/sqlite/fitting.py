@@ -20,6 +20,8 @@ def check(plan: Plan) -> None:
         raise plan.wrong("a SQLite file has no standbys; leave them out", "database", "standbys")
     if plan.redis is not None:
         raise plan.wrong("a SQLite file needs no queue server; leave [redis] out", "redis")
+    if plan.backup is not None and plan.backup.jobs > 1:
+        raise plan.wrong("the backup of a SQLite file is one file; leave jobs out", "backup", "jobs")
     for at, table in enumerate(plan.tables):
         if table.rls is not None:
             raise plan.wrong(

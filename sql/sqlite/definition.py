@@ -403,7 +403,7 @@ def _of_table(cut: Sequence[Word], item: Sequence[int]) -> Iterator[Constraint]:
             at += 1
 
 
-def _reference(  # noqa: PLR0913, PLR0917  # the parts that a foreign key has
+def _reference(  # noqa: PLR0917  # the parts that a foreign key has
     cut: Sequence[Word],
     item: Sequence[int],
     at: int,

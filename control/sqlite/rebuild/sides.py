@@ -236,7 +236,7 @@ def _refuse_unique(plan: Plan, catalog: Catalog, child: Table, key: ForeignKey, 
     )
 
 
-def _rebuild(  # noqa: PLR0913, PLR0917  # what all tables say together
+def _rebuild(  # noqa: PLR0917  # what all tables say together
     plan: Plan,
     number: int,
     table: PlanTable,

@@ -1,6 +1,17 @@
-"""The stage `verify` of a SQLite file."""
+"""Verification of a file: the whole looked at again, by other means than those that made it.
 
-from control.sqlite.stage import Ground, WithoutStatements
+Will do: every check of `control.sqlite.verification`, which changes nothing. Gate: none. Undoing: the guard
+is put back first of all, for the old code is coming back.
+"""
+
+from collections.abc import Iterator
+
+from control.plan.model import Plan
+from control.sqlite import guard
+from control.sqlite.stage import Ground, Step, WithoutStatements
+from control.sqlite.verification.checklist import run_checks
+from control.stages.verify import settle
+from sql.sqlite.facts import Catalog
 
 
 class Verify(WithoutStatements):
@@ -8,8 +19,17 @@ class Verify(WithoutStatements):
 
     name = "verify"
 
+    def undo(self, plan: Plan, original: Catalog) -> Iterator[Step]:
+        """The write guard comes back."""
+        yield from guard.put(plan, original)
+
     def work(self, ground: Ground) -> None:
-        """Nothing yet."""
+        """Run every check and say each.
+
+        Raises:
+            VerificationError: at least one is false.
+        """
+        settle(ground, run_checks(ground))
 
 
 STAGE = Verify()
