@@ -17,7 +17,7 @@ from control.sqlite.stage import WRITE_LOCK, Ground, Live, Stage, Step
 from control.sqlite.steps import live
 from control.stage import Works
 from sql.errors import GivenWrongError
-from sql.sqlite import dry_run, preflight
+from sql.sqlite import dry_run
 from sql.sqlite.batch import JobSQL
 from sql.sqlite.preflight import Size
 from worker import ledger
@@ -27,14 +27,13 @@ def statements(ground: Ground) -> Iterator[Told]:
     """Tell every statement in order; stages without one (a confirmation, a check) have none here."""
     now, found = live(ground.connection), sizes(ground)
     over = _stages_done(ground)
-    overwritten = preflight.settings(ground.connection).secure_delete
     for stage in IN_ORDER.values():
         for step in stage.steps(ground.plan, ground.original):
             yield Told(
                 stage=stage.name,
                 what=step.what,
                 lock=step.lock,
-                cost=_cost(step, found, overwritten=overwritten),
+                cost=_cost(step, found),
                 statement=";\n".join(step.statements),
                 done=stage.name in over or _there_already(step, now),
             )
@@ -57,8 +56,8 @@ def _there_already(step: Step, now: Live) -> bool:
     return step.done(now) and not any(pricing.takes_away(statement) for statement in step.statements)
 
 
-def _cost(step: Step, found: Mapping[str, Size], *, overwritten: bool) -> str:
-    seconds = sum(pricing.seconds(one, found, overwritten=overwritten) for one in step.statements)
+def _cost(step: Step, found: Mapping[str, Size]) -> str:
+    seconds = sum(pricing.seconds(one, found) for one in step.statements)
     return "milliseconds" if seconds < 0.02 else f"about {duration(seconds)}"
 
 

@@ -121,6 +121,25 @@ def _rows(file: File, table: Table, seconds: float) -> int:
         return int(file.value(largest) or 0)
 
 
+def has_null(file: File, table: str, columns: Sequence[str], seconds: float) -> bool:
+    """Whether a row has NULL in one of the columns; or may have, where none is found in so many seconds."""
+    if not columns:
+        return False
+    null = " OR ".join(f"{quoted(column)} IS NULL" for column in columns)
+    try:
+        with limited(file, seconds):
+            return bool(file.value(STATEMENTS.has_null.filled(table=quoted(table), null=null)))
+    except TooLongError:
+        return True
+
+
+def may_write_schema(file: File) -> bool:
+    """Whether SQLite lets a connection write the schema's own rows: not where it is built to be defensive."""
+    with File(file.path) as other:
+        other.execute(STATEMENTS.allow_schema.filled())
+        return bool(other.value(STATEMENTS.schema_allowed.filled()))
+
+
 def has_option(file: File, option: str) -> bool:
     """Whether SQLite was built with an option."""
     return any(row["option"] == option for row in file.rows(STATEMENTS.options.filled()))

@@ -25,6 +25,18 @@ FROM dbstat AS d JOIN sqlite_schema AS s ON s.name = d.name WHERE d.aggregate = 
 -- locks: none; a read of the table's smallest index under a time limit.
 SELECT count(*) FROM {table};
 
+-- name: has_null
+-- locks: none; a scan under a time limit, until the first is found.
+SELECT EXISTS (SELECT 1 FROM {table} WHERE {null});
+
+-- name: allow_schema
+-- locks: none. A connection of its own is asked, and closed.
+PRAGMA writable_schema = ON;
+
+-- name: schema_allowed
+-- locks: none.
+PRAGMA writable_schema;
+
 -- name: largest_rowid
 -- locks: none; a look at the end of the table.
 SELECT max({rowid}) FROM {table};

@@ -2,14 +2,15 @@
 
 On tables of 1 million rows in 113 MB and of 500,000 rows in 276 MB, each statement alone on a file in WAL
 mode that the operating system had in memory: for the copy 1.1 and 1.3 s, for an index 0.2 to 0.8 s, for
-DROP TABLE 0.6 and 0.9 s with secure_delete and less than 0.1 s without, for DROP COLUMN 0.1 to 0.9 s, for the
-update of every row 1.7 and 1.1 s.
+DROP TABLE less than 0.1 s, for DROP COLUMN 0.1 to 0.9 s, for the update of every row 1.7 and 1.1 s.
 """
 
 from sql.sqlite.preflight import Size
 
 #: Seconds of a statement that writes the schema alone.
 STATEMENT = 0.005
+#: Of one that reads a few rows again and exchanges tables in the schema.
+SWITCH = 0.05
 #: Seconds per row and per byte of what is read, counted and compared.
 _READ, _READ_BYTE = 0.5e-6, 1 / 1e9
 #: Of a row that a batch updates, its share of the ledger among them.
@@ -18,8 +19,8 @@ _FILL, _FILL_BYTE = 2e-6, 1 / 400e6
 _COPY, _COPY_BYTE = 0.6e-6, 1 / 300e6
 #: Of an entry of an index, for itself and for each of its columns.
 _ENTRY, _ENTRY_COLUMN = 0.15e-6, 0.3e-6
-#: Of what is dropped: overwritten with secure_delete, else only taken off.
-_DROP_OVERWRITTEN_BYTE, _DROP_BYTE = 1 / 250e6, 1 / 2e9
+#: Of what is dropped: its pages are only put on a list.
+_DROP_BYTE = 1 / 2e9
 #: Of a table that loses a column.
 _DROP_COLUMN, _DROP_COLUMN_BYTE = 0.5e-6, 1 / 400e6
 #: Bytes of a tenant's name in a row, and of an index's entry beside its columns, each of about so many.
@@ -53,10 +54,9 @@ def index_bytes(size: Size, columns: int) -> int:
     return size.rows * (_OF_ENTRY + _OF_COLUMN * columns)
 
 
-def drop(size: Size, *, overwritten: bool) -> float:
+def drop(size: Size) -> float:
     """Seconds of DROP TABLE, which takes its indexes along."""
-    each = _DROP_OVERWRITTEN_BYTE if overwritten else _DROP_BYTE
-    return STATEMENT + (size.bytes_ + size.index_bytes) * each
+    return STATEMENT + (size.bytes_ + size.index_bytes) * _DROP_BYTE
 
 
 def drop_column(size: Size) -> float:

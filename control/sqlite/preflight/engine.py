@@ -75,5 +75,5 @@ def _secure_delete(kept: Settings) -> Finding:
         return Finding("pass", "secure_delete", "off")
     # The application's connections may have it otherwise: it is each connection's own.
     return Finding(
-        "pass", "secure_delete", "on: whatever is dropped is overwritten first, under the write lock"
+        "pass", "secure_delete", "on; our own connection only lets go of what it drops, for the rows live on"
     )

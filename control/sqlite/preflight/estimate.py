@@ -1,24 +1,25 @@
 """What each stage of a file will cost: time, the write lock, WAL and disk; and each lock that is long."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from control.plan.model import Plan
-from control.plan.model import Table as PlanTable
 from control.preflight.estimate import Estimate
 from control.preflight.finding import Finding
+from control.sqlite.expected import after_columns
+from control.sqlite.indexes import missing
 from control.sqlite.jobs import is_instant
 from control.sqlite.preflight import costs
 from control.sqlite.preflight.integrity import LIMIT
+from control.sqlite.rebuild.course import SHORT
+from control.sqlite.rebuild.indexing import AT_ONCE
+from control.sqlite.rebuild.sides import Rebuild, Sides, sides
 from control.sqlite.stage import WRITE_LOCK, Ground
 from sql.sqlite import preflight
-from sql.sqlite.facts import Catalog, Table
-from sql.sqlite.names import folded
+from sql.sqlite.pieces import Piece, pieces
 from sql.sqlite.preflight import Size
 
-#: A write lock that lasts longer is foretold; and one that would last longer than the second is not held
-#: where there is an online way.
-LONG, TOO_LONG = 0.25, 4.0
+#: A write lock that lasts longer, in seconds, is foretold.
+LONG = 0.25
 
 _NOBODY = "none: in WAL mode nobody waits for a reader"
 
@@ -39,58 +40,67 @@ def sizes(ground: Ground) -> dict[str, Size]:
     return preflight.sizes(ground.connection, every, LIMIT)
 
 
-def rebuilt(plan: Plan, original: Catalog, table: PlanTable) -> bool:
-    """Whether a table gets a new key, or foreign keys with the tenant in them: then it is written anew."""
-    found = original.table(table.name)
-    if table.primary_key is not None and found.rowid_alias is None:
-        return _changes(table.primary_key, found)
-    keyed = {folded(one.name) for one in plan.tables if one.primary_key is not None}
-    return bool(table.unique) or (
-        table.primary_key is not None and any(folded(key.target) in keyed for key in found.foreign_keys)
-    )
-
-
-def _changes(key: tuple[str, ...], found: Table) -> bool:
-    return [folded(name) for name in key] != [folded(name) for name in found.primary_key]
+def _sides(ground: Ground) -> Sides:
+    """What `keys` changes, of the tables as `columns` leaves them."""
+    return sides(ground.plan, after_columns(ground.plan, ground.original))
 
 
 def holds(ground: Ground, found: Mapping[str, Size]) -> Iterator[Hold]:
     """Every step that has the write lock, but for batches, with how long it will have it."""
     plan, original = ground.plan, ground.original
-    overwritten = preflight.settings(ground.connection).secure_delete
+    groups = list(_sides(ground).groups())
+    anew = {one.name for group in groups for one in group}
     for table in plan.tables:
         was = original.table(table.name)
-        size = found[was.name]
         if was.column(plan.tenant.column) is None:
             yield Hold("columns", f"{table.name}: add {plan.tenant.column}", costs.STATEMENT)
             back = f"{table.name}: drop {plan.tenant.column}"
-            yield Hold("columns", back, costs.drop_column(size), back=True)
-        if not rebuilt(plan, original, table):
-            for name, columns in _indexes(table, was):
-                yield Hold("indexes", f"{table.name}: {name}", costs.index(size, len(columns)))
-            continue
-        drop = costs.drop(size, overwritten=overwritten)
-        whole = _rebuild(table, was, size) + drop
-        if whole <= TOO_LONG:
-            yield Hold("keys", f"{table.name}: written anew with its new key", whole)
-        else:
-            yield Hold("keys", f"{table.name}: switch to the new table, filled in batches before", drop)
+            yield Hold("columns", back, costs.drop_column(found[was.name]), back=True)
+        if was.name not in anew:
+            for index, _ in missing(table, was):
+                built = costs.index(found[was.name], len(index.columns))
+                yield Hold("indexes", f"{table.name}: {index.name}", built)
+    for group in groups:
+        yield from _anew(ground, group, found)
 
 
-def _rebuild(table: PlanTable, was: Table, size: Size) -> float:
-    """Seconds in which a table is copied, indexed, and compared with what it was."""
-    columns = [len(index.columns) for index in was.indexes]
-    columns += [len(columns) for _, columns in _indexes(table, was)]
-    return costs.copy(size) + sum(costs.index(size, one) for one in columns) + 2 * costs.read(size)
+def _anew(ground: Ground, group: Sequence[Rebuild], found: Mapping[str, Size]) -> Iterator[Hold]:
+    """The tables that get their new keys in one moment: made in it, or before it in batches."""
+    named = ", ".join(one.name for one in group)
+    if (whole := _whole(group, found)) <= SHORT:
+        yield Hold("keys", f"{named}: made anew with the new keys", whole)
+        return
+    yield Hold("keys", f"{named}: the new tables in the place of the old", costs.SWITCH)
+    for one in group:
+        for piece in pieces(one.name, one.after.sql, one.after.indexes):
+            if found[one.name].rows > AT_ONCE and not _is_sorted_first(ground, one, piece):
+                built = costs.index(found[one.name], len(piece.parts))
+                yield Hold("keys", f"{one.name}: {piece.name} on the new table", built)
 
 
-def _indexes(table: PlanTable, was: Table) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """The indexes that are built beside those that are there."""
-    for index in table.indexes:
-        if was.index(index.name) is None:
-            yield index.name, index.columns
-    if table.primary_key is not None and was.rowid_alias is not None:
-        yield f"unique ({', '.join(table.primary_key)})", table.primary_key
+def _whole(group: Sequence[Rebuild], found: Mapping[str, Size]) -> float:
+    """Seconds in which tables are copied, indexed, and compared with what they were."""
+    return sum(
+        costs.copy(found[one.name])
+        + sum(costs.index(found[one.name], columns) for columns in _indexes(one))
+        + 2 * costs.read(found[one.name])
+        for one in group
+    )
+
+
+def _indexes(one: Rebuild) -> list[int]:
+    """How many columns each index of a table has that is made anew."""
+    return [len(piece.parts) for piece in pieces(one.name, one.after.sql, one.after.indexes)]
+
+
+def _is_sorted_first(ground: Ground, one: Rebuild, piece: Piece) -> bool:
+    """Whether an index can be made entry by entry: of columns without NULL, on a table with a rowid."""
+    was = ground.original.table(one.name)
+    columns = [part.column for part in piece.parts if part.column != ground.plan.tenant.column]
+    if was.without_rowid or None in columns:
+        return False
+    may_be_null = [column.name for column in was.columns if column.name in columns and not column.not_null]
+    return not preflight.has_null(ground.connection, was.name, may_be_null, LIMIT)
 
 
 def estimates(ground: Ground, found: Mapping[str, Size] | None = None) -> list[Estimate]:
@@ -119,37 +129,27 @@ def _worked_out(ground: Ground, found: Mapping[str, Size]) -> Iterator[Estimate]
         f"{WRITE_LOCK}, {plan.backfill.target} a batch",
     )
     made = sum(
-        costs.index_bytes(tables[table.name], len(columns))
+        costs.index_bytes(found[original.table(table.name).name], len(index.columns))
         for table in plan.tables
-        if not rebuilt(plan, original, table)
-        for _, columns in _indexes(table, original.table(table.name))
+        if original.table(table.name).name not in {one.name for one in _sides(ground).tables}
+        for index, _ in missing(table, original.table(table.name))
     )
     yield _brief("indexes", every, wal=made, disk=made)
-    yield _keys(ground, tables, every)
+    yield _keys(ground, found, every)
     yield Estimate("verify", 0.1 + 2 * read, 0.0, 0, 0, _NOBODY)
 
 
-def _keys(ground: Ground, tables: Mapping[str, Size], every: list[Hold]) -> Estimate:
-    plan, original = ground.plan, ground.original
-    anew = [table for table in plan.tables if rebuilt(plan, original, table)]
-    new = [
-        tables[table.name].bytes_
-        + tables[table.name].index_bytes
-        + sum(
-            costs.index_bytes(tables[table.name], len(columns))
-            for _, columns in _indexes(table, original.table(table.name))
-        )
-        for table in anew
-    ]
-    old = sum(tables[table.name].bytes_ + tables[table.name].index_bytes for table in anew)
-    batches = sum(
-        _rebuild(table, original.table(table.name), tables[table.name])
-        for table in anew
-        if not any(hold.what.startswith(f"{table.name}: written anew") for hold in every)
-    )
-    overwritten = old if preflight.settings(ground.connection).secure_delete else 0
-    # A table that was dropped leaves its room to the next: of all of them only the largest is there twice.
-    return _brief("keys", every, batches, wal=sum(new) + overwritten, disk=max(new, default=0))
+def _keys(ground: Ground, found: Mapping[str, Size], every: list[Hold]) -> Estimate:
+    groups = list(_sides(ground).groups())
+    # Old and new stand side by side until a group is exchanged; then the old ones leave their room to others.
+    new = [sum(_bytes(one, found[one.name]) for one in group) for group in groups]
+    batches = [_whole(group, found) for group in groups]
+    more = sum(whole for whole in batches if whole > SHORT)
+    return _brief("keys", every, more, wal=sum(new), disk=max(new, default=0))
+
+
+def _bytes(one: Rebuild, size: Size) -> int:
+    return size.bytes_ + sum(costs.index_bytes(size, columns) for columns in _indexes(one))
 
 
 def _brief(stage: str, every: list[Hold], more: float = 0.0, *, wal: int = 0, disk: int = 0) -> Estimate:

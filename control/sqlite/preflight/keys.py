@@ -4,7 +4,10 @@ from collections.abc import Iterator
 
 from control.preflight.finding import Finding, none_of
 from control.sqlite.crossing import edges, stays
+from control.sqlite.rebuild.sides import sides
 from control.sqlite.stage import Ground
+from sql.errors import CatalogError, PlanError
+from sql.sqlite import preflight
 from sql.sqlite.facts import ForeignKey, Table
 from sql.sqlite.names import folded
 
@@ -53,6 +56,8 @@ def look(ground: Ground) -> Iterator[Finding]:
         fine="none",
     )
     yield _edges(ground)
+    yield _sides(ground)
+    yield _schema(ground)
 
 
 def _edges(ground: Ground) -> Finding:
@@ -60,6 +65,30 @@ def _edges(ground: Ground) -> Finding:
         _told(ground.original.table(edge.table), edge.key) for edge in edges(ground.plan, ground.original)
     ]
     return Finding("pass", "edges", f"looked along for other tenants: {', '.join(found) or 'none'}")
+
+
+def _sides(ground: Ground) -> Finding:
+    """Whether both sides of what `keys` changes can be written."""
+    name = "tables with new keys"
+    try:
+        wanted = sides(ground.plan, ground.original)
+    except (PlanError, CatalogError) as error:
+        return Finding("stop", name, str(error), "correct the plan")
+    told = [
+        f"{one.name} (its rowid stays its key, and gets a unique one beside it)"
+        if ground.original.table(one.name).rowid_alias
+        else one.name
+        for one in wanted.tables
+    ]
+    return Finding("pass", name, ", ".join(told) or "none")
+
+
+def _schema(ground: Ground) -> Finding:
+    """A table with a new key is put in the old one's place by the schema's own rows."""
+    if preflight.may_write_schema(ground.connection):
+        return Finding("pass", "schema", "may be written")
+    way_out = "run with a Python whose sqlite3 isn't (python.org's, or that of a Linux distribution)"
+    return Finding("stop", "schema", "this SQLite is built to be defensive and lets nobody write it", way_out)
 
 
 def _told(table: Table, key: ForeignKey) -> str:

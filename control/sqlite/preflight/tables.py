@@ -40,12 +40,10 @@ def _table(ground: Ground, table: PlanTable, found: Table) -> Iterator[Finding]:
     yield _tenant_column(ground, table, found)
     yield _key(table, found)
     if table.primary_key is not None:
-        yield _new_key(ground, table, table.primary_key, found)
         yield _null_in_key(ground, table, found)
     yield from sources.look(ground, table, found)
     yield _index_columns(ground, table, found)
     yield _index_names(ground, table)
-    yield _uniques(ground, table, found)
     yield _triggers(ground, table, found)
 
 
@@ -69,27 +67,6 @@ def _key(table: PlanTable, found: Table) -> Finding:
         return Finding("pass", name, rowid)
     fact = "columns are called rowid, _rowid_ and oid, and none of them is the rowid"
     return Finding("stop", name, fact, "give one of them another name: nothing tells its rows apart else")
-
-
-def _new_key(ground: Ground, table: PlanTable, key: tuple[str, ...], found: Table) -> Finding:
-    name, tenant = f"{table.name}: columns of primary_key", ground.plan.tenant.column
-    missing = [column for column in key if column != tenant and found.column(column) is None]
-    if missing:
-        return Finding("stop", name, f"{', '.join(missing)} not in the table", "correct the plan")
-    generated = [
-        column
-        for column in key
-        if column != tenant and (there := found.column(column)) is not None and there.generated
-    ]
-    if generated:
-        return Finding(
-            "stop", name, f"{', '.join(generated)} is generated, and no key can hold it", "correct the plan"
-        )
-    of = found.rowid_alias
-    if of is not None:
-        fact = f"{of} gives new rows their id and stays the key; ({', '.join(key)}) becomes unique beside it"
-        return Finding("pass", name, fact)
-    return Finding("pass", name, f"({', '.join(key)})")
 
 
 def _null_in_key(ground: Ground, table: PlanTable, found: Table) -> Finding:
@@ -118,40 +95,22 @@ def _index_columns(ground: Ground, table: PlanTable, found: Table) -> Finding:
 
 
 def _index_names(ground: Ground, table: PlanTable) -> Finding:
-    """A name is free, or its index is the one that is wanted: tables and indexes share their names."""
+    """Tables, views and indexes share their names; an index of that name is looked at with the keys."""
     original = ground.original
-    every = {folded(i.name): (t.name, i.columns) for t in original.tables.values() for i in t.indexes}
-    every |= {folded(name): (name, ()) for name in (*original.tables, *original.views, *original.others)}
-    there = original.table(table.name).name
-    taken = [
-        index.name
-        for index in table.indexes
-        if (other := every.get(folded(index.name))) is not None and other != (there, index.columns)
-    ]
-    return none_of(
-        f"{table.name}: names of indexes",
-        taken,
-        level="stop",
-        way_out="something else is called that: rename it, or name the plan's index differently",
-        fine="free, or the wanted index is there",
-    )
-
-
-def _uniques(ground: Ground, table: PlanTable, found: Table) -> Finding:
-    """What is to be unique within each tenant is there, and doesn't hold the tenant yet."""
-    fit = {
+    taken = {folded(name) for name in (*original.tables, *original.views, *original.others)}
+    there = original.table(table.name)
+    taken |= {
         folded(index.name)
-        for index in found.indexes
-        if index.unique
-        and index.origin != "pk"
-        and folded(ground.plan.tenant.column) not in {folded(name or "") for name in index.columns}
+        for other in original.tables.values()
+        for index in other.indexes
+        if other is not there
     }
     return none_of(
-        f"{table.name}: what is unique per tenant",
-        [name for name in table.unique if folded(name) not in fit],
+        f"{table.name}: names of indexes",
+        [index.name for index in table.indexes if folded(index.name) in taken],
         level="stop",
-        way_out="no unique index of the table without the tenant is called that: see PRAGMA index_list",
-        fine="all there" if table.unique else "nothing is to be",
+        way_out="something else is called that: rename it, or name the plan's index differently",
+        fine="free, or the table's own",
     )
 
 

@@ -134,14 +134,8 @@ STOPS: dict[str, tuple[str, dict[str, Any], str, str]] = {
     "a column of the new key isn't there": (
         "",
         {"entities": {"primary_key": ["nope", "tenant_id"]}},
-        "entities: columns of primary_key",
-        "nope",
-    ),
-    "a column of the new key is generated": (
-        "ALTER TABLE entities ADD loud TEXT AS (upper(id))",
-        {"entities": {"primary_key": ["loud", "tenant_id"]}},
-        "entities: columns of primary_key",
-        "loud is generated",
+        "tables with new keys",
+        "another key can't take its place",
     ),
     "a column of an index isn't there": (
         "",
@@ -156,16 +150,22 @@ STOPS: dict[str, tuple[str, dict[str, Any], str, str]] = {
         "idx_entities_tenant",
     ),
     "an index's name is another index's": (
-        "CREATE INDEX idx_entities_tenant ON entities (entity_type)",
+        "CREATE INDEX idx_entities_tenant ON relations (source_id)",
         {},
         "entities: names of indexes",
         "idx_entities_tenant",
     ),
+    "an index of that name is another one": (
+        "CREATE INDEX idx_entities_tenant ON entities (entity_type)",
+        {},
+        "tables with new keys",
+        "idx_entities_tenant of entities is another index than the plan's",
+    ),
     "what is to be unique within each tenant isn't unique": (
         "CREATE INDEX plain ON entities (entity_type)",
         {"entities": {"unique": ["plain"]}},
-        "entities: what is unique per tenant",
-        "plain",
+        "tables with new keys",
+        "entities has no unique index 'plain'",
     ),
     "a source names a column that isn't there": (
         "",
