@@ -4,16 +4,21 @@ The statements are the stages' own steps, so that a dry run can't tell anything 
 backfill alone is told differently: as one UPDATE per table, where a run cuts it into batches.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 
 from control.dry_run import Told
 from control.plan.model import Table as PlanTable
 from control.render import duration
+from control.sqlite import guard
 from control.sqlite.conductor import IN_ORDER
+from control.sqlite.expected import after_columns
 from control.sqlite.jobs import is_instant, job_spec
 from control.sqlite.preflight import pricing
-from control.sqlite.preflight.estimate import sizes
-from control.sqlite.stage import WRITE_LOCK, Ground, Live, Stage, Step
+from control.sqlite.preflight.estimate import sizes, whole
+from control.sqlite.rebuild.course import SHORT
+from control.sqlite.rebuild.script import anew, pinned
+from control.sqlite.rebuild.sides import sides
+from control.sqlite.stage import WRITE_LOCK, Ground, Live, Step
 from control.sqlite.steps import live
 from control.stage import Works
 from sql.errors import GivenWrongError
@@ -39,6 +44,8 @@ def statements(ground: Ground) -> Iterator[Told]:
             )
         if stage.name == "backfill":
             yield from _fills(ground, found, done=stage.name in over)
+        if stage.name == "keys":
+            yield from _keys(ground, found, done=stage.name in over)
 
 
 def _stages_done(ground: Ground) -> set[str]:
@@ -93,6 +100,35 @@ def _fill(ground: Ground, table: PlanTable) -> tuple[str, str]:
     return JobSQL(spec).fill_all(), why
 
 
+def _keys(ground: Ground, found: Mapping[str, Size], *, done: bool) -> Iterator[Told]:
+    """The tables that are made anew, as they will be."""
+    before = after_columns(ground.plan, ground.original)
+    wanted = sides(ground.plan, before)
+    for group in wanted.groups():
+        seconds = whole(group, found)
+        how = "in one transaction" if seconds <= SHORT else "in batches, beside the old one"
+        for one in group:
+            told = [one.after.sql, *one.after.indexes.values()]
+            yield Told(
+                stage="keys",
+                what=f"{one.name}: make it anew, {how}; exchanged with {', '.join(o.name for o in group)}",
+                lock=WRITE_LOCK,
+                cost=f"about {duration(seconds)} in all",
+                statement=";\n".join(told),
+                done=done,
+                why="rowids, triggers and views stay as they are; every value is compared before",
+            )
+    for pin in wanted.pins:
+        yield Told(
+            stage="keys",
+            what=f"{pin.name}: say which columns its foreign keys name; its rows stay where they are",
+            lock=WRITE_LOCK,
+            cost="milliseconds",
+            statement=pin.after,
+            done=done,
+        )
+
+
 def script(ground: Ground) -> Iterator[str]:
     """Write a run as lines of SQL that the `sqlite3` shell takes; it stops at the first error.
 
@@ -108,27 +144,45 @@ def script(ground: Ground) -> Iterator[str]:
     yield f"-- Migration {ground.plan.name}, as `tenantry plan --sql` wrote it; for a copy:"
     yield "-- sqlite3 -bail COPY < SCRIPT"
     yield from dry_run.session()
+    guarding = {step.what for step in guard.put(ground.plan, ground.original)}
+    if guarding:
+        yield "-- Without the write guard: nobody else writes to a copy, and a run takes it away in the end."
     for stage in IN_ORDER.values():
         yield from ("", f"-- Stage {stage.name}")
-        yield from _steps(stage, ground, now)
-        if stage.name == "backfill":
-            for table in ground.plan.in_order():
-                if not is_instant(ground.plan, table, ground.original):
-                    yield from (
-                        "",
-                        f"-- {_line(table.name)}",
-                        dry_run.ended(_fill(ground, table)[0]),
-                    )
-        elif isinstance(stage, Works):
-            yield f"-- A run does here what is no statement of its own: see `tenantry run --to {stage.name}`."
+        yield from _steps(stage.steps(ground.plan, ground.original), now, without=guarding)
+        match stage.name:
+            case "backfill":
+                yield from _filled(ground)
+            case "keys":
+                yield from _made_anew(ground)
+            case _ if isinstance(stage, Works):
+                yield f"-- A run does here what is no statement: see `tenantry run --to {stage.name}`."
 
 
-def _steps(stage: Stage, ground: Ground, now: Live) -> Iterator[str]:
-    for step in stage.steps(ground.plan, ground.original):
-        if _there_already(step, now):
-            continue
-        yield from ("", f"-- {_line(step.what)} ({step.lock})")
-        yield from dry_run.together(step.statements)
+def _steps(steps: Iterable[Step], now: Live, *, without: Container[str]) -> Iterator[str]:
+    for step in steps:
+        if step.what not in without and not _there_already(step, now):
+            yield from ("", f"-- {_line(step.what)} ({step.lock})")
+            yield from dry_run.together(step.statements)
+
+
+def _filled(ground: Ground) -> Iterator[str]:
+    for table in ground.plan.in_order():
+        if not is_instant(ground.plan, table, ground.original):
+            yield from ("", f"-- {_line(table.name)}", dry_run.ended(_fill(ground, table)[0]))
+
+
+def _made_anew(ground: Ground) -> Iterator[str]:
+    before = after_columns(ground.plan, ground.original)
+    wanted = sides(ground.plan, before)
+    yield dry_run.legacy_alter_table(on=True)
+    for group in wanted.groups():
+        yield from ("", f"-- {_line(', '.join(one.name for one in group))}")
+        yield from dry_run.together(list(anew(group, before)))
+    if wanted.pins:
+        yield from ("", f"-- {_line(', '.join(pin.name for pin in wanted.pins))}: foreign keys that stay")
+        yield from dry_run.together(list(pinned(wanted.pins, before)))
+    yield dry_run.legacy_alter_table(on=False)
 
 
 def _line(text: str) -> str:

@@ -14,6 +14,11 @@ def session() -> Iterator[str]:
         yield f"{statement.filled()};"
 
 
+def legacy_alter_table(*, on: bool) -> str:
+    """Whether a table that is renamed leaves what others have written of it as it is."""
+    return f"{STATEMENTS.legacy_alter_table.filled(on='ON' if on else 'OFF')};"
+
+
 def together(statements: Sequence[str]) -> Iterator[str]:
     """Statements as one transaction."""
     yield f"{STATEMENTS.begin.filled()};"

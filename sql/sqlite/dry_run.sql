@@ -15,3 +15,27 @@ BEGIN IMMEDIATE;
 -- name: commit
 -- locks: none; gives back the write lock.
 COMMIT;
+
+-- name: legacy_alter_table
+-- locks: none. A table that steps aside takes no name along that others have written of it.
+PRAGMA legacy_alter_table = {on};
+
+-- name: step_aside
+-- locks: the file's write lock for a moment.
+ALTER TABLE {table} RENAME TO {old};
+
+-- name: copy
+-- locks: the file's write lock while the rows are copied.
+INSERT INTO {table} ({columns}) SELECT {columns} FROM {old};
+
+-- name: count_anew
+-- locks: the file's write lock for a moment. What the copy made of the largest rowid.
+DELETE FROM sqlite_sequence WHERE name = {name};
+
+-- name: count_on
+-- locks: the file's write lock for a moment. The rowids that were given out before are not given again.
+UPDATE sqlite_sequence SET name = {name} WHERE name = {was};
+
+-- name: drop_old
+-- locks: the file's write lock while its pages are let go.
+DROP TABLE {old};

@@ -67,8 +67,8 @@ def holds(ground: Ground, found: Mapping[str, Size]) -> Iterator[Hold]:
 def _anew(ground: Ground, group: Sequence[Rebuild], found: Mapping[str, Size]) -> Iterator[Hold]:
     """The tables that get their new keys in one moment: made in it, or before it in batches."""
     named = ", ".join(one.name for one in group)
-    if (whole := _whole(group, found)) <= SHORT:
-        yield Hold("keys", f"{named}: made anew with the new keys", whole)
+    if (seconds := whole(group, found)) <= SHORT:
+        yield Hold("keys", f"{named}: made anew with the new keys", seconds)
         return
     yield Hold("keys", f"{named}: the new tables in the place of the old", costs.SWITCH)
     for one in group:
@@ -78,7 +78,7 @@ def _anew(ground: Ground, group: Sequence[Rebuild], found: Mapping[str, Size]) -
                 yield Hold("keys", f"{one.name}: {piece.name} on the new table", built)
 
 
-def _whole(group: Sequence[Rebuild], found: Mapping[str, Size]) -> float:
+def whole(group: Sequence[Rebuild], found: Mapping[str, Size]) -> float:
     """Seconds in which tables are copied, indexed, and compared with what they were."""
     return sum(
         costs.copy(found[one.name])
@@ -143,8 +143,8 @@ def _keys(ground: Ground, found: Mapping[str, Size], every: list[Hold]) -> Estim
     groups = list(_sides(ground).groups())
     # Old and new stand side by side until a group is exchanged; then the old ones leave their room to others.
     new = [sum(_bytes(one, found[one.name]) for one in group) for group in groups]
-    batches = [_whole(group, found) for group in groups]
-    more = sum(whole for whole in batches if whole > SHORT)
+    batches = [whole(group, found) for group in groups]
+    more = sum(seconds for seconds in batches if seconds > SHORT)
     return _brief("keys", every, more, wal=sum(new), disk=max(new, default=0))
 
 
