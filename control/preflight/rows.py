@@ -16,7 +16,7 @@ from sql.postgres import preflight, verify
 from sql.postgres.connection import Connection
 from sql.postgres.facts import Catalog
 from sql.tenant_source import last_resort
-from worker.batch import Failure, classify
+from worker.failure import Failure, classify
 
 #: A count on a big table may take so long, in milliseconds; then it isn't known.
 LIMIT_MS = 30_000

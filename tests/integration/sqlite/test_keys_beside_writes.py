@@ -62,7 +62,9 @@ STATEMENTS = st.one_of(
     st.builds("UPDATE {} things SET id = {} WHERE n = {}".format, _OR, _ID, _N),
     st.builds("UPDATE {} things SET rowid = {} WHERE id = {}".format, _OR, _N, _ID),
     st.builds("DELETE FROM things WHERE id = {}".format, _ID),
-    st.builds("INSERT {} INTO keyed (a, b, note, thing) VALUES ({}, {}, {}, {})".format, _OR, _ID, _SLUG, _N, _ID),
+    st.builds(
+        "INSERT {} INTO keyed (a, b, note, thing) VALUES ({}, {}, {}, {})".format, _OR, _ID, _SLUG, _N, _ID
+    ),
     st.builds("UPDATE {} keyed SET a = {}, note = {} WHERE b = {}".format, _OR, _ID, _N, _SLUG),
     st.builds("DELETE FROM keyed WHERE a = {}".format, _ID),
     st.builds("INSERT {} INTO counted (id, thing) VALUES ({}, {})".format, _OR, _N, _ID),
@@ -101,9 +103,7 @@ def test_whatever_is_written_at_whatever_moment_is_in_the_new_table(
             both = sides(there.plan, catalog.read(file))
             if back:
                 both = both.model_validate(ground.memory.recall("keys"))
-            group = [
-                making(file, one.back if back else one, migration=1, back=back) for one in both.tables
-            ]
+            group = [making(file, one.back if back else one, migration=1, back=back) for one in both.tables]
             assert len(group) == 3
             pace = Pace(ground, "keys")
             with file.transaction():
