@@ -16,7 +16,7 @@ from sql.postgres import preflight, verify
 from sql.postgres.connection import Connection
 from sql.postgres.facts import Catalog
 from sql.tenant_source import last_resort
-from worker.failure import Failure, classify
+from worker.failure import Failure, sorted_by
 
 #: A count on a big table may take so long, in milliseconds; then it isn't known.
 LIMIT_MS = 30_000
@@ -102,7 +102,7 @@ def _counted(ground: Ground, table: PlanTable, limit_ms: int) -> Iterator[Findin
         return
     except psycopg.Error as error:
         # What a batch would set its rows aside for: a function of the operator's may raise any code.
-        if classify(error) is not Failure.DATA:
+        if sorted_by(error.sqlstate) is not Failure.DATA:
             raise
         yield Finding(
             "stop", resolved, f"the server says: {error.diag.message_primary}", "correct the expression"
