@@ -17,7 +17,7 @@ from control.sqlite.rebuild.pacing import Pace
 from control.sqlite.rebuild.sides import sides
 from control.sqlite.rebuild.switching import switch
 from sql.sqlite import catalog
-from tests.integration.sqlite.keyed import World, world
+from tests.integration.sqlite.keyed import MEMORY, World, world
 from worker import ledger
 
 SCHEMA = """
@@ -92,7 +92,7 @@ def _write(there: World, statements: list[str], *, recursive: bool) -> None:
 def test_whatever_is_written_at_whatever_moment_is_in_the_new_table(
     writes: list[list[str]], recursive: bool, sorted_: bool, *, back: bool
 ) -> None:
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
         there = world(Path(folder), SCHEMA, TABLES)
         _write(there, writes[0], recursive=recursive)
         there.fill()
