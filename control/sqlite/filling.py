@@ -102,7 +102,7 @@ class _Drive:
             return self._nothing_due(job, standing.settings.target)
         if not self.station.may_go(standing.settings, job.id):
             return False
-        outcome = self.station.run(batch, job.spec, standing.settings)
+        outcome = self.station.run(batch, job, standing.settings)
         if isinstance(outcome, Failed):
             self._begun = False
             stop_if_failing(self._file, job)

@@ -111,11 +111,15 @@ class Follower:
 
     @property
     def changed(self) -> str:
-        """Another key, or another tenant; but not the first one, from a batch: its children have none yet."""
+        """Another key, or another tenant; but not the first one, from a batch: its children have none yet.
+
+        Elsewhere they may have one: what `otherwise` said, before there was a row that tells.
+        """
         told = quoted(self.told_by)
         other = f"OLD.{told} IS NOT NEW.{told}"
         if isinstance(self.source, Parent):
-            other = f"({other} AND OLD.{told} IS NOT {literal(sentinel_of(self.plan))})"
+            first = STATEMENTS.first_tenant_told.filled()
+            other = f"({other} AND (OLD.{told} IS NOT {literal(sentinel_of(self.plan))} OR {first}))"
         moved = (f"OLD.{quoted(name)} IS NOT NEW.{quoted(name)}" for name in self.source.on.values())
         return " OR ".join([other, *moved])
 

@@ -28,7 +28,8 @@ def put(plan: Plan, original: Catalog) -> Iterator[Step]:
     if guarded:
         yield Step(
             what="what counts the write guard's uses",
-            statements=(STATEMENTS.create_uses.filled(),),
+            # The one without a name is for batches: `sql.sqlite.guard.followed_by_nobody`.
+            statements=(STATEMENTS.create_uses.filled(), STATEMENTS.count_from_now.filled(name="''")),
             done=lambda live: USES in live.ours,
         )
     for table in guarded:
@@ -71,7 +72,7 @@ def uses(file: File, plan: Plan, original: Catalog) -> dict[str, Use]:
     Tables without a guard, for a constant tenant or because it was retired, are not in it: nothing counts
     the uses of a default.
     """
-    if not file.rows(STATEMENTS.is_there.filled()):
+    if not guard.is_there(file):
         return {}
     found = guard.uses(file)
     named = ((table.name, original.table(table.name).name) for table in _guarded(plan, original))

@@ -1,6 +1,7 @@
 """Fragments of the write guard's triggers, and how often it was needed."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +31,19 @@ def uses(file: File) -> dict[str, Use]:
         sqlite3.OperationalError: no guard is there.
     """
     return {row["name"]: Use(row["uses"], row["last_use"]) for row in file.rows(STATEMENTS.uses.filled())}
+
+
+def is_there(file: File) -> bool:
+    """Whether a guard is there."""
+    return bool(file.rows(STATEMENTS.is_there.filled()))
+
+
+@contextmanager
+def followed_by_nobody(file: File) -> Iterator[None]:
+    """Within a transaction: let nobody follow the rows that are given their first tenant in the body."""
+    file.execute(STATEMENTS.let_follow.filled(quiet="1"))
+    yield
+    file.execute(STATEMENTS.let_follow.filled(quiet="0"))
 
 
 def counted(statement: Statement, table: str) -> str:

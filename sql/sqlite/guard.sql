@@ -6,6 +6,11 @@
 -- locks: the file's write lock, for a new empty table.
 CREATE TABLE tenantry_guard (name TEXT PRIMARY KEY, uses INTEGER NOT NULL DEFAULT 0, last_use INTEGER) WITHOUT ROWID;
 
+-- name: let_follow
+-- locks: the file's write lock, for one row. Set and taken back within a batch's transaction, so that nobody else sees it: rows
+-- that a batch gives their first tenant have nobody yet who could follow, and looking would double its time.
+UPDATE tenantry_guard SET uses = {quiet} WHERE name = '';
+
 -- name: drop_uses
 -- locks: the file's write lock, for a small table.
 DROP TABLE tenantry_guard;
@@ -52,6 +57,10 @@ UPDATE tenantry_guard SET uses = uses + 1, last_use = CAST(strftime('%s', 'now')
 -- locks: none beside the statement's that fires the trigger. changes() is of the statement before it in the same trigger.
 UPDATE tenantry_guard SET uses = uses + 1, last_use = CAST(strftime('%s', 'now') AS INTEGER)
   WHERE name = {name} AND changes() > 0;
+
+-- name: first_tenant_told
+-- locks: none beside the statement's that fires the trigger. Whether a row's first tenant is told on: not by a planned batch.
+(SELECT uses = 0 FROM tenantry_guard WHERE name = '')
 
 -- name: create_follow_trigger
 -- locks: the file's write lock, for an entry in the schema.

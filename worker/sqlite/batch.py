@@ -6,7 +6,7 @@ works at a file, so that a batch which is pending in the ledger is this one's to
 
 import sqlite3
 import time
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 
 import structlog
@@ -14,6 +14,7 @@ import structlog
 from sql.errors import FileBusyError
 from sql.job import JobSpec
 from sql.ledger import JOBS, send
+from sql.sqlite import guard
 from sql.sqlite.batch import JobSQL
 from sql.sqlite.connection import File
 from sql.sqlite.failure import refused, sqlstate
@@ -54,8 +55,10 @@ def begin(file: File, batch: Batch) -> None:
     send(file, JOBS.begin, batch=batch.id)
 
 
-def run(file: File, batch: Batch, spec: JobSpec) -> Done | Failed:
+def run(file: File, batch: Batch, spec: JobSpec, *, first: bool) -> Done | Failed:
     """Do one batch, and begin the one after it in the ledger: that is one commit, not two.
+
+    `first`: no row of the range can have others that have a tenant before it; else they follow.
 
     Raises:
         ServerError: the file is no database any more, or is damaged.
@@ -64,7 +67,8 @@ def run(file: File, batch: Batch, spec: JobSpec) -> Done | Failed:
     try:
         with file.transaction():
             begun = time.perf_counter()
-            rows = file.execute(JobSQL(spec).fill(batch.range)).rowcount
+            with guard.followed_by_nobody(file) if first else nullcontext():
+                rows = file.execute(JobSQL(spec).fill(batch.range)).rowcount
             took = time.perf_counter() - begun
             send(file, FILE_JOBS.done, batch=batch.id, rows=rows, duration_ms=took * 1000)
             following = jobs.due(file, batch.job)

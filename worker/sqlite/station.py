@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 import structlog
 
 from sql.errors import FileBusyError
-from sql.job import JobSpec
 from sql.ledger import JOBS, send
+from sql.sqlite import guard
 from sql.sqlite.batch import BATCH
 from sql.sqlite.connection import File
 from worker import ledger
@@ -28,7 +28,7 @@ from worker.governor.limits import LABELS, UNREADABLE, Sample, SignalName
 from worker.governor.shared import SAMPLE_EVERY, Posted, next_posted
 from worker.governor.window import closed
 from worker.governor.zones import Zone
-from worker.jobs import Batch
+from worker.jobs import Batch, Job
 from worker.ledger import Settings
 from worker.paging import resized
 from worker.sqlite import batch as batches
@@ -59,6 +59,7 @@ class Station:
     migration: int
     name: str = field(default_factory=lambda: f"{socket.gethostname()}:{os.getpid()}")
     _gaps: Gaps = field(init=False)
+    _guarded: bool = field(init=False)
     _synchronous: str | None = None
     _ran: deque[tuple[float, Done]] = field(default_factory=lambda: deque(maxlen=1_000))
     _waited: tuple[float, float] = (0.0, 0.0)
@@ -73,6 +74,7 @@ class Station:
 
     def __post_init__(self) -> None:
         self._gaps = Gaps(self.file)
+        self._guarded = guard.is_there(self.file)
 
     def may_go(self, settings: Settings, job: int) -> bool:
         """Whether a batch may go now; after a rest where not, so that the caller reads the ledger again."""
@@ -90,15 +92,17 @@ class Station:
             self._rest(min(ASK_AGAIN, self._rest_until - now))
         return self._rest_until <= time.monotonic()
 
-    def run(self, batch: Batch, spec: JobSpec, settings: Settings) -> Done | Failed:
-        """Do one batch, and leave the gap after it.
+    def run(self, batch: Batch, job: Job, settings: Settings) -> Done | Failed:
+        """Do one batch of a job, and leave the gap after it.
 
         Raises:
             ServerError: the file is no database any more, or is damaged.
         """
         self._commit_as(settings)
         begun = time.monotonic()
-        outcome = batches.run(self.file, batch, spec)
+        # A sweep's rows came late: rows that they tell of may be there already, with another tenant.
+        first = self._guarded and not job.sweeps
+        outcome = batches.run(self.file, batch, job.spec, first=first)
         ended = time.monotonic()
         self._waited = (ended, outcome.waited)
         if isinstance(outcome, Failed):

@@ -23,9 +23,6 @@ from worker.sqlite.station import Station
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
-#: Where the ledger keeps that a way back has begun to put the sentinel back.
-RESET = "reset"
-
 
 @dataclass(frozen=True, slots=True)
 class Backfill(WithoutStatements):
@@ -93,7 +90,7 @@ def _job_of(ground: Ground, table: Table) -> Job:
 def _begin(ground: Ground, table: Table) -> None:
     file, plan = ground.connection, ground.plan
     spec, why = job_spec(plan, table, ground.original.table(table.name), file)
-    instant = is_instant(plan, table, ground.original) and not was_reset(ground)
+    instant = is_instant(plan, table, ground.original)
     last = None if instant else paging.last_key(file, spec)
     jobs.add(
         file,
@@ -108,11 +105,6 @@ def _begin(ground: Ground, table: Table) -> None:
         state="complete" if instant else "running",
     )
     log.info("job begun", table=spec.table, why=why, last_key=last, instant=instant)
-
-
-def was_reset(ground: Ground) -> bool:
-    """Whether rows may have the sentinel in a column whose default was another: a way back put it there."""
-    return bool(ground.memory.recall(RESET))
 
 
 STAGE = Backfill()
