@@ -572,7 +572,8 @@ def widened_index(statement: str, tenant: str) -> str:
 
 def index_parts(statement: str) -> tuple[tuple[str, ...], str]:
     """What an index is on, each column or expression without its order, and its WHERE; empty for none."""
-    cut = tuple(words(statement))
+    # Without comments: each part goes into brackets, or before others.
+    cut = tuple(Word("space", " ") if word.kind == "comment" else word for word in words(statement))
     opened = next(at for at, word in enumerate(cut) if word.text == "(")
     closed = _closing(cut, opened)
     rest = _text(cut[closed + 1 :]).strip()

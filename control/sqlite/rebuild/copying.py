@@ -1,17 +1,24 @@
 """Fills a new table in batches, gives it its indexes, and reads again what was written meanwhile."""
 
+from functools import partial
+from pathlib import Path
 from typing import Any
 
+import sql.sqlite
 from control.sqlite.rebuild.making import Making, columns_of
 from control.sqlite.rebuild.pacing import Pace
 from control.sqlite.stage import Ground
 from sql.job import Copying, JobSpec, KeyColumn, Range
-from sql.ledger import JOBS, send
+from sql.ledger import send
+from sql.named import load
 from sql.sqlite.connection import File
 from sql.sqlite.names import listed, quoted
 from sql.sqlite.rebuild import STATEMENTS
 from worker import jobs
 from worker.jobs import Job
+
+#: `done` is a statement of a file's alone: a server's batch says so itself.
+_JOBS = load(Path(sql.sqlite.__file__).parent, "jobs")
 
 
 def record(ground: Ground, one: Making) -> None:
@@ -50,6 +57,16 @@ def record(ground: Ground, one: Making) -> None:
     )
 
 
+def forget(ground: Ground, one: Making) -> None:
+    """Take the copy out of the ledger: what it was made for is in its place, or was given up."""
+    if job_of(ground, one) is None:
+        return
+    given = {"migration": ground.migration, "part": one.new}
+    with ground.connection.transaction():
+        for statement in (STATEMENTS.forget_batches, STATEMENTS.forget_job):
+            ground.connection.execute(statement.filled(), given)
+
+
 def job_of(ground: Ground, one: Making) -> Job | None:
     """The job of a copy; None where there is none."""
     every = jobs.of_kind(ground.connection, ground.migration, "copy")
@@ -77,7 +94,7 @@ def fill(ground: Ground, one: Making, pace: Pace) -> None:
     file = ground.connection
     job = job_of(ground, one)
     while job is not None and job.state == "running":
-        pace.batch(f"{one.name}: copy rows", lambda size, job=job: _copy_next(file, one, job, size))
+        pace.batch(f"{one.name}: copy rows", partial(_copy_next, file, one, job))
         job = jobs.read(file, job.id)
 
 
@@ -116,7 +133,7 @@ def _copy_next(file: File, one: Making, job: Job, size: int) -> int:
     ).rowcount
     batch = Range(by="key", lower=job.planned_to, upper=upto, stripe=None)
     (number,) = jobs.add_batches(file, job.id, [batch], "plan")
-    send(file, JOBS.done, batch=number, rows=rows, duration_ms=None)
+    send(file, _JOBS.done, batch=number, rows=rows, duration_ms=None)
     jobs.advance(file, job.id, planned_to=upto, planned=upto == job.last_key, batch_rows=size)
     return rows
 

@@ -16,6 +16,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 from control.course import actor, go_on
 from control.sqlite.rebuild import checking, copying, estimating, indexing
@@ -154,12 +155,14 @@ def _catch_up(ground: Ground, group: Sequence[Making], pace: Pace) -> None:
         while copying.pending(ground.connection, one) > _FEW:
             pace.batch(
                 f"{one.name}: rows written meanwhile",
-                lambda size, one=one: copying.catch_up(ground.connection, one, size),
+                partial(copying.catch_up, ground.connection, one),
             )
 
 
 def _retire(ground: Ground, one: Making, pace: Pace) -> None:
     retire(ground.connection, one.old, one.was.rowid, pace)
+    if not is_begun(ground.connection, one):
+        copying.forget(ground, one)
 
 
 def _clear(ground: Ground, group: Sequence[Making], pace: Pace) -> None:
@@ -179,6 +182,7 @@ def _drop_new(ground: Ground, one: Making, pace: Pace) -> None:
         name = one.index(at)
         retire(file, name, one.was.rowid, pace)
     retire(file, one.new, one.was.rowid, pace)
+    copying.forget(ground, one)
 
 
 def _let_go(file: File, one: Making) -> int:

@@ -9,6 +9,7 @@ expressions, is built at once whatever its size. Nobody but us reads or writes t
 """
 
 from dataclasses import replace
+from functools import partial
 
 from control.sqlite.rebuild.making import Making
 from control.sqlite.rebuild.pacing import Pace
@@ -38,12 +39,12 @@ def build(ground: Ground, one: Making, pace: Pace) -> None:
             continue
         ground.notify(f"{one.name}: {piece.name} on the new table")
         if rebuild.kind_of(file, name) is None and (rows <= AT_ONCE or not _sortable(file, one, piece)):
-            pace.batch(f"{one.name}: {piece.name}", lambda _size, at=at: create(file, one, at))
+            pace.batch(f"{one.name}: {piece.name}", partial(create, file, one, at))
         else:
             _entry_by_entry(ground, one, piece, name, pace)
 
 
-def create(file: File, one: Making, at: int) -> int:
+def create(file: File, one: Making, at: int, _rows: int = 0) -> int:
     """Build an index at once. Call it in a transaction."""
     file.execute(one.coming[at].create(one.index(at), one.new))
     return 0
