@@ -19,8 +19,8 @@ from sql.postgres.assignments import Chosen
 from sql.postgres.connection import Connection
 from sql.postgres.facts import Catalog
 from worker import assignments, ledger
-from worker import batch as batches
 from worker.assignments import Assignment
+from worker.failure import Failure, sorted_by
 
 #: What becomes of rows that can't be copied.
 _IN_PLACE = "walk back with `tenantry rollback --to application`, assign, and run again"
@@ -225,7 +225,7 @@ def _counted(connection: Connection, rows: dict[str, Chosen], wish: Wish) -> dic
     try:
         return {name: looks.count(connection, chosen) for name, chosen in rows.items()}
     except psycopg.Error as error:
-        if wish.where is None or batches.classify(error) is not batches.Failure.DATA:
+        if wish.where is None or sorted_by(error.sqlstate) is not Failure.DATA:
             raise
         raise GivenWrongError(f"--where fails for a row: {error.diag.message_primary}") from None
 

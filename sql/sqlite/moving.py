@@ -13,6 +13,7 @@ from sql.named import load
 from sql.sqlite.connection import File
 from sql.sqlite.facts import Table
 from sql.sqlite.names import folded, listed, quoted
+from sql.sqlite.words import words
 
 STATEMENTS = load(Path(__file__).parent, "moving")
 
@@ -78,6 +79,21 @@ class Moving:
         self.file.execute(
             STATEMENTS.explain.filled(table=quoted(self.table.name), where=self.where)
         ).fetchall()
+
+    def changing(self) -> list[str]:
+        """What in the condition may say something else each time: not SQLITE_DETERMINISTIC (0x800)."""
+        said = {folded(word.named) for word in words(self.where) if word.kind in {"word", "text"}}
+        known = {row["name"] for row in self.file.rows(STATEMENTS.changing.filled())} | {"now"}
+        return sorted(said & known)
+
+    def is_one_condition(self) -> bool:
+        """Whether every bracket in the condition is closed in it, and it doesn't end the statement."""
+        depth = 0
+        for word in words(self.where):
+            depth += {"(": 1, ")": -1}.get(word.text, 0)
+            if depth < 0 or word.text == ";" or (word.kind == "comment" and not word.text.endswith("*/")):
+                return False
+        return depth == 0
 
     def choose(self, from_: str, after: tuple[Any, ...] | None, most: int) -> list[tuple[Any, ...]]:
         """The next rows that may go of themselves, behind one; where they lie."""

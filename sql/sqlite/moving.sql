@@ -17,6 +17,10 @@ DROP TABLE IF EXISTS temp.{moving};
 -- locks: none; nothing is run. The operator's condition, as SQLite reads it.
 EXPLAIN SELECT 1 FROM {table} AS t WHERE ({where});
 
+-- name: changing
+-- locks: none; a read of what this SQLite can do. Functions that may say something else each time.
+SELECT DISTINCT name FROM pragma_function_list WHERE NOT flags & 0x800 AND type = 's';
+
 -- name: noted
 -- locks: none; a fragment: rows that an earlier assignment took.
 SELECT 1 FROM tenantry_assigned AS a WHERE a.assignment = :undoes AND a.of_table = :named AND a.key = {key};

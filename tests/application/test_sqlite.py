@@ -3,6 +3,7 @@
 import re
 import shutil
 import sqlite3
+import textwrap
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -11,6 +12,9 @@ from types import ModuleType
 
 import pytest
 
+from control.plan.reading import read_plan
+from control.sqlite import conductor, fitting
+from control.tenants import serving
 from tests.integration.sqlite.conftest import make_graph
 from tests.integration.sqlite.graph_plan import migrate, plan_of, run
 
@@ -285,3 +289,47 @@ def test_a_read_through_a_view_takes_the_tenants_index_and_passes_as_scoped(
         assert len(connection.execute("SELECT id FROM entities").fetchall()) == 50
     with pytest.raises(unscoped.UnscopedError), unscoped.scoped(connection, TABLES, prepare=prepare):
         connection.execute("SELECT id FROM main.entities").fetchall()
+
+
+OF_FILES = Path(__file__).parents[2] / "docs" / "sqlite.md"
+
+
+def blocks(language: str) -> list[str]:
+    """The blocks of docs/sqlite.md in one language, without what they are indented by."""
+    found = re.findall(rf"^ *```{language}\n(.*?)^ *```$", OF_FILES.read_text(), re.MULTILINE | re.DOTALL)
+    return [textwrap.dedent(text) for text in found]
+
+
+def test_the_plan_of_the_document_is_one_and_fits_a_file(tmp_path: Path) -> None:
+    plan, verification = blocks("toml")
+    path = tmp_path / "migration.toml"
+    path.write_text(f"{plan}\n{verification}")
+    read = read_plan(path)
+    fitting.check(read)
+    assert read.on_file
+    assert read.verify.queries[0].max_ms == 50
+
+
+def test_the_views_of_the_document_show_one_tenant_after_the_other(
+    tenancy: Module, file_of: Callable[[str], Path]
+) -> None:
+    everything = "SELECT count(*), min(tenant_id), max(tenant_id) FROM entities"
+    with opened(tenancy, file_of("migrated")) as connection:
+        connection.executescript(blocks("sql")[0])
+        assert connection.execute(everything).fetchone() == (0, None, None)
+        for tenant in ("org-1", "org-2"):
+            connection.execute("UPDATE temp.me SET tenant = ?", [tenant])
+            assert connection.execute(everything).fetchone() == (50, tenant, tenant)
+
+
+def test_the_question_of_the_document_is_answered_from_the_first_enable_on(
+    tenancy: Module, file_of: Callable[[str], Path]
+) -> None:
+    path = file_of("migrated")
+    plan = plan_of(path)
+    with conductor.controller(plan) as file:
+        serving.enable(file, plan, ["acme"])
+    with opened(tenancy, path) as connection:
+        for tenant, enabled in (("acme", 1), ("zenith", 0)):
+            assert connection.execute(blocks("sql")[1], [tenant]).fetchone() == (enabled,)
+            assert tenancy("sqlite_stage").is_enabled(connection, tenant) is bool(enabled)

@@ -58,6 +58,15 @@ def prospect(ground: Ground, wish: Wish) -> Prospect:
 def _readable(lists: Lists, name: str) -> None:
     if not lists[name].identity:
         raise GivenWrongError(f"{name} has no key, so what goes could not be noted, nor come back")
+    if not lists[name].is_one_condition():
+        raise GivenWrongError(
+            "--where is to be one condition, its brackets closed, with no comment at its end"
+        )
+    if changing := lists[name].changing():
+        raise GivenWrongError(
+            f"{', '.join(changing)} may say something else each time, so nobody could tell which rows went; "
+            "let --where ask what is in the rows"
+        )
     try:
         lists[name].explain()
     except sqlite3.Error as error:

@@ -1,9 +1,9 @@
 """Takes rows of a file from one tenant to another, with all that goes along, in short transactions.
 
 A transaction takes some rows at the top with all that goes along; the smallest is one row with its family.
-Where a key with the tenant in it is pointed to, it takes what other foreign keys join to them as well, so that
-none is ever broken; but where everything is joined to everything, that would be one transaction for
-all, and ends that are of different families go one after the other. What has gone is noted by its key: an
+Where a key with the tenant in it is pointed to, it takes what other foreign keys join to them as well, so
+that none is ever broken; but where everything is joined to everything, that would be one transaction for all,
+and ends that are of different families go one after the other. What has gone is noted by its key: an
 assignment that was broken off goes on with those that are left, and one can be taken back.
 """
 

@@ -43,7 +43,7 @@ def run_checks(ground: Ground) -> list[check.Check]:
     checks.append(structure.the_rest(ground.original, live, [table.name for table in ground.plan.tables]))
     checks += [rows.foreign_keys_hold(ground), leftovers.integrity(ground)]
     checks.append(ledgered.every_backfill(ground, "sqlite"))
-    checks.append(leftovers.nothing_left(ground))
+    checks += [leftovers.write_guard(ground), leftovers.nothing_left(ground)]
     return checks
 
 

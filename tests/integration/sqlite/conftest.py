@@ -35,7 +35,8 @@ def make_graph(path: Path) -> Path:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.executescript(SCHEMA)
         connection.executemany(
-            "INSERT INTO entities (id, entity_type, properties, embedding) VALUES (?, ?, ?, ?)",
+            "INSERT INTO entities (id, entity_type, properties, embedding, created_at) "
+            "VALUES (?, ?, ?, ?, '2026-01-02 03:04:05')",
             [
                 (
                     f"e{i:03}",
