@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from control.conductor import confirm
 from control.plan.model import Index, Plan, Table
 from control.plan.proposal import propose
 from control.plan.reading import read_plan
+from control.sqlite import conductor
 from sql.errors import GivenWrongError
 from sql.sqlite.connection import connect
 from sql.tenant_source import Constant, Expression, Lookup, Parent
@@ -225,3 +227,17 @@ def test_a_virtual_table_is_left_out_with_its_reason(tmp_path: Path) -> None:
 def test_a_file_without_tables_is_refused(tmp_path: Path) -> None:
     with pytest.raises(GivenWrongError, match=r"graph\.db: no table in it"):
         _propose(tmp_path, "PRAGMA user_version = 1")
+
+
+@pytest.mark.parametrize("statements", [GRAPH, APP])
+def test_a_run_goes_through_what_is_proposed(statements: str, tmp_path: Path) -> None:
+    plan, _ = _propose(tmp_path, statements)
+    with conductor.controller(plan) as file:
+        conductor.run(plan, file, to="indexes", notify=lambda _line: None)
+        confirm(plan, file, "application")
+        conductor.run(plan, file, notify=lambda _line: None)
+        without = {
+            table.name: file.value(f'SELECT count(*) FROM "{table.name}" WHERE tenant_id IS NULL')
+            for table in plan.tables
+        }
+    assert set(without.values()) == {0}
