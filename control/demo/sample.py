@@ -75,9 +75,7 @@ def entity_row(number: int) -> tuple[str, str, str, str | None]:
         f'"confidence": 0.{number % 97:02d}, "chunk": {number // 40}, '
         f'"verified": {"true" if number % 3 else "false"}}}'
     )
-    embedding = (
-        None if number % 8 else f"{number:016x}{number * 7:016x}{number * 31:016x}{number * 127:016x}"
-    )
+    embedding = None if number % 8 else f"{number:016x}{number * 7:016x}{number * 31:016x}{number * 127:016x}"
     return f"entity-{number:010d}", kind, properties, embedding
 
 
