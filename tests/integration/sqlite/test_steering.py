@@ -132,10 +132,10 @@ def test_rows_without_a_tenant_are_set_aside_shown_and_filled_once_they_are_mend
             f"WHERE id IN {strange}"
         )
         connection.commit()
-    plan = (folder / "migration.toml").read_text()
+    plan = toml(plan_for(Path("graph.db")))
     assert "legacy_default" in plan
     (folder / "migration.toml").write_text(plan.replace(', otherwise = "legacy_default"', ""))
-    ran = typed(folder, "run", "--no-throttle")
+    ran = typed(folder, "run")
     assert ran.returncode == 4, ran.stderr
     with scraped(folder) as series:
         assert 'tenantry_quarantine_rows{migration="multi-tenancy"} 3.0' in series
@@ -154,7 +154,7 @@ def test_rows_without_a_tenant_are_set_aside_shown_and_filled_once_they_are_mend
         )
         connection.commit()
     assert typed(folder, "retry").returncode == 0
-    assert typed(folder, "run", "--no-throttle").returncode == 3
+    assert typed(folder, "run").returncode == 3
     with scraped(folder) as series:
         assert 'tenantry_quarantine_rows{migration="multi-tenancy"} 0.0' in series
         assert 'tenantry_table_rows_remaining{migration="multi-tenancy",table="relations"} 0.0' in series
