@@ -178,3 +178,9 @@ def _answer(port: int) -> str:
             return str(answer.read().decode())
     except urllib.error.URLError:
         return ""
+
+
+def test_a_worker_of_its_own_is_refused(folder: Path) -> None:
+    ended = typed(folder, "worker")
+    assert ended.returncode == 2
+    assert "a SQLite file has one writer at a time" in ended.stderr
