@@ -51,13 +51,17 @@ class FileSession:
             raise _told(error) from error
 
     def write(self, code: Code, statement: str, parameters: Mapping[str, Any]) -> int:
-        """Write by one statement, or update after a look at what is there; how many rows it touched."""
+        """Write by one statement, or after a look at what is there; how many rows it touched."""
         try:
-            if statement != "update_entity":
-                return self._execute(code, statement, parameters).rowcount
-            with self._immediate():
-                self._execute(code, "read_entity", parameters).fetchall()
-                return self._execute(code, statement, parameters).rowcount
+            if statement == "update_entity":
+                with self._immediate():
+                    self._execute(code, "read_entity", parameters).fetchall()
+                    return self._execute(code, statement, parameters).rowcount
+            if statement == "upsert_entity" and code == "new":
+                with self._immediate():
+                    found = self._execute(code, statement, parameters).rowcount
+                    return found or self._execute(code, "insert_entity", parameters).rowcount
+            return self._execute(code, statement, parameters).rowcount
         except sqlite3.Error as error:
             raise _told(error) from error
 

@@ -27,10 +27,10 @@ INSERT INTO relations (id, tenant_id, relation_type, source_id, target_id, prope
 VALUES (:id, :tenant, :type, :source, :target, :properties, :weight);
 
 -- name: upsert_entity
--- locks: the file's write lock, for one row.
-INSERT INTO entities (id, tenant_id, entity_type, properties) VALUES (:id, :tenant, :type, :properties)
-ON CONFLICT (id, tenant_id) DO UPDATE
-SET entity_type = excluded.entity_type, properties = excluded.properties, updated_at = CURRENT_TIMESTAMP;
+-- locks: the file's write lock, for one row. Where there is none to update, insert_entity follows in the same
+-- transaction: ON CONFLICT (id, tenant_id) compiles only once `keys` is done, and this code runs before it too.
+UPDATE entities SET entity_type = :type, properties = :properties, updated_at = CURRENT_TIMESTAMP
+WHERE id = :id AND tenant_id = :tenant;
 
 -- name: update_entity
 -- locks: the file's write lock, for one row.
