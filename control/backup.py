@@ -1,7 +1,8 @@
 """A backup by `pg_dump`, checked: its contents are listed, and its checksum is kept beside it.
 
 A backup is a file (`pg_dump -Fc`) or, written by several jobs at once, a folder. Beside `graph.dump` stands
-`graph.dump.json`: what it holds, and its checksum, for whoever restores it when this database is gone.
+`graph.dump.json`: what it holds, and its checksum, for whoever restores it when this database is gone. What
+stands there is the same for a SQLite file, whose copy `control.sqlite.backup` takes.
 """
 
 import hashlib
@@ -39,8 +40,9 @@ class Backup(BaseModel):
     sha256: str
     tables: tuple[str, ...]
     server_version: int
+    """SQLite's own, as 3040001, for a copy of a file."""
     database: str
-    """Which one it is of, as `surroundings.identity` tells."""
+    """Which one it is of, as `surroundings.identity` tells; a file's path."""
     taken_at: datetime
 
     @property
@@ -67,7 +69,7 @@ def read(path: Path) -> Backup:
     except (OSError, ValidationError):
         raise GivenWrongError(
             f"{beside(path)}, which tells its checksum, is not there or can't be read; bring it back, or "
-            "restore by pg_restore what you trust without it"
+            "restore by pg_restore, or for a SQLite file by cp, what you trust without it"
         ) from None
     # By the name it has now: both may have been moved together.
     return kept.model_copy(update={"path": str(path)})
@@ -107,9 +109,7 @@ def dump(
         BackupError: no fitting `pg_dump`, it failed, or a table of the plan isn't in what it wrote.
     """
     folder = tools(original.server_version)
-    for there in (path, beside(path)):
-        if there.exists():
-            raise GivenWrongError(f"{there} is there already; move it away, or name another [backup] path")
+    write_over_nothing(path)
     unfinished = path.with_name(path.name + ".unfinished")
     taken_at = datetime.now(UTC)
     try:
@@ -137,8 +137,7 @@ def dump(
             database=database,
             taken_at=taken_at,
         )
-        unfinished.rename(path)
-        _write_private(beside(path), taken.model_dump_json(indent=2) + "\n")
+        finish(unfinished, taken)
     except OSError as error:
         raise GivenWrongError(f"{path} can't be written: {error.strerror}") from None
     finally:
@@ -146,6 +145,28 @@ def dump(
             shutil.rmtree(unfinished)
         unfinished.unlink(missing_ok=True)
     return taken
+
+
+def write_over_nothing(path: Path) -> None:
+    """See that a backup can have its name.
+
+    Raises:
+        GivenWrongError: it, or what stands beside it, is there already.
+    """
+    for there in (path, beside(path)):
+        if there.exists():
+            raise GivenWrongError(f"{there} is there already; move it away, or name another [backup] path")
+
+
+def finish(unfinished: Path, taken: Backup) -> None:
+    """Give what is whole its name, and tell beside it what it is.
+
+    Raises:
+        OSError: that can't be written.
+    """
+    path = Path(taken.path)
+    unfinished.rename(path)
+    _write_private(beside(path), taken.model_dump_json(indent=2) + "\n")
 
 
 def _make_private(path: Path, jobs: int) -> None:

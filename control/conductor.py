@@ -37,7 +37,7 @@ from sql.postgres import schemas as schema_tables
 from sql.postgres.connection import Connection, connect, describe, resolve
 from sql.postgres.facts import Catalog
 from sql.postgres.session import take_migration
-from worker import ledger
+from worker import assignments, ledger
 from worker.broker import Doorbell
 from worker.governor.signals import standbys
 from worker.ledger import Migration, Settings
@@ -184,6 +184,7 @@ def run(
 
     Raises:
         GateClosedError: a stage must wait; what is done so far is on record.
+        AssignmentError: an assignment was broken off, and stages after the backfill wait for its end.
         TenantryError: a stage failed.
     """
     migration = _begin(plan, connection, throttle=throttle and not maintenance_window)
@@ -198,8 +199,13 @@ def run(
     window.settle(ground(), states(connection, migration.id))
     _reopen_amended(ground())
     stages = stages_of(plan.tenant.isolation)
+    past = stages.index("backfill")
     for name in open_stages(connection, migration.id, stages, to):
+        if stages.index(name) > past:
+            assignments.none_half_way(connection, migration.id)
         _go_through(IN_ORDER[name], ground())
+    if to is None or stages.index(to) > past:
+        assignments.none_half_way(connection, migration.id)
     complete(ground(), stages, to)
 
 

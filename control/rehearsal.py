@@ -10,12 +10,14 @@ from typing import IO
 from pydantic import SecretStr
 
 from control import backup, conductor, timings
+from control.backup import Backup
 from control.plan.model import Plan
 from control.queue import namespace_of, queue_of
 from control.restore import restore
 from control.status import stages_of
 from control.timings import Rehearsal, StageTiming
 from control.worker_pool import workers as worker_processes
+from sql import database
 from sql.errors import GivenWrongError
 from sql.postgres import catalog, surroundings
 from sql.postgres import restore as server
@@ -41,7 +43,7 @@ def on_copy(plan: Plan, into: str) -> Plan:
     """Make the plan of the rehearsal: the same migration elsewhere, with a queue of its own and at any hour.
 
     The copy has no standbys of its own, its backup is what it was made from, and with no application about
-    `rls` and `verify` would wait for nobody's quiet.
+    `rls` and `verify` would wait for nobody's quiet, whatever quiet the plan asks for.
     """
     tables = tuple(
         table.model_copy(update={"rls": table.rls.model_copy(update={"quiet": "1s"})})
@@ -56,6 +58,7 @@ def on_copy(plan: Plan, into: str) -> Plan:
             "backup": None,
             "tables": tables,
             "backfill": plan.backfill.model_copy(update={"active": ()}),
+            "verify": plan.verify.model_copy(update={"quiet": "1s"}),
         }
     )
 
@@ -80,12 +83,8 @@ def rehearse(
         GateClosedError: a stage must wait there as it would in earnest: rows in quarantine, a false check.
         TenantryError: a stage failed.
     """
-    if plan.backup is None:
-        raise GivenWrongError(
-            "a rehearsal begins from the plan's backup: add [backup] path, then `tenantry backup`"
-        )
-    path = Path(plan.backup.path)
-    kept = backup.read(path)
+    kept = backup_of(plan)
+    path = Path(kept.path)
     _not_itself(plan, into)
     begun = time.monotonic()
     restore(path, into, jobs=jobs, overwrite=overwrite, notify=notify)
@@ -106,7 +105,31 @@ def rehearse(
         restore_seconds=restored,
         stages=tuple(stages),
     )
-    _remember(plan, told)
+    return keep(plan, told, path)
+
+
+def backup_of(plan: Plan) -> Backup:
+    """What a rehearsal begins from.
+
+    Raises:
+        GivenWrongError: the plan has no backup, or there is none yet.
+    """
+    if plan.backup is None:
+        raise GivenWrongError(
+            "a rehearsal begins from the plan's backup: add [backup] path, then `tenantry backup`"
+        )
+    return backup.read(Path(plan.backup.path))
+
+
+def keep(plan: Plan, told: Rehearsal, path: Path) -> Rehearsed:
+    """Keep what a rehearsal took beside its backup, and in the ledger of a migration that has begun.
+
+    One that hasn't takes it over from the file.
+    """
+    with database.connect(plan.database.url.get_secret_value(), "rehearsal") as connection:
+        known = ledger.find(connection, plan.name)
+        if known is not None:
+            ledger.Memory(connection, known.id).remember(timings.MEMORY, told.model_dump(mode="json"))
     return Rehearsed(told, timings.write(told, path))
 
 
@@ -162,11 +185,3 @@ def _timed(
         wal_bytes=after.wal - before.wal,
         disk_bytes=after.disk - before.disk,
     )
-
-
-def _remember(plan: Plan, told: Rehearsal) -> None:
-    """Keep it in the ledger of a migration that has begun; one that hasn't takes it over from the file."""
-    with connect(plan.database.url.get_secret_value(), "rehearsal") as connection:
-        known = ledger.find(connection, plan.name)
-        if known is not None:
-            ledger.Memory(connection, known.id).remember(timings.MEMORY, told.model_dump(mode="json"))

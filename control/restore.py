@@ -2,7 +2,7 @@
 
 import getpass
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,12 +58,8 @@ def restore(
         folder = tools(max(kept.server_version, connection.info.server_version))
         brought = backup.tables_in(folder, path)
         there = _in_the_way(connection, brought)
-        if there and not overwrite:
-            more = f" and {len(there) - _NAMED} more" if len(there) > _NAMED else ""
-            raise GivenWrongError(
-                f"{describe(resolve(into))} has {', '.join(there[:_NAMED])}{more} already; name an empty "
-                "database with --into, or say --overwrite: every row written since the backup is lost"
-            )
+        if not overwrite:
+            over_nothing(describe(resolve(into)), there)
         for migration in statements.migrations(connection):
             holder = take_migration(connection, migration)
             if holder is not None:
@@ -82,6 +78,20 @@ def restore(
             statements.drop_ours(connection)
         statements.analyze(connection)
     return Restored(str(path), describe(resolve(into)), len(brought), bool(there))
+
+
+def over_nothing(into: str, there: Sequence[str]) -> None:
+    """See that no table is in the way, in the database that is called `into`.
+
+    Raises:
+        GivenWrongError: some are.
+    """
+    if there:
+        more = f" and {len(there) - _NAMED} more" if len(there) > _NAMED else ""
+        raise GivenWrongError(
+            f"{into} has {', '.join(there[:_NAMED])}{more} already; name an empty database with --into, or "
+            "say --overwrite: every row written since the backup is lost"
+        )
 
 
 def _in_the_way(connection: Connection, brought: list[str]) -> list[str]:

@@ -1,7 +1,7 @@
 """When the write guard may go: nothing has needed it for the quiet time of the plan."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import datetime
 
@@ -9,7 +9,7 @@ from control import guard
 from control.plan.model import Plan, RowSecurity
 from control.plan.values import seconds
 from control.quiet import Quiet, since
-from control.stage import Ground, Step
+from control.stage import Ground, Standing, Step
 from sql.postgres.facts import Catalog
 from sql.postgres.verify import clock
 
@@ -36,12 +36,15 @@ def observe(ground: Ground) -> tuple[Quiet, dict[str, int], datetime]:
     return since(ground.memory, MEMORY, kept["counted"] | uses, now), uses, now
 
 
-def unneeded(ground: Ground) -> bool:
-    """Wait until the guard wasn't needed for the quiet time; False as soon as somebody needs it."""
+def unneeded(ground: Standing, look: Callable[[], tuple[Quiet, dict[str, int], datetime]]) -> bool:
+    """Wait until the guard wasn't needed for the quiet time; False as soon as somebody needs it.
+
+    `look` tells since when it wasn't, how often each was, and the time, as `observe` does.
+    """
     quiet = quiet_seconds(ground.plan)
     said = False
     while True:
-        seen, uses, now = observe(ground)
+        seen, uses, now = look()
         left = quiet - (now - seen.since).total_seconds()
         if not uses or left <= 0:
             return True
@@ -66,7 +69,7 @@ def steps(plan: Plan, original: Catalog) -> Iterator[Step]:
     def gate(ground: Ground) -> bool:
         nonlocal decided
         if decided is None:
-            decided = unneeded(ground)
+            decided = unneeded(ground, lambda: observe(ground))
         return decided
 
     for step in guard.retire(plan, original):

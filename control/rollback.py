@@ -14,7 +14,7 @@ from control.status import stages_of
 from control.steps import take
 from sql.errors import GivenWrongError
 from sql.postgres.connection import Connection
-from worker import ledger
+from worker import assignments, ledger
 from worker.broker import Doorbell
 
 
@@ -48,6 +48,9 @@ def rollback(
             "--keep-columns is for tables that stay shared; `tenantry rollback --to backfill` keeps the "
             "columns with their tenants, and without --to everything goes"
         )
+    if "keys" in begun:
+        # Copies stand beside their rows, and no old key can come back.
+        assignments.none_half_way(connection, migration.id)
     for name in begun:
         stage = IN_ORDER[name]
         if isinstance(stage, OneWay):

@@ -53,7 +53,7 @@ class Link(BaseModel):
     schema_: str
     table: str
     pairs: tuple[tuple[str, str], ...]
-    identity: tuple[str, ...] = ()
+    identity: tuple[KeyColumn, ...] = ()
 
 
 class Moving(BaseModel):
@@ -77,10 +77,14 @@ class Moving(BaseModel):
     """Instead: the rows that an earlier assignment noted, which this one takes back."""
     above: tuple[Link, ...] = ()
     """Rows that one of these takes along: it names a row that this assignment has noted."""
+    first: tuple[Link, ...] = ()
+    """Rows of the same table that are copied before one that names them: no copy can point to nothing."""
     below: tuple[Link, ...] = ()
     """Who may still point to a row: it isn't removed before they are gone."""
     columns: tuple[str, ...] = ()
-    """What a copy takes from its row, beside the tenant."""
+    """What a copy takes from its row, beside the tenant, and again if that changes."""
+    fixed: tuple[str, ...] = ()
+    """What it takes when it is made, for nobody can change it: an identity that is always generated."""
 
 
 class Copying(BaseModel):
@@ -143,9 +147,9 @@ class JobSpec(BaseModel):
         return self.key or (PLACE,)
 
     @property
-    def own_key(self) -> tuple[str, ...]:
+    def own_key(self) -> tuple[KeyColumn, ...]:
         """What tells a row whatever its tenant: the columns of its key without the tenant's."""
-        return tuple(column.name for column in self.key if column.name != self.tenant_column)
+        return tuple(column for column in self.key if column.name != self.tenant_column)
 
     @property
     def ranges(self) -> str:

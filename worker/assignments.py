@@ -6,9 +6,11 @@ from typing import Any, Literal
 
 from psycopg.types.json import Jsonb
 
+from sql.database import Database
+from sql.errors import AssignmentError
+from sql.ledger import send
 from sql.postgres.assignments import STATEMENTS
-from sql.postgres.connection import Connection
-from sql.postgres.ledger import send
+from worker import ledger
 from worker.ledger import MigrationState
 
 
@@ -43,19 +45,31 @@ def _assignment(row: dict[str, Any]) -> Assignment:
     return Assignment(**row | {"tables": tuple(row["tables"])})
 
 
-def unfinished(connection: Connection, migration: int) -> Assignment | None:
+def unfinished(connection: Database, migration: int) -> Assignment | None:
     """The assignment that was begun and has not ended."""
     rows = send(connection, STATEMENTS.unfinished, migration=migration)
     return _assignment(rows[0]) if rows else None
 
 
-def all_of(connection: Connection, migration: int) -> list[Assignment]:
+def none_half_way(connection: Database, migration: int) -> None:
+    """See that no assignment was broken off: rows are with two tenants then, or apart from their parents.
+
+    Raises:
+        AssignmentError: one was.
+    """
+    ledger.create(connection)  # one of an earlier version has no such table
+    if (begun := unfinished(connection, migration)) is not None:
+        how = "`tenantry tenants assign --undo`" if begun.undoes is not None else "the command that began it"
+        raise AssignmentError([f"rows are half way: {begun}"], f"Give {how} again to its end, then this")
+
+
+def all_of(connection: Database, migration: int) -> list[Assignment]:
     """Every assignment of a migration, oldest first."""
     return [_assignment(row) for row in send(connection, STATEMENTS.all, migration=migration)]
 
 
 def begin(
-    connection: Connection,
+    connection: Database,
     migration: int,
     *,
     to: str,
@@ -82,7 +96,7 @@ def begin(
     return _assignment(row)
 
 
-def end(connection: Connection, assignment: int) -> dict[str, int]:
+def end(connection: Database, assignment: int) -> dict[str, int]:
     """Record that it has ended; how many rows of each table it noted."""
     ended = {row["id"]: row["rows"] for row in send(connection, STATEMENTS.end, assignment=assignment)}
     return dict(ended[assignment])

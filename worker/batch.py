@@ -11,7 +11,6 @@ What becomes of a failure is decided by its SQLSTATE alone (design, section 2):
 
 import time
 from dataclasses import dataclass, field
-from enum import Enum
 
 import psycopg
 import structlog
@@ -22,25 +21,11 @@ from sql.postgres import moving, schemas_copy
 from sql.postgres.batch import JobSQL, range_parameters, take_time
 from sql.postgres.connection import Connection
 from sql.postgres.ledger import JOBS, send
+from worker.failure import Failure, sorted_by
 from worker.jobs import Batch
 from worker.paging import SMALLEST
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
-
-
-#: Classes of SQLSTATE that pass by themselves: connection, read-only after a failover, login, rollback by the
-#: server, resources, state of an object, shutdown, disk. All others are the data's: a trigger may raise any
-#: code of its own, and a batch that waited for one would be tried for ever without a word.
-_PASSING = frozenset({"08", "25", "28", "40", "53", "55", "57", "58"})
-
-
-class Failure(Enum):
-    """What becomes of a batch that failed."""
-
-    LOCKED = "locked"
-    DATA = "data"
-    TIMEOUT = "timeout"
-    WAIT = "wait"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,17 +54,6 @@ Outcome = Done | NotMine | Failed
 
 #: What a smaller batch may not meet.
 _HALVED = frozenset({Failure.DATA, Failure.TIMEOUT})
-
-
-def classify(error: psycopg.Error) -> Failure:
-    """Sort an error by its SQLSTATE."""
-    if isinstance(error, errors.LockNotAvailable):
-        return Failure.LOCKED
-    if isinstance(error, errors.QueryCanceled):
-        return Failure.TIMEOUT
-    if error.sqlstate is None or error.sqlstate[:2] in _PASSING:
-        return Failure.WAIT
-    return Failure.DATA
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +127,7 @@ def run(connection: Connection, batch: Batch, filling: Filling) -> Outcome:
     except psycopg.Error as error:
         if connection.closed:
             raise
-        failure = classify(error)
+        failure = sorted_by(error.sqlstate)
         log.warning(
             "batch failed",
             batch=batch.id,

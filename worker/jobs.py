@@ -13,6 +13,7 @@ from psycopg.types.json import Jsonb
 from sql.database import Database
 from sql.job import JobSpec, Key, Kind, Range
 from sql.ledger import JOBS, send, send_each
+from sql.sqlite.ledger import JOBS as FILE_JOBS
 from worker.ledger import MigrationState, Settings
 
 
@@ -210,3 +211,9 @@ def slice_of(connection: Database, first: int, last: int) -> list[Batch]:
 def lost(connection: Database, job_id: int, times: int) -> list[Batch]:
     """The batches that were begun `times` times after a second ring, each time with no outcome."""
     return [_batch(row) for row in send(connection, JOBS.lost, job=job_id, times=times)]
+
+
+def due(connection: Database, job_id: int) -> Batch | None:
+    """The next batch of a job that may go, on a SQLite file, where nobody rings."""
+    rows = send(connection, FILE_JOBS.due, job=job_id)
+    return _batch(rows[0]) if rows else None

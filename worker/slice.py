@@ -19,7 +19,8 @@ from sql.postgres.ledger import JOBS, send
 from worker import batch as batches
 from worker import jobs, ledger, metrics
 from worker.batch import Filling
-from worker.governor.limits import LABELS, SignalName
+from worker.failure import Failure
+from worker.governor.limits import LABELS, UNREADABLE, SignalName
 from worker.governor.pace import ASK_AGAIN, Go, Governor, Hold, Rest
 from worker.jobs import Batch
 from worker.ledger import Current
@@ -33,9 +34,6 @@ AS_TOLD_FOR = 0.1
 #: A worker that has said nothing yet. Its first answer is written whatever it is: one that was killed while
 #: held has left its reason in the ledger.
 _NOT_SAID = ""
-
-#: What becomes of a signal that can't be read, by the plan's word for it.
-_UNREADABLE = {"hold": "no batch goes until it can be", "ignore": "it is not judged"}
 
 
 @dataclass(slots=True)
@@ -164,7 +162,7 @@ class Station:
                 self.governor.paid(current.settings, 0)
                 metrics.BATCHES.labels(table, "dropped").inc()
             case batches.Failed(failure=failure, sqlstate=sqlstate):
-                if failure is batches.Failure.TIMEOUT:
+                if failure is Failure.TIMEOUT:
                     self.governor.ran(time.monotonic() - begun)
                 self.governor.paid(current.settings, 0)
                 metrics.BATCHES.labels(table, failure.value).inc()
@@ -271,7 +269,7 @@ class Station:
         for signal, why in sample.unreadable.items():
             if signal in limited and (current.id, signal) not in self._unreadable:
                 self._unreadable.add((current.id, signal))
-                then = _UNREADABLE[current.settings.unreadable]
+                then = UNREADABLE[current.settings.unreadable]
                 message = f"{LABELS[signal]}: can't be read, {why}; {then}"
                 if ledger.record_unreadable(connection, current.id, self.governor.name, message):
                     log.warning("a signal can't be read", signal=signal, reason=why, so=then)

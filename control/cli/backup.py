@@ -7,17 +7,28 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
 from control import backup as backups
 from control import conductor, rehearsal, watch
-from control.cli.options import DEFAULT_FILE, AsJson, File, address, connect_to_server, console, say, say_json
+from control.backup import Backup
+from control.cli.options import DEFAULT_FILE, AsJson, File, address, connect_to, console, say, say_json
 from control.cli.staff import WORKERS
+from control.plan.model import Backup as Asked
+from control.plan.model import Plan
 from control.plan.reading import read_plan
 from control.render import duration
 from control.restore import restore as bring_back
+from control.sqlite import backup as file_backups
+from control.sqlite import conductor as files
+from control.sqlite import rehearsal as file_rehearsal
+from control.sqlite.restore import restore as bring_file_back
+from sql.database import Database
 from sql.errors import GivenWrongError
 from sql.postgres import surroundings
 from sql.postgres.connection import resolve
+from sql.sqlite.connection import File as SqliteFile
+from sql.sqlite.connection import is_file
 from worker import ledger, logs
 
 Into = Annotated[
@@ -37,24 +48,33 @@ def backup(file: File = DEFAULT_FILE, *, as_json: AsJson = False) -> None:
     plan = read_plan(file)
     if plan.backup is None:
         raise GivenWrongError(f"{file} names no place for it: add [backup] path")
-    with connect_to_server(plan, "backup") as connection:
+    with connect_to(plan, "backup") as connection:
         known = ledger.find(connection, plan.name)
         stages = ledger.stages(connection, known.id) if known is not None else {}
         if "columns" in stages and stages["columns"].state != "open":
             raise GivenWrongError(
-                f"{plan.name} has begun, and a backup would hold half of it; roll back first, or use pg_dump"
+                f"{plan.name} has begun, and a backup would hold half of it; roll back first, or use pg_dump "
+                "(for a SQLite file VACUUM INTO)"
             )
-        taken = backups.dump(
-            plan.database.url.get_secret_value(),
-            Path(plan.backup.path),
-            conductor.survey(plan, connection, lambda _line: None).original,
-            jobs=plan.backup.jobs,
-            database=surroundings.identity(connection),
-        )
+        taken = _take(plan, plan.backup, connection, console(as_json=as_json))
     if as_json:
         say_json(taken.model_dump(mode="json"))
     else:
         say(f"wrote {taken.path}, {taken.bytes / 1e6:,.0f} MB, sha256 {taken.sha256}")
+
+
+def _take(plan: Plan, asked: Asked, connection: Database, shown: Console) -> Backup:
+    url, path = plan.database.url.get_secret_value(), Path(asked.path)
+    if isinstance(connection, SqliteFile):
+        found = files.survey(plan, connection, lambda _line: None).original
+        return file_backups.copy(url, path, found, notify=lambda line: shown.print(line, style="dim"))
+    return backups.dump(
+        url,
+        path,
+        conductor.survey(plan, connection, lambda _line: None).original,
+        jobs=asked.jobs,
+        database=surroundings.identity(connection),
+    )
 
 
 def restore(
@@ -69,9 +89,16 @@ def restore(
     """Bring a backup back: into the plan's database, or with --into another."""
     url = address(into) if into is not None else read_plan(file).database.url.get_secret_value()
     shown = console(as_json=as_json)
-    restored = bring_back(
-        path, url, jobs=jobs, overwrite=overwrite, notify=lambda line: shown.print(line, style="dim")
-    )
+
+    def notify(line: str) -> None:
+        shown.print(line, style="dim")
+
+    if is_file(resolve(url)):
+        if jobs != 1:
+            raise GivenWrongError("a SQLite file has one writer at a time: leave --jobs out")
+        restored = bring_file_back(path, url, overwrite=overwrite, notify=notify)
+    else:
+        restored = bring_back(path, url, jobs=jobs, overwrite=overwrite, notify=notify)
     if as_json:
         say_json(asdict(restored))
     else:
@@ -85,7 +112,9 @@ def rehearse(
         str,
         typer.Option("--into", help="An empty database, without a password, or `env:NAME`.", metavar="URL"),
     ],
-    workers: Annotated[int, typer.Option(min=1, max=64, help="Worker processes.")] = WORKERS,
+    workers: Annotated[
+        int | None, typer.Option(min=1, max=64, help=f"Worker processes; {WORKERS} for a server.")
+    ] = None,
     overwrite: Overwrite = False,
     jobs: Jobs = 1,
     as_json: AsJson = False,
@@ -93,6 +122,10 @@ def rehearse(
     """Restore the plan's backup elsewhere, run the plan there, and keep what each stage took."""
     plan = read_plan(file)
     url = address(into)
+    if plan.on_file != is_file(resolve(url)):
+        raise GivenWrongError("--into is the other kind of database; name one like the plan's own")
+    if plan.on_file and (workers is not None or jobs != 1):
+        raise GivenWrongError("a SQLite file has one writer at a time: leave --workers and --jobs out")
     shown = console(as_json=as_json)
     # The display tells what goes on; what workers say goes into a file, where it draws over nothing.
     logs.configure(level=logging.WARNING)
@@ -103,9 +136,18 @@ def rehearse(
         except OSError as error:
             raise GivenWrongError(f"the log {log} can't be written: {error.strerror}") from None
         notify = house.enter_context(watch.shown(resolve(url), plan.name, shown))
-        told = rehearsal.rehearse(
-            plan, url, workers=workers, jobs=jobs, overwrite=overwrite, notify=notify, log_to=log_to
-        )
+        if plan.on_file:
+            told = file_rehearsal.rehearse(plan, url, overwrite=overwrite, notify=notify)
+        else:
+            told = rehearsal.rehearse(
+                plan,
+                url,
+                workers=workers or WORKERS,
+                jobs=jobs,
+                overwrite=overwrite,
+                notify=notify,
+                log_to=log_to,
+            )
     if as_json:
         say_json(told.timings.model_dump(mode="json"))
         return

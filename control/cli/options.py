@@ -17,6 +17,7 @@ from sql.postgres import connection as postgres
 from sql.postgres.connection import Connection, resolve
 from sql.sqlite import connection as sqlite
 from sql.sqlite.connection import File as SqliteFile
+from sql.sqlite.connection import is_file
 
 DEFAULT_FILE = Path("migration.toml")
 
@@ -61,6 +62,8 @@ def address(url: str) -> str:
         GivenWrongError: it can't be read, names a variable that is not set, or holds a password.
     """
     describe(resolve(url))
+    if is_file(url):
+        return url
     if not url.startswith("env:") and conninfo.conninfo_to_dict(url).get("password"):
         raise GivenWrongError(
             "a password on the command line is there for every user of this machine to read; "

@@ -1,11 +1,15 @@
 """`tenants list`, `assign`, `enable`, `disable`: tenants one at a time."""
 
 import sys
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
-from typing import Annotated
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Protocol
 
 import typer
+from rich.console import Console
 from rich.table import Table
 
 from control import conductor, watch
@@ -13,18 +17,37 @@ from control.cli.options import (
     DEFAULT_FILE,
     AsJson,
     File,
-    connect_to_server,
+    connect_to,
     console,
     say,
     say_json,
 )
 from control.cli.staff import log_beside, staffed
+from control.plan.model import Plan
 from control.plan.reading import read_plan
+from control.sqlite import conductor as files
+from control.sqlite.assignment import asking as file_asking
+from control.sqlite.assignment.assigning import carry_out as carry_out_on_file
+from control.sqlite.standings import standings as file_standings
+from control.stage import Standing
 from control.tenants import asking, listing, serving
-from control.tenants.asking import Wish
+from control.tenants.asking import Prospect, Wish
 from control.tenants.assigning import carry_out
 from sql.errors import GivenWrongError
-from sql.postgres.connection import resolve
+from sql.postgres.connection import Connection, resolve
+from sql.sqlite.connection import File as SqliteFile
+from worker.assignments import Assignment
+from worker.broker import Doorbell
+
+Notify = Callable[[str], None]
+
+
+class Go(Protocol):
+    """Carries an assignment out; how many rows it took from each table."""
+
+    def __call__(self, notify: Notify, *, throttle: bool) -> dict[str, int]:
+        """Take it to its end."""
+
 
 tenants = typer.Typer(
     help="Tenants one at a time: who has what, whose rows go where, whom to serve.", no_args_is_help=True
@@ -35,8 +58,11 @@ tenants = typer.Typer(
 def list_(file: File = DEFAULT_FILE, *, as_json: AsJson = False) -> None:
     """Show every tenant: rows in each table, whether it is enabled, when it last wrote. Reads every row."""
     plan = read_plan(file)
-    with connect_to_server(plan, "tenants") as connection:
-        found = listing.standings(connection, plan)
+    with connect_to(plan, "tenants") as connection:
+        if isinstance(connection, SqliteFile):
+            found = file_standings(connection, plan)
+        else:
+            found = listing.standings(connection, plan)
     if as_json:
         say_json([one.model_dump(mode="json") for one in found])
         return
@@ -86,31 +112,76 @@ def assign(
         raise GivenWrongError("say who gets the rows and --where, or --undo alone")
     if not undo and where is None:
         raise GivenWrongError("say with --where which rows; --where true for all of them")
+    if plan.on_file and workers is not None:
+        raise GivenWrongError("a SQLite file has one writer at a time: leave --workers out")
     shown = console(as_json=as_json)
+    asked = None if undo else Wish(tenant or "", from_ or plan.tenant.legacy, where, tuple(table or ()))
     with ExitStack() as house:
-        connection = house.enter_context(conductor.controller(plan))
-        ground = asking.ground(plan, connection)
-        wish = (
-            asking.last(ground)
-            if undo
-            else Wish(tenant or "", from_ or plan.tenant.legacy, where, tuple(table or ()))
-        )
-        begun = asking.under_way(ground, wish)
-        if begun is None:
-            found = asking.prospect(ground, wish)
-            if not yes:
-                _ask(wish, found.rows)
-            begun = asking.begin(ground, found.family, wish)
-        bell = house.enter_context(
-            staffed(plan, connection, workers, house.enter_context(log_beside(shown, file)))
-        )
+        if plan.on_file:
+            wish, go = _on_file(house, plan, asked, yes=yes)
+            house.enter_context(log_beside(shown, file))
+        else:
+            staff = partial(_staff, workers=workers, shown=shown, file=file)
+            wish, go = _on_server(house, plan, asked, staff, yes=yes)
         with watch.shown(resolve(plan.database.url.get_secret_value()), plan.name, shown) as notify:
-            rows = carry_out(replace(ground, doorbell=bell, notify=notify), begun, throttle=not no_throttle)
+            rows = go(notify, throttle=not no_throttle)
     if as_json:
         say_json({"to": wish.to, "from": wish.from_, "rows": rows})
     else:
         told = ", ".join(f"{count:,} of {name}" for name, count in sorted(rows.items())) or "no rows"
         say(f"{told} went from {wish.from_} to {wish.to}; `tenantry tenants assign --undo` takes them back")
+
+
+def _on_server(
+    house: ExitStack,
+    plan: Plan,
+    asked: Wish | None,
+    staff: Callable[[ExitStack, Plan, Connection], Doorbell],
+    *,
+    yes: bool,
+) -> tuple[Wish, Go]:
+    """What is wished for, on record by now, and what carries it out."""
+    connection = house.enter_context(conductor.controller(plan))
+    ground = asking.ground(plan, connection)
+    wish = asked or asking.last(ground)
+    begun = _begun(ground, wish, lambda: asking.prospect(ground, wish), yes=yes)
+    bell = staff(house, plan, connection)
+
+    def go(notify: Notify, *, throttle: bool) -> dict[str, int]:
+        return carry_out(replace(ground, doorbell=bell, notify=notify), begun, throttle=throttle)
+
+    return wish, go
+
+
+def _staff(
+    house: ExitStack, plan: Plan, connection: Connection, *, workers: int | None, shown: Console, file: Path
+) -> Doorbell:
+    log_to = house.enter_context(log_beside(shown, file))
+    return house.enter_context(staffed(plan, connection, workers, log_to))
+
+
+def _on_file(house: ExitStack, plan: Plan, asked: Wish | None, *, yes: bool) -> tuple[Wish, Go]:
+    """The same for a SQLite file, where nobody works beside us."""
+    opened = house.enter_context(files.controller(plan))
+    ground = file_asking.ground(plan, opened)
+    wish = asked or asking.last(ground)
+    begun = _begun(ground, wish, lambda: file_asking.prospect(ground, wish), yes=yes)
+
+    def go(notify: Notify, *, throttle: bool) -> dict[str, int]:
+        return carry_out_on_file(replace(ground, notify=notify), begun, throttle=throttle)
+
+    return wish, go
+
+
+def _begun(ground: Standing, wish: Wish, look: Callable[[], Prospect], *, yes: bool) -> Assignment:
+    """The assignment that was broken off, or a new one once the operator has seen what would go."""
+    begun = asking.under_way(ground, wish)
+    if begun is None:
+        found = look()
+        if not yes:
+            _ask(wish, found.rows)
+        begun = asking.begin(ground, found.family, wish)
+    return begun
 
 
 def _ask(wish: Wish, rows: dict[str, int]) -> None:
@@ -127,7 +198,7 @@ def enable(
 ) -> None:
     """Record that the application may treat tenants as migrated; it asks `tenantry_tenants.enabled`."""
     plan = read_plan(file)
-    with connect_to_server(plan, "tenants") as connection:
+    with connect_to(plan, "tenants") as connection:
         say(serving.enable(connection, plan, tenant))
 
 
@@ -138,5 +209,5 @@ def disable(
 ) -> None:
     """Record that the application may treat tenants as migrated no more."""
     plan = read_plan(file)
-    with connect_to_server(plan, "tenants") as connection:
+    with connect_to(plan, "tenants") as connection:
         say(serving.disable(connection, plan, tenant))

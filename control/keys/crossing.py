@@ -14,7 +14,7 @@ from control.stage import Closed, Ground
 from sql.postgres import crossing, verify
 from sql.postgres.facts import Catalog, ForeignKey
 from sql.tenant_source import Parent, chain
-from worker import jobs
+from worker import assignments, jobs
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,17 +31,21 @@ class Edge:
         return tuple(zip(self.key.columns, self.key.target_columns, strict=True))
 
 
-def edges(plan: Plan, original: Catalog) -> Iterator[Edge]:
+def edges(plan: Plan, original: Catalog, *, assigned: bool = False) -> Iterator[Edge]:
     """Every foreign key inside the plan by which a row could name one of another tenant.
 
-    Not those by which it is told its tenant, nor those between tables of one tenant.
+    Not those by which it is told its tenant, nor those between tables of one tenant; but of what was one
+    tenant's rows may have been `assigned` to another, and old code, which the guard takes for the first, have
+    written rows that name them.
     """
     named = {(table.schema_, table.name): name for name, table in original.tables.items()}
     for table in plan.tables:
         told = {(s.parent, tuple(s.on.items())) for s in [next(chain(table.tenant))] if isinstance(s, Parent)}
         for key in original.table(table.name).foreign_keys:
             parent = named.get((key.target_schema, key.target))
-            if parent is None or (table.constant and table.constant == plan.table(parent).constant):
+            if parent is None:
+                continue
+            if not assigned and table.constant and table.constant == plan.table(parent).constant:
                 continue
             edge = Edge(table.name, parent, key)
             if (parent, edge.pairs) not in told:
@@ -58,7 +62,9 @@ def _held(ground: Ground) -> Iterator[Edge]:
     plan = ground.plan
     if plan.tenant.cross_tenant == "source":
         return
-    for edge in edges(plan, ground.original):
+    # Before a migration is on record nothing can have been assigned.
+    assigned = bool(ground.migration and assignments.all_of(ground.connection, ground.migration))
+    for edge in edges(plan, ground.original, assigned=assigned):
         keyed = plan.table(edge.table).primary_key and plan.table(edge.parent).primary_key
         if keyed or plan.separates:
             yield edge
@@ -115,6 +121,6 @@ def gate(ground: Ground) -> Closed | None:
         return Closed(tuple(facts), "mend or delete them: no edge leads from schema to schema")
     return Closed(
         tuple(facts),
-        'mend or delete them; or begin again with cross_tenant = "source", which leaves such foreign keys as '
-        "they are",
+        "mend or delete them, or give them to that tenant too (`tenantry tenants assign` with --table); or "
+        'begin again with cross_tenant = "source", which leaves such foreign keys as they are',
     )

@@ -7,6 +7,7 @@ comments, privileges, owner, storage, statistics, triggers. Foreign keys come on
 
 from collections.abc import Iterator, Sequence
 from functools import partial
+from typing import LiteralString
 
 from psycopg import sql
 
@@ -15,7 +16,7 @@ from control.schemas.naming import schema_of
 from sql.errors import CatalogError
 from sql.postgres.catalog import verbatim
 from sql.postgres.connection import literal
-from sql.postgres.schemas import MIRROR, STATEMENTS, Grant, Index, Pattern, Trigger
+from sql.postgres.schemas import MIRROR, STATEMENTS, Column, Grant, Index, Pattern, Statistics, Trigger
 
 #: The kinds of keys, as they are made from an index.
 _KINDS = {"p": sql.SQL("PRIMARY KEY"), "u": sql.SQL("UNIQUE")}
@@ -47,7 +48,12 @@ def _make(tenant: str, patterns: Sequence[tuple[str, Pattern]], column: str) -> 
     yield from _usage(schema, [pattern for _, pattern in patterns])
     for _, pattern in patterns:
         table = sql.Identifier(schema, pattern.name)
-        yield STATEMENTS.owner.compose(table=table, role=sql.Identifier(pattern.owner))
+        role = sql.Identifier(pattern.owner)
+        yield STATEMENTS.owner.compose(
+            name=sql.Literal(pattern.owner), schema=sql.Identifier(schema), table=table, role=role
+        )
+        for privilege in pattern.owner_lacks:
+            yield STATEMENTS.revoke.compose(privilege=verbatim(privilege), table=table, role=role)
     yield MIRROR.note_schema.compose(tenant=literal(tenant), schema=sql.Literal(schema))
 
 
@@ -82,7 +88,10 @@ def _table(schema: str, tenant: str, pattern: Pattern, column: str) -> Statement
         )
     else:
         yield STATEMENTS.drop_column.compose(table=table, column=sql.Identifier(column))
+    yield STATEMENTS.revoke_defaults.compose(name=sql.Literal(table.as_string()))
     for one in pattern.columns:
+        if pattern.had_tenant or one.name != column:
+            yield from _analyzed(table, one)
         if one.identity:
             yield STATEMENTS.set_default.compose(
                 table=table,
@@ -92,18 +101,45 @@ def _table(schema: str, tenant: str, pattern: Pattern, column: str) -> Statement
     for index in pattern.indexes:
         yield from _index(schema, pattern, index)
     for statistics in pattern.statistics:
-        beginning, ending = f"CREATE STATISTICS {statistics.quoted} ", f" FROM {pattern.quoted}"
-        yield STATEMENTS.statistics.compose(
-            name=sql.Identifier(schema, statistics.name),
-            definition=_within(statistics.definition, beginning, ending),
-            table=table,
-        )
+        yield from _statistics(schema, pattern, statistics)
     if pattern.comment is not None:
         yield _comment(sql.SQL("TABLE {}").format(table), pattern.comment)
     if pattern.replica_identity in _IDENTITIES:
         yield STATEMENTS.replica_identity.compose(table=table, identity=_IDENTITIES[pattern.replica_identity])
     for grant in pattern.grants:
         yield _grant(table, grant)
+
+
+def _analyzed(table: sql.Identifier, column: Column) -> Statements:
+    """What ANALYZE is told of a column."""
+    name = sql.Identifier(column.name)
+    if column.target is not None:
+        yield _target("TABLE", table, name, column.target)
+    if column.options:
+        options = verbatim(", ".join(column.options))
+        yield STATEMENTS.column_options.compose(table=table, column=name, options=options)
+
+
+def _target(
+    kind: LiteralString, relation: sql.Identifier, column: sql.Composable, target: int
+) -> sql.Composed:
+    return STATEMENTS.column_target.compose(
+        kind=sql.SQL(kind), relation=relation, column=column, target=sql.Literal(target)
+    )
+
+
+def _statistics(schema: str, pattern: Pattern, statistics: Statistics) -> Statements:
+    name = sql.Identifier(schema, statistics.name)
+    beginning, ending = f"CREATE STATISTICS {statistics.quoted} ", f" FROM {pattern.quoted}"
+    yield STATEMENTS.statistics.compose(
+        name=name,
+        definition=_within(statistics.definition, beginning, ending),
+        table=sql.Identifier(schema, pattern.name),
+    )
+    if statistics.target is not None:
+        yield STATEMENTS.statistics_target.compose(name=name, target=sql.Literal(statistics.target))
+    if statistics.comment is not None:
+        yield _comment(sql.SQL("STATISTICS {}").format(name), statistics.comment)
 
 
 def _index(schema: str, pattern: Pattern, index: Index) -> Statements:
@@ -121,6 +157,8 @@ def _index(schema: str, pattern: Pattern, index: Index) -> Statements:
         )
         if index.constraint in _KINDS:
             yield STATEMENTS.key_of_index.compose(table=table, name=name, kind=_KINDS[index.constraint])
+    for number, target in index.targets.items():
+        yield _target("INDEX", sql.Identifier(schema, index.name), sql.Literal(number), target)
     if index.comment is not None:
         yield _comment(sql.SQL("INDEX {}").format(sql.Identifier(schema, index.name)), index.comment)
     if index.constraint_comment is not None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from control.stage import Ground
 from sql.postgres import schemas
+from sql.postgres.facts import Table
 from sql.postgres.schemas import Pattern
 
 MEMORY = "schemas.patterns"
@@ -45,15 +46,31 @@ def as_they_are(ground: Ground) -> Patterns:
 
 
 def _read(ground: Ground) -> dict[str, Any]:
-    tables = ground.original.tables
+    tables, column = ground.original.tables, ground.plan.tenant.column
     found = schemas.patterns(ground.connection, [table.oid for table in tables.values()])
-    column = ground.plan.tenant.column
     return {
-        name: found[table.oid]
-        .model_copy(update={"had_tenant": table.column(column) is not None})
-        .model_dump(mode="json")
-        for name, table in tables.items()
+        name: _of(found[table.oid], table, column).model_dump(mode="json") for name, table in tables.items()
     }
+
+
+def _of(pattern: Pattern, was: Table, column: str) -> Pattern:
+    """The pattern, without what has come to the tenant column where the copies don't have it."""
+    if was.column(column) is not None:
+        return pattern.model_copy(update={"had_tenant": True})
+    before = {index.name for index in was.indexes} | {key.name for key in was.foreign_keys}
+    return pattern.model_copy(
+        update={
+            "grants": tuple(one for one in pattern.grants if one.column != column),
+            "indexes": tuple(
+                one
+                for one in pattern.indexes
+                if one.name in before or column not in one.columns or column not in one.definition
+            ),
+            "references_": tuple(
+                one for one in pattern.references_ if one.name in before or column not in one.columns
+            ),
+        }
+    )
 
 
 def forget(ground: Ground) -> None:

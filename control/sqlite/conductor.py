@@ -21,7 +21,7 @@ from sql.postgres.connection import resolve
 from sql.sqlite.connection import File, connect
 from sql.sqlite.facts import Catalog
 from sql.sqlite.session import take_migrations
-from worker import ledger
+from worker import assignments, ledger
 from worker.ledger import Migration
 
 Notify = Callable[[str], None]
@@ -122,8 +122,13 @@ def run(
         return replace(ground_of(plan, file, migration, notify), window=maintenance_window)
 
     _reopen_amended(ground())
+    past = FILE_STAGES.index("backfill")
     for name in passage.open_stages(file, migration.id, FILE_STAGES, to):
+        if FILE_STAGES.index(name) > past:
+            assignments.none_half_way(file, migration.id)
         _go_through(IN_ORDER[name], ground())
+    if to is None or FILE_STAGES.index(to) > past:
+        assignments.none_half_way(file, migration.id)
     passage.complete(ground(), FILE_STAGES, to)
 
 

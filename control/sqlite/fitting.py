@@ -1,6 +1,7 @@
 """What of a plan is not for a SQLite file, said with its line before anything is touched."""
 
 from control.plan.model import Plan
+from sql.sqlite.pattern import fits
 
 
 def check(plan: Plan) -> None:
@@ -20,6 +21,15 @@ def check(plan: Plan) -> None:
         raise plan.wrong("a SQLite file has no standbys; leave them out", "database", "standbys")
     if plan.redis is not None:
         raise plan.wrong("a SQLite file needs no queue server; leave [redis] out", "redis")
+    if plan.backup is not None and plan.backup.jobs > 1:
+        raise plan.wrong("the backup of a SQLite file is one file; leave jobs out", "backup", "jobs")
+    if fits("t", plan.tenant.pattern) is None and any(table.constant is None for table in plan.tables):
+        raise plan.wrong(
+            f"SQLite has no regular expressions, and {plan.tenant.pattern!r} can't be said without: give one "
+            "class of characters and how many, such as ^[A-Za-z0-9_-]{1,255}$ or ^.+$, or derive no tenants",
+            "tenant",
+            "pattern",
+        )
     for at, table in enumerate(plan.tables):
         if table.rls is not None:
             raise plan.wrong(

@@ -18,6 +18,7 @@ from psycopg.errors import UndefinedTable
 
 from control import proof
 from control.course import go_on
+from control.failing import stop_if_failing
 from control.jobs import heap_of, is_instant, job_spec, parts
 from control.keys import crossing
 from control.plan.model import Table
@@ -277,7 +278,7 @@ class _Drive:
         if time.monotonic() >= self._care_at:
             if not jobs.is_there(self._connection, job.part):
                 return True
-            self._stop_if_failing(job)
+            stop_if_failing(self._connection, job)
             if not self._held(job):
                 self._ring_again(job)
                 self._put_analyze_off(job)
@@ -352,14 +353,6 @@ class _Drive:
             self._ring(job, after=RING_AGAIN if unanswered else RING_LOST)
         for batch in jobs.lost(self._connection, job.id, LOST):
             batches.give_up(self._connection, batch, job.spec)
-
-    def _stop_if_failing(self, job: Job) -> None:
-        """Stop a job of which more than half of the last 50 batches failed (lessons: GitLab's rule)."""
-        row = send(self._connection, JOBS.failing, job=job.id)[0]
-        if row["touched"] >= 50 and row["failed"] * 2 > row["touched"]:
-            reason = f"{row['failed']} of the last {row['touched']} batches failed: {row['error']}"
-            jobs.set_state(self._connection, job.id, "stopped", reason)
-            raise JobStoppedError(job.part, reason)
 
 
 def slices(ids: Sequence[int], seconds: float, group: int = 1) -> Iterator[tuple[int, int]]:

@@ -63,7 +63,7 @@ class Schemas(WithoutStatements):
         """
         connection, found = ground.connection, patterns(ground)
         if not schemas.mirrored(connection):
-            mirroring.put(connection, found.named, ground.plan.tenant.column)
+            mirroring.put(connection, found.named, ground.plan.tenant.column, ground.original.search_path)
         _make(ground, found)
         take(_mirrored(found), ground, self.name)
         # Whoever was new before the triggers were there is looked for once more, and noted from now on.

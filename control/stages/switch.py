@@ -73,8 +73,10 @@ class Switch:
         yield _renaming(plan, original, away=False)
 
     def no_way_back(self, ground: Ground) -> Closed | None:
-        """Once an id exists in two tenants, the shared table can't hold both."""
-        found = schemas.apart(ground.connection) if schemas.mirrored(ground.connection) else None
+        """Once an id exists in two tenants, the shared table can't hold both; and once it is dropped."""
+        if not schemas.mirrored(ground.connection):
+            return _gone(ground)
+        found = schemas.apart(ground.connection)
         if found is None:
             return None
         rows, named, tenant, key = found
@@ -83,6 +85,16 @@ class Switch:
             (f"{rows} rows have ids that another tenant has too, {such}",),
             "there is no way back that keeps them; the shared tables can be dropped",
         )
+
+
+def _gone(ground: Ground) -> Closed | None:
+    """Closed where neither the mirror is there nor the shared tables are by their names."""
+    was = [(table.schema_, table.name) for table in ground.original.tables.values()]
+    there = schemas.relations(ground.connection, was)
+    facts = [f"{schema}.{name} is not there" for schema, name in was if f"{schema}.{name}" not in there]
+    if not facts:
+        return None
+    return Closed(naming.listed(facts), "there is no way back once what serves it is dropped")
 
 
 def _settle(ground: Ground, found: Patterns, schema: Schema, *, back: bool) -> None:
@@ -133,6 +145,8 @@ def _called(table: Table, *, away: bool) -> str:
 
 
 def _renamed(tables: list[Table], *, away: bool) -> Iterator[sql.Composed]:
+    if not away:
+        yield MIRROR.refuse_apart.compose()
     for table in tables:
         now = sql.Identifier(table.schema_, _called(table, away=not away))
         for trigger in _applications(table):

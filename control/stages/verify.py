@@ -5,11 +5,12 @@ every check of `control.verification`, which changes nothing. Gate: none. Undoin
 of all, for the old code is coming back.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from control import guard, retiring
 from control.plan.model import Plan
-from control.stage import Closed, Ground, Step
+from control.stage import Closed, Ground, Standing, Step
+from control.verification.check import Check
 from control.verification.checklist import run_checks
 from sql.errors import VerificationError
 from sql.postgres.facts import Catalog
@@ -41,14 +42,22 @@ class Verify:
         Raises:
             VerificationError: at least one is false.
         """
-        checks = run_checks(ground)
-        ground.memory.remember("verification", {"checks": [check.shown() for check in checks]})
-        for check in checks:
-            told = {True: "true", False: "FALSE", None: "told"}[check.ok]
-            ground.notify(f"verify: {told}: {check.name}: {check.evidence}")
-        failed = [f"{check.name}: {check.evidence}" for check in checks if check.ok is False]
-        if failed:
-            raise VerificationError(failed)
+        settle(ground, run_checks(ground))
+
+
+def settle(ground: Standing, checks: Sequence[Check]) -> None:
+    """Keep what was looked at, and say each.
+
+    Raises:
+        VerificationError: at least one is false.
+    """
+    ground.memory.remember("verification", {"checks": [check.shown() for check in checks]})
+    for check in checks:
+        told = {True: "true", False: "FALSE", None: "told"}[check.ok]
+        ground.notify(f"verify: {told}: {check.name}: {check.evidence}")
+    failed = [f"{check.name}: {check.evidence}" for check in checks if check.ok is False]
+    if failed:
+        raise VerificationError(failed)
 
 
 STAGE = Verify()

@@ -9,7 +9,7 @@ from psycopg import errors
 from control.conductor import as_begun, ground_of
 from control.course import actor
 from control.plan.model import Plan
-from control.stage import Ground
+from control.stage import Ground, Standing
 from control.tenants.assigning import is_pointed_to
 from control.tenants.family import Family, family, own_key
 from sql.errors import AssignmentError, GivenWrongError
@@ -20,6 +20,10 @@ from sql.postgres.connection import Connection
 from sql.postgres.facts import Catalog
 from worker import assignments, ledger
 from worker.assignments import Assignment
+from worker.failure import Failure, sorted_by
+
+#: What becomes of rows that can't be copied.
+_IN_PLACE = "walk back with `tenantry rollback --to application`, assign, and run again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +69,7 @@ def ground(plan: Plan, connection: Connection) -> Ground:
     return found
 
 
-def under_way(ground: Ground, wish: Wish) -> Assignment | None:
+def under_way(ground: Standing, wish: Wish) -> Assignment | None:
     """The assignment that was broken off, where it is just what is wished for now.
 
     Raises:
@@ -78,7 +82,7 @@ def under_way(ground: Ground, wish: Wish) -> Assignment | None:
     return begun
 
 
-def last(ground: Ground) -> Wish:
+def last(ground: Standing) -> Wish:
     """What takes the last assignment back that is not taken back yet.
 
     Raises:
@@ -92,13 +96,22 @@ def last(ground: Ground) -> Wish:
     raise GivenWrongError("no assignment is left to take back")
 
 
-def _open_gate(ground: Ground) -> None:
+def begun_far_enough(ground: Standing) -> None:
+    """See that every row has its tenant, and that the migration isn't held.
+
+    Raises:
+        AssignmentError: not now, and why.
+    """
     state = ledger.state(ground.connection, ground.migration)
     if state not in {"running", "complete"}:
         raise AssignmentError([f"the migration is {state}"], "`tenantry resume`, or end the way back, first")
     stages = ledger.stages(ground.connection, ground.migration)
     if "backfill" not in stages or stages["backfill"].state != "done":
         raise AssignmentError(["not every row has its tenant yet"], "`tenantry run --to backfill` first")
+
+
+def _open_gate(ground: Ground) -> None:
+    begun_far_enough(ground)
     if ground.plan.separates and schemas.switched(ground.connection):
         raise AssignmentError(
             ["each tenant's rows are in a schema of its own by now"],
@@ -120,30 +133,57 @@ def prospect(ground: Ground, wish: Wish) -> Prospect:
         AssignmentError: rows whose ends would be torn apart, or that can't stand beside those of the tenant.
     """
     connection, plan = ground.connection, ground.plan
-    if wish.to == wish.from_:
-        raise GivenWrongError(f"{wish.to} has its own rows already")
-    sentinel = plan.tenant.sentinel_value
-    if wish.to in {"", sentinel} or preflight.breaking(connection, [wish.to], plan.tenant.pattern):
-        raise GivenWrongError(f"{wish.to!r} is no tenant: the plan's pattern is {plan.tenant.pattern}")
+    broken = preflight.breaking(connection, [wish.to], plan.tenant.pattern)
+    to_a_tenant(plan, wish, proper=not broken and wish.to != plan.tenant.sentinel_value)
     found = family(plan, ground.original, wish.tables)
     live = catalog.read(connection, [table.name for table in plan.tables])
     _readable(ground, found, wish)
     _no_keyless_top(found, live, plan.tenant.column)
     rows = {name: _chosen(ground, found, wish, live, name) for name in found.order}
-    facts = [*_cannot_be_copied(ground, found, live), *_torn(ground, found, rows, wish, live)]
+    counts = _counted(connection, rows, wish)
+    facts = [*_cannot_be_copied(ground, found, rows, live), *_torn(ground, found, rows, wish, live)]
     facts += _taken(ground, rows, wish, live)
+    unless_refused(facts)
+    return weighed(wish, found, counts)
+
+
+def to_a_tenant(plan: Plan, wish: Wish, *, proper: bool) -> None:
+    """See that rows go to another tenant, whose name is `proper`.
+
+    Raises:
+        GivenWrongError: it isn't one, or not another.
+    """
+    if wish.to == wish.from_:
+        raise GivenWrongError(f"{wish.to} has its own rows already")
+    if not wish.to or not proper:
+        raise GivenWrongError(f"{wish.to!r} is no tenant: the plan's pattern is {plan.tenant.pattern}")
+
+
+def unless_refused(facts: list[str]) -> None:
+    """Nothing, where nothing stands in the way.
+
+    Raises:
+        AssignmentError: the facts.
+    """
     if facts:
         raise AssignmentError(
             facts, "choose the rows with another --where, or mend what stands in the way; nothing was changed"
         )
-    counts = {name: looks.count(connection, chosen) for name, chosen in rows.items()}
+
+
+def weighed(wish: Wish, found: Family, counts: dict[str, int]) -> Prospect:
+    """What would go, where anything would.
+
+    Raises:
+        GivenWrongError: nothing would.
+    """
     if not any(counts.values()):
         which = "that it was given is still its own" if wish.undoes is not None else f"is where {wish.where}"
         raise GivenWrongError(f"no row of {wish.from_} {which}")
     return Prospect(found, counts)
 
 
-def begin(ground: Ground, found: Family, wish: Wish) -> Assignment:
+def begin(ground: Standing, found: Family, wish: Wish) -> Assignment:
     """Put an assignment on record, with the state of the migration before it."""
     connection, migration = ground.connection, ground.migration
     with connection.transaction():
@@ -167,13 +207,27 @@ def _readable(ground: Ground, found: Family, wish: Wish) -> None:
         return
     for name in found.asked:
         try:
-            looks.explain(ground.connection, ground.original.table(name).identifier, wish.where)
+            changing = looks.volatile(ground.connection, ground.original.table(name).identifier, wish.where)
         except errors.UndefinedColumn as error:
             raise GivenWrongError(
                 f"{name}: {error.diag.message_primary}; name the tables that --where is about with --table"
             ) from None
         except psycopg.Error as error:
             raise GivenWrongError(f"{name}: the server says: {error.diag.message_primary}") from None
+        if changing:
+            raise GivenWrongError(
+                f"{', '.join(changing)} may say something else each time (VOLATILE), so nobody could "
+                "tell which rows went; let --where ask what is in the rows"
+            )
+
+
+def _counted(connection: Connection, rows: dict[str, Chosen], wish: Wish) -> dict[str, int]:
+    try:
+        return {name: looks.count(connection, chosen) for name, chosen in rows.items()}
+    except psycopg.Error as error:
+        if wish.where is None or sorted_by(error.sqlstate) is not Failure.DATA:
+            raise
+        raise GivenWrongError(f"--where fails for a row: {error.diag.message_primary}") from None
 
 
 def _no_keyless_top(found: Family, live: Catalog, column: str) -> None:
@@ -189,7 +243,7 @@ def _chosen(ground: Ground, found: Family, wish: Wish, live: Catalog, name: str)
     if name not in found.above:
         return Chosen(table.identifier, column, wish.from_)
     along = next((way for way in found.above[name] if way.parent != name), None)
-    tree = next((way.pairs for way in found.above[name] if way.parent == name), ())
+    tree = tuple(way.pairs for way in found.above[name] if way.parent == name)
     asked = name in found.asked
     noted = None
     if asked and wish.undoes is not None:
@@ -205,7 +259,7 @@ def _chosen(ground: Ground, found: Family, wish: Wish, live: Catalog, name: str)
     )
 
 
-def _cannot_be_copied(ground: Ground, found: Family, live: Catalog) -> Iterator[str]:
+def _cannot_be_copied(ground: Ground, found: Family, rows: dict[str, Chosen], live: Catalog) -> Iterator[str]:
     column = ground.plan.tenant.column
     for name in found.order:
         table = live.table(name)
@@ -215,11 +269,20 @@ def _cannot_be_copied(ground: Ground, found: Family, live: Catalog) -> Iterator[
         if key is None or column not in key.columns:
             yield f"{name} has its old key and foreign keys with the tenant: the stage keys is half done"
             continue
-        alone = [index.name for index in table.indexes if index.unique and column not in index.columns]
-        if alone:
+        only_one = [index for index in table.indexes if index.unique or index.constraint is not None]
+        if alone := [index.name for index in only_one if column not in index.columns]:
             yield (
                 f"{', '.join(alone)} of {name} is unique without the tenant, so no copy can stand beside its "
-                "row: walk back with `tenantry rollback --to application`, assign, and run again"
+                f"row: {_IN_PLACE}"
+            )
+        if not rows[name].tree:
+            continue
+        own = [one for one in key.columns if one != column]
+        circling = looks.circling(ground.connection, rows[name], own)
+        if circling.rows:
+            yield (
+                f"{circling.rows} rows of {name} name each other in a circle, or one that does, such as "
+                f"{circling.example}, so that none can be copied first: {_IN_PLACE}"
             )
     if found.circle and any(is_pointed_to(live.table(name), column) for name in found.circle):
         yield f"{' and '.join(found.circle)} name each other, so that neither can be copied first"
@@ -247,10 +310,14 @@ def _torn(ground: Ground, found: Family, rows: dict[str, Chosen], wish: Wish, li
 def _taken(ground: Ground, rows: dict[str, Chosen], wish: Wish, live: Catalog) -> Iterator[str]:
     column = ground.plan.tenant.column
     for name, chosen in rows.items():
-        key = live.table(name).primary_key
-        own = own_key(live.table(name), column)
-        if key is None or column not in key.columns or not own:
-            continue
-        taken = looks.taken(ground.connection, chosen, own, wish.to)
-        if taken.rows:
-            yield f"{taken.rows} rows of {name} have a key that {wish.to} has too, such as {taken.example}"
+        for index in live.table(name).indexes:
+            # What an expression or a predicate says is looked at by the server alone, once a row goes.
+            own = [one for one in index.columns if one != column]
+            if not (index.unique and index.btree_columns and own) or column not in index.columns:
+                continue
+            taken = looks.taken(ground.connection, chosen, own, wish.to)
+            if taken.rows:
+                yield (
+                    f"{taken.rows} rows of {name} have a ({', '.join(own)}) that {wish.to} has too, "
+                    f"such as {taken.example}"
+                )

@@ -15,11 +15,11 @@ from control.conductor import settings_of, watching
 from control.course import actor, go_on
 from control.jobs import heap_of, job_spec, parts
 from control.proof import unfilled
-from control.stage import Ground
+from control.stage import Ground, Standing
 from control.stages.backfill import drive
 from control.tenants.family import Family, Named, family, link
 from sql.errors import AssignmentError, QuarantineError
-from sql.job import Link, Moving, Step
+from sql.job import JobSpec, Link, Moving, Step
 from sql.postgres import assignments as looks
 from sql.postgres import catalog
 from sql.postgres.facts import Catalog
@@ -58,6 +58,16 @@ def carry_out(ground: Ground, assignment: Assignment, *, throttle: bool = True) 
         opens = "Mend them, then give the same command again: it goes on where it is"
         raise AssignmentError(list(error.facts), opens) from None
     jobs.forget_kind(connection, migration, "assign")
+    return end(ground, assignment)
+
+
+def end(ground: Standing, assignment: Assignment) -> dict[str, int]:
+    """Put the end of an assignment on record; how many rows it took from each table.
+
+    Raises:
+        CancelledError: the migration is cancelled.
+    """
+    connection, migration = ground.connection, ground.migration
     rows = assignments.end(connection, assignment.id)
     told = ", ".join(f"{count:,} of {table}" for table, count in sorted(rows.items())) or "no rows"
     ledger.record(connection, migration, actor(), "assigned", f"{assignment}: {told}")
@@ -70,6 +80,11 @@ def carry_out(ground: Ground, assignment: Assignment, *, throttle: bool = True) 
 def is_pointed_to(table: CatalogTable, tenant_column: str) -> bool:
     """Whether a foreign key with the tenant in it leads to a table, so that its rows must be copied."""
     return any(tenant_column in key.target_columns for key in table.referenced_by)
+
+
+def _in_any_order(spec: JobSpec) -> JobSpec:
+    """The same job, were no row to wait for another: those of a circle would for ever."""
+    return spec.model_copy(update={"moving": spec.moving and spec.moving.model_copy(update={"first": ()})})
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +105,9 @@ class _Work:
             for name in reversed(copied):
                 # It knows of no row of the new tenant: copies were looked for one by one among all of them.
                 looks.analyze(self.ground.connection, live.table(name).identifier)
-                self._round(name, live, "remove")
+                # A tree from below: what is named by another row goes after that.
+                while self._round(name, live, "remove")[0] and self._is_tree(name):
+                    pass
                 behind[name] += self._still_there(name, live)
             if not any(behind.values()):
                 for name in reversed(copied):
@@ -128,23 +145,20 @@ class _Work:
                 log.info("rows go to another tenant", step=step, to=self.assignment.to_tenant)
                 drive(self.ground, job.id)
             rows += jobs.rows_done(connection, job.id)
-            left += unfilled(connection, job.spec)
+            left += unfilled(connection, _in_any_order(job.spec))
         return rows, left
 
     def _add(self, name: str, part: CatalogTable, moving: Moving) -> None:
         connection, plan = self.ground.connection, self.ground.plan
         heap = heap_of(connection, part)
         found, _ = job_spec(plan, plan.table(name), part, heap)
-        columns = tuple(
-            column.name
-            for column in part.columns
-            if column.name not in {*found.own_key, found.tenant_column}
-            and not column.generated
-            and column.identity != "a"
-        )
+        own = {found.tenant_column, *(one.name for one in found.own_key)}
+        beside = [one for one in part.columns if not one.generated and one.name not in own]
+        columns = tuple(one.name for one in beside if one.identity != "a")
+        fixed = tuple(one.name for one in beside if one.identity == "a")
         spec = found.model_copy(
             update={
-                "moving": moving.model_copy(update={"columns": columns}),
+                "moving": moving.model_copy(update={"columns": columns, "fixed": fixed}),
                 # Each row once: it leaves its page, or a page of its index, whatever is done.
                 "paging": "contiguous" if found.key else "pages",
                 "stripes": 1,
@@ -167,6 +181,7 @@ class _Work:
 
     def _moving(self, name: str, live: Catalog, step: Step) -> Moving:
         assignment, asked = self.assignment, name in self.family.asked
+        above = {way: self._link(way, live) for way in self.family.above[name]}
         return Moving.model_validate(
             {
                 "assignment": assignment.id,
@@ -175,7 +190,8 @@ class _Work:
                 "from_": assignment.from_tenant,
                 "where": assignment.condition if asked else None,
                 "noted_by": assignment.undoes if asked else None,
-                "above": [self._link(way, live) for way in self.family.above[name]],
+                "above": list(above.values()),
+                "first": [link for way, link in above.items() if way.parent == name and step == "copy"],
                 "below": list(self._below(name, live)) if step == "remove" else [],
             }
         )

@@ -11,7 +11,7 @@ from graphlib import CycleError, TopologicalSorter
 from control.jobs import key_of, parts
 from control.plan.model import Plan, Table, nearest
 from sql.errors import GivenWrongError
-from sql.job import Link
+from sql.job import KeyColumn, Link
 from sql.postgres.facts import Catalog, ForeignKey
 from sql.postgres.facts import Table as CatalogTable
 from sql.tenant_source import Parent
@@ -54,12 +54,20 @@ def family(plan: Plan, original: Catalog, asked: Sequence[str]) -> Family:
     Raises:
         GivenWrongError: a table that the plan hasn't, or none at the top.
     """
+    return related(plan, tuple(_edges(plan, original)), asked)
+
+
+def related(plan: Plan, edges: tuple[tuple[str, str, Named], ...], asked: Sequence[str]) -> Family:
+    """The same, by the foreign keys inside the plan: (table, its name, whom it names), the nearest first.
+
+    Raises:
+        GivenWrongError: a table that the plan hasn't, or none at the top.
+    """
     names = [table.name for table in plan.tables]
     for name in asked:
         if name not in names:
             raise GivenWrongError(f"{name!r} is no table of the plan{nearest(name, names)}")
-    edges = tuple(_edges(plan, original))
-    ways = {table.name: list(_ways(table, original, edges)) for table in plan.tables}
+    ways = {table.name: list(_ways(table, edges)) for table in plan.tables}
     tops = tuple(asked) or tuple(name for name in names if not _others(name, ways[name]))
     above = {name: tuple(way for way in ways[name] if way.parent == name) for name in tops}
     while found := {
@@ -89,10 +97,10 @@ def link(named: Named, plan: Plan, live: Catalog) -> Link:
     )
 
 
-def own_key(table: CatalogTable, tenant_column: str) -> tuple[str, ...]:
+def own_key(table: CatalogTable, tenant_column: str) -> tuple[KeyColumn, ...]:
     """What tells a table's rows whatever their tenant: its key without the tenant."""
     part = next(iter(parts(table)), table)
-    return tuple(column.name for column in key_of(part) if column.name != tenant_column)
+    return tuple(column for column in key_of(part) if column.name != tenant_column)
 
 
 def _edges(plan: Plan, original: Catalog) -> Iterator[tuple[str, str, Named]]:
@@ -107,8 +115,8 @@ def _edges(plan: Plan, original: Catalog) -> Iterator[tuple[str, str, Named]]:
                 yield table.name, key.name, Named(parent, own)
 
 
-def _ways(table: Table, original: Catalog, edges: Iterable[tuple[str, str, Named]]) -> Iterator[Named]:
-    if isinstance(table.tenant, Parent) and table.tenant.parent in original.tables:
+def _ways(table: Table, edges: Iterable[tuple[str, str, Named]]) -> Iterator[Named]:
+    if isinstance(table.tenant, Parent):
         yield Named(table.tenant.parent, tuple(table.tenant.on.items()))
     yield from (named for name, _, named in edges if name == table.name)
 

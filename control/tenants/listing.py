@@ -1,5 +1,6 @@
 """Who the tenants are: rows in each table, whether the application may serve them, when they last wrote."""
 
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 
 from psycopg import errors, sql
@@ -9,6 +10,7 @@ from control.plan.model import Plan
 from sql.errors import GateClosedError, GivenWrongError
 from sql.postgres import catalog, tenants
 from sql.postgres.connection import Connection
+from sql.tenant_rows import TenantRows
 
 
 class Standing(BaseModel):
@@ -38,19 +40,34 @@ def standings(connection: Connection, plan: Plan) -> list[Standing]:
         GivenWrongError: row-level security hides rows from this role.
     """
     column, live = plan.tenant.column, catalog.read(connection, [table.name for table in plan.tables])
+    tables = {table.name: live.table(table.name) for table in plan.tables}
+    there(column, {name: found.column(column) is not None for name, found in tables.items()})
+    rows = {name: _rows(connection, name, found.identifier, column) for name, found in tables.items()}
+    return gathered(rows, tenants.enabled(connection))
+
+
+def there(column: str, tables: Mapping[str, bool]) -> None:
+    """See that every table has the tenant column.
+
+    Raises:
+        GateClosedError: one hasn't.
+    """
+    for name, has_column in tables.items():
+        if not has_column:
+            raise GateClosedError(
+                "tenants", [f"{name} has no {column}"], "`tenantry run --to columns` adds it"
+            )
+
+
+def gathered(rows: Mapping[str, Iterable[TenantRows]], enabled: Mapping[str, datetime]) -> list[Standing]:
+    """Put together what each table says of each tenant, and those that are enabled, the largest first."""
     counted: dict[str | None, dict[str, int]] = {}
     latest: dict[str | None, datetime] = {}
-    for table in plan.tables:
-        found = live.table(table.name)
-        if found.column(column) is None:
-            raise GateClosedError(
-                "tenants", [f"{table.name} has no {column}"], "`tenantry run --to columns` adds it"
-            )
-        for one in _rows(connection, table.name, found.identifier, column):
-            counted.setdefault(one.tenant, {})[table.name] = one.rows
+    for table, found in rows.items():
+        for one in found:
+            counted.setdefault(one.tenant, {})[table] = one.rows
             if one.last_activity is not None:
                 latest[one.tenant] = max(one.last_activity, latest.get(one.tenant, one.last_activity))
-    enabled = tenants.enabled(connection)
     every = [
         Standing(
             tenant=tenant,
@@ -63,7 +80,7 @@ def standings(connection: Connection, plan: Plan) -> list[Standing]:
     return sorted(every, key=lambda one: (-one.total, one.tenant or ""))
 
 
-def _rows(connection: Connection, name: str, table: sql.Identifier, column: str) -> list[tenants.TenantRows]:
+def _rows(connection: Connection, name: str, table: sql.Identifier, column: str) -> list[TenantRows]:
     try:
         return tenants.rows(connection, table, column)
     except errors.InsufficientPrivilege as error:

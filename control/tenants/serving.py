@@ -4,13 +4,16 @@ from collections.abc import Sequence
 
 from control.course import actor
 from control.plan.model import Plan
+from control.sqlite.tenants import proper
+from sql import tenants
+from sql.database import Database
 from sql.errors import GivenWrongError
-from sql.postgres import preflight, tenants
-from sql.postgres.connection import Connection
+from sql.postgres import preflight
+from sql.sqlite.connection import File
 from worker import ledger
 
 
-def enable(connection: Connection, plan: Plan, names: Sequence[str]) -> str:
+def enable(connection: Database, plan: Plan, names: Sequence[str]) -> str:
     """Enable tenants; says which of them were not before.
 
     Raises:
@@ -18,7 +21,7 @@ def enable(connection: Connection, plan: Plan, names: Sequence[str]) -> str:
         GivenWrongError: one is no tenant.
     """
     migration = ledger.read(connection, plan.name)
-    if broken := preflight.breaking(connection, list(names), plan.tenant.pattern):
+    if broken := _breaking(connection, plan, names):
         raise GivenWrongError(f"{', '.join(map(repr, broken))}: the plan's pattern is {plan.tenant.pattern}")
     with connection.transaction():
         told = _told(tenants.enable(connection, names, actor()), "enabled")
@@ -26,7 +29,13 @@ def enable(connection: Connection, plan: Plan, names: Sequence[str]) -> str:
     return told
 
 
-def disable(connection: Connection, plan: Plan, names: Sequence[str]) -> str:
+def _breaking(connection: Database, plan: Plan, names: Sequence[str]) -> list[str]:
+    if isinstance(connection, File):
+        return [name for name in names if not proper(plan.tenant.pattern, name)]
+    return preflight.breaking(connection, list(names), plan.tenant.pattern)
+
+
+def disable(connection: Database, plan: Plan, names: Sequence[str]) -> str:
     """Disable tenants; says which of them were enabled before.
 
     Raises:

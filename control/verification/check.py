@@ -3,34 +3,37 @@
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import sql.sqlite
 from control.plan.model import Plan, Table
 from sql.named import load
 from sql.postgres import facts, verify
 from sql.postgres.connection import Connection
 from sql.postgres.verify import Nobody, Tenants
 
-_FOLDER = Path(verify.__file__).parent
+#: Where the statements of a database are.
+_FOLDERS = {"postgres": Path(verify.__file__).parent, "sqlite": Path(sql.sqlite.__file__).parent}
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
     """One fact, looked at: `ok` is None where it is only told.
 
-    `query` names the statement that gave the evidence, as `file.name` of the folder `sql/postgres`.
+    `query` names the statement that gave the evidence, as `file.name` of the folder `sql/` of its database.
     """
 
     name: str
     ok: bool | None
     evidence: str
     query: str
+    database: Literal["postgres", "sqlite"] = "postgres"
 
     @property
     def statement(self) -> str:
         """The text of that statement, with the names that it is given in braces."""
         file, _, name = self.query.partition(".")
-        text: str = getattr(load(_FOLDER, file), name).text
+        text: str = getattr(load(_FOLDERS[self.database], file), name).text
         return text.strip()
 
     def shown(self) -> dict[str, Any]:

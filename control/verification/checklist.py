@@ -3,12 +3,20 @@
 from collections.abc import Iterator
 
 from control.stage import Ground
-from control.verification import health, isolation, leftovers, reconciled, rows, separated, speed, structure
+from control.verification import (
+    health,
+    isolation,
+    ledgered,
+    leftovers,
+    reconciled,
+    rows,
+    separated,
+    speed,
+    structure,
+)
 from control.verification.check import Check, Subject
 from sql.postgres import aftermath, catalog, facts, verify
-from sql.postgres.ledger import JOBS, send
 from sql.postgres.verify import Tenants
-from worker import jobs
 
 #: Of a table whose rows are hidden from this session.
 _HIDDEN = Tenants(total=0, unfilled=0, malformed=0, malformed_tenants=[], tenants=0, sample=[])
@@ -51,7 +59,7 @@ def run_checks(ground: Ground) -> list[Check]:
     checks += _tried(ground, seen)
     checks += leftovers.ways_round(connection, subjects)
     checks.append(structure.write_guard(connection, ground.plan, ground.original))
-    checks.append(_ledger(ground))
+    checks.append(ledgered.every_backfill(ground, "postgres"))
     checks.append(leftovers.nothing_left(ground))
     checks += health.checks(ground)
     return checks
@@ -130,17 +138,3 @@ def _untried(ground: Ground, subjects: list[Subject]) -> Check | None:
         "the tables, without BYPASSRLS, GRANT it to this one and name it as `role` in [verify] of the plan"
     )
     return Check("isolation", None, evidence, "verify.role")
-
-
-def _ledger(ground: Ground) -> Check:
-    """Every table's backfill complete, and no row set aside."""
-    name = "ledger: every backfill is complete"
-    if not ground.migration:
-        return Check(name, None, "there is no ledger yet", "jobs.of_migration")
-    begun = jobs.of_migration(ground.connection, ground.migration)
-    aside = send(ground.connection, JOBS.count_quarantined, migration=ground.migration)[0]["count"]
-    open_jobs = [f"{job.table} is {job.state}" for job in begun if job.state != "complete"]
-    evidence = f"{len(begun)} jobs complete, {sum(job.rows_total for job in begun)} rows"
-    if open_jobs or aside:
-        evidence = "; ".join([*open_jobs, *([f"{aside} rows in quarantine"] if aside else [])])
-    return Check(name, not open_jobs and not aside, evidence, "jobs.of_migration")

@@ -90,16 +90,20 @@ def _unlike(ground: Ground, found: Patterns, there: Sequence[Schema], *, away: b
             yield f"{schema.name}.{pattern.name} is not there"
             continue
         is_, was = _facts(now[oid], None), _facts(pattern, column)
-        keys = [key for key in was if key != "triggers" or away]
-        wrong = [key.rstrip("_") for key in keys if is_[key] != was[key]]
-        if away or "references_" not in wrong:
-            yield from [f"{', '.join(wrong)} of {schema.name}.{pattern.name}"] if wrong else []
+        # While they are mirrored triggers are held, and foreign keys are looked at later.
+        keys = [key for key in was if away or key not in {"triggers", "references_"}]
+        if wrong := [key.rstrip("_") for key in keys if is_[key] != was[key]]:
+            yield f"{', '.join(wrong)} of {schema.name}.{pattern.name}"
 
 
 def _facts(pattern: Pattern, column: str | None) -> dict[str, object]:
     """What is the same of a table and of its copy; `column` is left out where copies have none."""
     dumped = pattern.model_dump()
-    own = [c.name for c in pattern.columns if column is None or pattern.had_tenant or c.name != column]
+    own = [
+        (c.name, c.target, c.options)
+        for c in pattern.columns
+        if column is None or pattern.had_tenant or c.name != column
+    ]
     indexes = [
         {**one, "columns": (), "definition": one["definition"].replace(f" ON {pattern.quoted} ", " ON it ")}
         for one in dumped["indexes"]
@@ -114,11 +118,11 @@ def _facts(pattern: Pattern, column: str | None) -> dict[str, object]:
         "references_": [
             (r.name, r.columns, r.deferrable, r.deferred, r.comment) for r in pattern.references_
         ],
-        "statistics": [one.name for one in pattern.statistics],
+        "statistics": [(one.name, one.target, one.comment) for one in pattern.statistics],
         "triggers": triggers,
         **{
             name: dumped[name]
-            for name in ("owner", "comment", "options", "grants", "replica_identity", "key")
+            for name in ("owner", "comment", "options", "grants", "owner_lacks", "replica_identity", "key")
         },
     }
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from psycopg import sql
 
+from sql.job import KeyColumn
 from sql.named import load
 from sql.postgres import chosen
 from sql.postgres.connection import Connection, literal
@@ -30,9 +31,9 @@ class Chosen:
     column: str
     tenant: str
     condition: str | None = None
-    noted: tuple[int, str, tuple[str, ...]] | None = None
+    noted: tuple[int, str, tuple[KeyColumn, ...]] | None = None
     along: "tuple[Chosen, Pairs] | None" = None
-    tree: Pairs = ()
+    tree: tuple[Pairs, ...] = ()
     open_only: bool = False
     """Of the noted ones only those that were copied, and not removed."""
 
@@ -41,13 +42,13 @@ class Chosen:
         found = self._at_the_top()
         if not self.tree:
             return found
-        named = _matching("c", "up", self.tree)
+        named = sql.SQL(" OR ").join(_matching("c", "up", pairs) for pairs in self.tree)
         return sql.SQL(
             "SELECT t.*, {place} FROM {table} AS t WHERE {column} = {tenant} AND (t.tableoid, t.ctid) IN ("
             "WITH RECURSIVE down (of, at) AS (SELECT {of}, {at} FROM ({found}) AS first UNION"
             " SELECT c.tableoid, c.ctid FROM down"
             " JOIN {table} AS up ON up.tableoid = down.of AND up.ctid = down.at"
-            " JOIN {table} AS c ON {named} WHERE c.{named_column} = {tenant}) SELECT of, at FROM down)"
+            " JOIN {table} AS c ON ({named}) WHERE c.{named_column} = {tenant}) SELECT of, at FROM down)"
         ).format(
             place=_places(),
             table=self.table,
@@ -111,13 +112,16 @@ class Found:
     example: str | None
 
 
-def explain(connection: Connection, table: sql.Identifier, where: str) -> None:
-    """Have the server read the operator's condition.
+def volatile(connection: Connection, table: sql.Identifier, where: str) -> list[str]:
+    """Have the server read the operator's condition; what in it may say something else each time it is asked.
 
     Raises:
         psycopg.Error: what is wrong with it.
     """
-    connection.execute(STATEMENTS.explain.compose(table=table, where=sql.SQL(where)))
+    with connection.transaction(force_rollback=True):
+        # In binary, which takes one statement alone: what stands behind a semicolon would else be run.
+        connection.execute(STATEMENTS.condition.compose(table=table, where=sql.SQL(where)), binary=True)
+        return [name for (name,) in connection.execute(STATEMENTS.volatile.compose())]
 
 
 def count(connection: Connection, rows: Chosen) -> int:
@@ -144,7 +148,7 @@ def torn(connection: Connection, child: Chosen, parent: Chosen, pairs: Pairs) ->
 
 
 def taken(connection: Connection, rows: Chosen, key: Sequence[str], to: str) -> Found:
-    """Rows whose key the tenant `to` has already."""
+    """Rows like which the tenant `to` has one already, in all columns of a key."""
     statement = STATEMENTS.taken.compose(
         example=sql.Identifier(key[0]),
         rows=rows.rows(),
@@ -152,6 +156,18 @@ def taken(connection: Connection, rows: Chosen, key: Sequence[str], to: str) -> 
         same=_matching("there", "r", tuple((name, name) for name in key)),
         column=sql.Identifier(rows.column),
         to=literal(to),
+    )
+    return _found(connection, statement)
+
+
+def circling(connection: Connection, rows: Chosen, key: Sequence[str]) -> Found:
+    """Rows of a tree that are in a circle, or below one."""
+    statement = STATEMENTS.circling.compose(
+        example=sql.Identifier(key[0]),
+        rows=rows.rows(),
+        of=sql.Identifier(_PLACE[0]),
+        at=sql.Identifier(_PLACE[1]),
+        named=sql.SQL(" OR ").join(_matching("c", "up", pairs) for pairs in rows.tree),
     )
     return _found(connection, statement)
 

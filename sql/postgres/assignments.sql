@@ -38,9 +38,20 @@ SELECT %(moment)s::xid8 < pg_snapshot_xmin(pg_current_snapshot())
   AND NOT EXISTS (SELECT FROM pg_stat_activity AS a WHERE a.datname = current_database()
       AND a.pid <> pg_backend_pid() AND age(a.backend_xmin) >= age(%(moment)s::xid8::xid));
 
--- name: explain
--- locks: ACCESS SHARE on {table}; nothing is run. The operator's condition, as the server reads it.
-EXPLAIN SELECT FROM {table} AS t WHERE ({where});
+-- name: condition
+-- locks: ACCESS SHARE on {table}, and a view of ours that is rolled back with its transaction: the operator's condition, as
+-- the server reads it. Nothing of it is run.
+CREATE VIEW tenantry.condition AS SELECT 1 AS one FROM {table} AS t WHERE coalesce(({where}), false);
+
+-- name: volatile
+-- locks: ACCESS SHARE on the catalog; a read. The functions in that condition that may say something else each time; no table
+-- tells of those that come with the server, but the view's own tree.
+SELECT DISTINCT p.oid::regprocedure::text
+FROM pg_rewrite AS r
+CROSS JOIN regexp_matches(r.ev_action::text, ':(?:funcid|opfuncid) (\d+)', 'g') AS called (oids)
+JOIN pg_proc AS p ON p.oid = called.oids[1]::oid
+WHERE r.ev_class = 'tenantry.condition'::regclass AND p.provolatile = 'v'
+ORDER BY 1;
 
 -- name: count
 -- locks: ACCESS SHARE on the tables of the plan; a read.
@@ -56,6 +67,17 @@ WHERE t.{column} = {from} AND p.{column} = {from}
 -- locks: ACCESS SHARE on {table}; a read. Keys among the rows to move that the other tenant has already.
 SELECT count(*), min({example}::text) FROM ({rows}) AS r
 WHERE EXISTS (SELECT FROM {table} AS there WHERE {same} AND there.{column} = {to});
+
+-- name: circling
+-- locks: ACCESS SHARE on the tables of the plan; a read. Rows of a tree that none of its topmost rows lead to.
+WITH RECURSIVE going AS MATERIALIZED ({rows}), down (of, at) AS (
+    SELECT c.{of}, c.{at} FROM going AS c WHERE NOT EXISTS (
+        SELECT FROM going AS up WHERE ({named}) AND (up.{of}, up.{at}) IS DISTINCT FROM (c.{of}, c.{at}))
+    UNION
+    SELECT c.{of}, c.{at} FROM down JOIN going AS up ON up.{of} = down.of AND up.{at} = down.at JOIN going AS c ON ({named})
+)
+SELECT count(*), min(going.{example}::text) FROM going
+WHERE NOT EXISTS (SELECT FROM down WHERE down.of = going.{of} AND down.at = going.{at});
 
 -- name: analyze
 -- locks: SHARE UPDATE EXCLUSIVE on {table}, which no reader or writer waits for; a read of a sample of its rows.

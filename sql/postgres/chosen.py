@@ -5,9 +5,11 @@ what was decided once, when a row at the top moved, holds for all below it, what
 meanwhile.
 """
 
+from collections.abc import Sequence
+
 from psycopg import sql
 
-from sql.job import JobSpec, Link, Moving
+from sql.job import JobSpec, KeyColumn, Link, Moving
 from sql.named import plain
 from sql.postgres.connection import literal
 from sql.postgres.source import ROW
@@ -24,9 +26,15 @@ def left(spec: JobSpec, moving: Moving) -> sql.Composable:
             conditions = [_of(spec, moving.from_), _chosen(spec, moving)]
         case "copy":
             noted = is_noted(moving.assignment, spec.named, "t", spec.own_key)
-            conditions = [_of(spec, moving.from_), _chosen(spec, moving), sql.SQL("NOT ({})").format(noted)]
+            waits = [sql.SQL("NOT {}").format(_uncopied(spec, moving, link)) for link in moving.first]
+            conditions = [
+                _of(spec, moving.from_),
+                _chosen(spec, moving),
+                sql.SQL("NOT ({})").format(noted),
+                *waits,
+            ]
         case "remove":
-            still = [_pointed_to(link, spec.tenant_column, moving.from_) for link in moving.below]
+            still = [_pointed_to(spec, moving, link) for link in moving.below]
             conditions = [_of(spec, moving.from_), is_open, *(sql.SQL("NOT {}").format(one) for one in still)]
         case "withdraw":
             conditions = [_of(spec, moving.to), is_open]
@@ -56,13 +64,35 @@ def _goes_along(link: Link, assignment: int) -> sql.Composed:
     )
 
 
-def _pointed_to(link: Link, tenant_column: str, tenant: str) -> sql.Composed:
-    return sql.SQL("EXISTS (SELECT FROM {} AS r WHERE {} AND r.{} = {})").format(
+def _uncopied(spec: JobSpec, moving: Moving, link: Link) -> sql.Composed:
+    """Whether a row names another of its table that has no copy yet."""
+    return sql.SQL("EXISTS (SELECT FROM {} AS r WHERE {} AND r.{} = {}{} AND NOT ({}))").format(
         sql.Identifier(link.schema_, link.table),
         _matches(link, "r"),
-        sql.Identifier(tenant_column),
-        literal(tenant),
+        sql.Identifier(spec.tenant_column),
+        literal(moving.from_),
+        _not_itself(spec),
+        is_noted(moving.assignment, link.named, "r", link.identity),
     )
+
+
+def _pointed_to(spec: JobSpec, moving: Moving, link: Link) -> sql.Composed:
+    return sql.SQL("EXISTS (SELECT FROM {} AS r WHERE {} AND r.{} = {}{})").format(
+        sql.Identifier(link.schema_, link.table),
+        _matches(link, "r"),
+        sql.Identifier(spec.tenant_column),
+        literal(moving.from_),
+        _not_itself(spec) if link.named == spec.named else sql.SQL(""),
+    )
+
+
+def _not_itself(spec: JobSpec) -> sql.Composed:
+    """The topmost row of a tree may name itself: it comes and goes with itself."""
+    key = [sql.Identifier(column.name) for column in spec.own_key]
+    ours, theirs = (
+        [sql.SQL("{}.{}").format(row, name) for name in key] for row in (ROW, sql.Identifier("r"))
+    )
+    return sql.SQL(" AND ({}) <> ({})").format(sql.SQL(", ").join(theirs), sql.SQL(", ").join(ours))
 
 
 def _matches(link: Link, alias: str) -> sql.Composed:
@@ -75,7 +105,7 @@ def _matches(link: Link, alias: str) -> sql.Composed:
 
 
 def is_noted(
-    assignment: int, table: str, alias: str, key: tuple[str, ...], *, open_only: bool = False
+    assignment: int, table: str, alias: str, key: Sequence[KeyColumn], *, open_only: bool = False
 ) -> sql.Composed:
     """Whether an assignment has noted the row called `alias`, by its key without the tenant.
 
@@ -95,13 +125,17 @@ def is_noted(
     )
 
 
-def own_key(alias: str, key: tuple[str, ...]) -> sql.Composed:
+def own_key(alias: str, key: Sequence[KeyColumn]) -> sql.Composed:
     """What tells a row whatever its tenant, as notes keep it."""
-    return sql.SQL("ARRAY[{}]").format(
-        sql.SQL(", ").join(
-            sql.SQL("{}.{}::text").format(sql.Identifier(alias), sql.Identifier(name)) for name in key
-        )
-    )
+    return sql.SQL("ARRAY[{}]").format(sql.SQL(", ").join(_text(alias, column) for column in key))
+
+
+def _text(alias: str, column: KeyColumn) -> sql.Composed:
+    """A column of a key as text that is the same in every session: a moment is written in its time zone."""
+    found = sql.SQL("{}.{}").format(sql.Identifier(alias), sql.Identifier(column.name))
+    if column.type.startswith("timestamp") and column.type.endswith("with time zone"):
+        return sql.SQL("({} AT TIME ZONE 'UTC')::text").format(found)
+    return sql.SQL("{}::text").format(found)
 
 
 def settling(spec: JobSpec, moving: Moving, removed: str) -> sql.Composable:

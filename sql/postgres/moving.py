@@ -19,7 +19,7 @@ STATEMENTS = load(Path(__file__).parent, "moving")
 def copy(spec: JobSpec, shape: Shape) -> sql.Composed:
     """A batch that copies the rows of a range; parameters: batch, the range's."""
     moving, job_sql = _moving(spec), JobSQL(spec)
-    own = [*spec.own_key, *moving.columns]
+    own = [*(column.name for column in spec.own_key), *moving.fixed, *moving.columns]
     change = STATEMENTS.copy.compose(
         table=_table(spec),
         tenant=_tenant(spec),
@@ -73,7 +73,7 @@ def _renewed(spec: JobSpec, moving: Moving) -> sql.Composable:
     if not moving.columns:
         return sql.SQL("")
     same = sql.SQL(" AND ").join(
-        sql.SQL("c.{name} = t.{name}").format(name=sql.Identifier(name)) for name in spec.own_key
+        sql.SQL("c.{name} = t.{name}").format(name=sql.Identifier(column.name)) for column in spec.own_key
     )
     return STATEMENTS.renew.compose(
         table=_table(spec),

@@ -23,16 +23,21 @@ class _Fact(BaseModel):
 
 
 class Column(_Fact):
-    """A column; `identity` as `pg_attribute` has it, `sequence` what an identity draws on."""
+    """A column; `identity` as `pg_attribute` has it, `sequence` what an identity draws on.
+
+    `target` and `options` are what ANALYZE is told of it: None and empty as a rule.
+    """
 
     name: str
     generated: bool
     identity: str
     sequence: str | None
+    target: int | None = None
+    options: tuple[str, ...] = ()
 
 
 class Index(_Fact):
-    """An index, with the constraint it serves: `p`, `u` or `x`."""
+    """An index, with the constraint it serves: `p`, `u` or `x`; `targets` of ANALYZE by columns' numbers."""
 
     name: str
     quoted: str
@@ -41,6 +46,7 @@ class Index(_Fact):
     columns: tuple[str, ...]
     constraint: str | None
     constraint_definition: str | None
+    targets: dict[int, int] = {}
     clustered: bool
     replica_identity: bool
     comment: str | None
@@ -62,11 +68,13 @@ class Reference(_Fact):
 
 
 class Statistics(_Fact):
-    """Extended statistics."""
+    """Extended statistics; `target` is None for the columns' own."""
 
     name: str
     quoted: str
     definition: str
+    target: int | None = None
+    comment: str | None = None
 
 
 class Grant(_Fact):
@@ -106,6 +114,8 @@ class Pattern(_Fact):
     references_: tuple[Reference, ...]
     statistics: tuple[Statistics, ...]
     grants: tuple[Grant, ...]
+    owner_lacks: tuple[str, ...] = ()
+    """The privileges that its owner has given up."""
     triggers: tuple[Trigger, ...]
     had_tenant: bool = False
     """Whether it had the tenant column before the migration: then its copies have it too."""
@@ -156,6 +166,17 @@ def relations(connection: Connection, names: Sequence[tuple[str, str]]) -> list[
     asked = {"names": [sql.Identifier(*name).as_string() for name in names]}
     oids = [row[0] for row in connection.execute(STATEMENTS.oids.compose(), asked)]
     return [".".join(name) for name, oid in zip(names, oids, strict=True) if oid is not None]
+
+
+def rules(connection: Connection, oids: Sequence[int]) -> list[str]:
+    """The rules of tables, each with its table."""
+    return [row[0] for row in connection.execute(STATEMENTS.rules.compose(), {"oids": list(oids)})]
+
+
+def deferrable_exclusions(connection: Connection, oids: Sequence[int]) -> list[str]:
+    """The exclusion constraints of tables that may be deferred, each with its table."""
+    asked = {"oids": list(oids)}
+    return [row[0] for row in connection.execute(STATEMENTS.deferrable_exclusions.compose(), asked)]
 
 
 def mirrored(connection: Connection) -> bool:

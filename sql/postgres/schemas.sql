@@ -11,19 +11,27 @@ SELECT set_config('search_path', '', true)
 SELECT c.oid::bigint, jsonb_build_object(
   'schema_', n.nspname, 'name', c.relname, 'quoted', format('%%I.%%I', n.nspname, c.relname),
   'owner', pg_get_userbyid(c.relowner), 'unlogged', c.relpersistence = 'u', 'replica_identity', c.relreplident::text,
-  'options', coalesce(to_jsonb(c.reloptions), '[]'), 'comment', obj_description(c.oid, 'pg_class'),
+  'options', (
+    SELECT coalesce(jsonb_agg(o.option), '[]') FROM (
+      SELECT unnest(c.reloptions) AS option
+      UNION ALL
+      SELECT 'toast.' || unnest(toast.reloptions) FROM pg_class AS toast WHERE toast.oid = c.reltoastrelid) AS o),
+  'comment', obj_description(c.oid, 'pg_class'),
   'columns', (
     SELECT jsonb_agg(jsonb_build_object(
       'name', a.attname, 'generated', a.attgenerated <> '', 'identity', a.attidentity::text,
-      'sequence', CASE WHEN a.attidentity <> '' THEN pg_get_serial_sequence(format('%%I.%%I', n.nspname, c.relname), a.attname) END
+      'sequence', CASE WHEN a.attidentity <> '' THEN pg_get_serial_sequence(format('%%I.%%I', n.nspname, c.relname), a.attname) END,
+      'target', nullif(a.attstattarget, -1), 'options', coalesce(to_jsonb(a.attoptions), '[]')
     ) ORDER BY a.attnum)
     FROM pg_attribute AS a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped),
   'indexes', (
     SELECT coalesce(jsonb_agg(jsonb_build_object(
       'name', i.relname, 'quoted', quote_ident(i.relname), 'unique', x.indisunique, 'definition', pg_get_indexdef(i.oid),
       'columns', (SELECT coalesce(jsonb_agg(a.attname ORDER BY a.attnum), '[]') FROM pg_attribute AS a
-                  WHERE a.attrelid = c.oid AND a.attnum > 0 AND (a.attnum = ANY (x.indkey::int2[]) OR x.indexprs IS NOT NULL)),
+                  WHERE a.attrelid = c.oid AND a.attnum > 0 AND (a.attnum = ANY (x.indkey::int2[]) OR x.indexprs IS NOT NULL OR x.indpred IS NOT NULL)),
       'constraint', k.contype::text, 'constraint_definition', CASE k.contype WHEN 'x' THEN pg_get_constraintdef(k.oid) END,
+      'targets', (SELECT coalesce(jsonb_object_agg(a.attnum, a.attstattarget), jsonb_build_object()) FROM pg_attribute AS a
+                  WHERE a.attrelid = i.oid AND a.attstattarget >= 0),
       'clustered', x.indisclustered, 'replica_identity', x.indisreplident,
       'comment', obj_description(i.oid, 'pg_class'), 'constraint_comment', obj_description(k.oid, 'pg_constraint')
     ) ORDER BY k.contype IS DISTINCT FROM 'p', i.relname), '[]')
@@ -49,20 +57,29 @@ SELECT c.oid::bigint, jsonb_build_object(
     WHERE k.conrelid = c.oid AND k.contype = 'f'),
   'statistics', (
     SELECT coalesce(jsonb_agg(jsonb_build_object(
-      'name', s.stxname, 'quoted', format('%%I.%%I', sn.nspname, s.stxname), 'definition', pg_get_statisticsobjdef(s.oid)
+      'name', s.stxname, 'quoted', format('%%I.%%I', sn.nspname, s.stxname), 'definition', pg_get_statisticsobjdef(s.oid),
+      'target', nullif(s.stxstattarget, -1), 'comment', obj_description(s.oid, 'pg_statistic_ext')
     ) ORDER BY s.stxname), '[]')
     FROM pg_statistic_ext AS s JOIN pg_namespace AS sn ON sn.oid = s.stxnamespace WHERE s.stxrelid = c.oid),
   'grants', (
     SELECT coalesce(jsonb_agg(jsonb_build_object(
-      'privilege', g.privilege_type, 'column', g.on_column, 'grantable', g.is_grantable,
+      'privilege', g.privilege_type, 'column', g.on_column, 'grantable', g.grantable,
       'role', CASE WHEN g.grantee <> 0 THEN pg_get_userbyid(g.grantee) END
     ) ORDER BY g.grantee, g.privilege_type, g.on_column), '[]')
     FROM (
-      SELECT NULL::name AS on_column, e.* FROM aclexplode(c.relacl) AS e
+      -- Once, however many gave it: a copy has it from its owner.
+      SELECT e.grantee, e.privilege_type, NULL::name AS on_column, bool_or(e.is_grantable) AS grantable
+      FROM aclexplode(c.relacl) AS e GROUP BY 1, 2
       UNION ALL
-      SELECT a.attname, e.* FROM pg_attribute AS a CROSS JOIN LATERAL aclexplode(a.attacl) AS e
-      WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+      SELECT e.grantee, e.privilege_type, a.attname, bool_or(e.is_grantable)
+      FROM pg_attribute AS a CROSS JOIN LATERAL aclexplode(a.attacl) AS e
+      WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped GROUP BY 1, 2, 3
     ) AS g WHERE g.grantee <> c.relowner),
+  'owner_lacks', (
+    SELECT coalesce(jsonb_agg(d.privilege_type ORDER BY d.privilege_type), '[]')
+    FROM aclexplode(acldefault('r', c.relowner)) AS d
+    WHERE c.relacl IS NOT NULL AND NOT EXISTS (
+      SELECT FROM aclexplode(c.relacl) AS e WHERE e.grantee = c.relowner AND e.privilege_type = d.privilege_type)),
   'triggers', (
     SELECT coalesce(jsonb_agg(jsonb_build_object(
       'name', t.tgname, 'definition', pg_get_triggerdef(t.oid), 'enabled', t.tgenabled::text,
@@ -117,9 +134,50 @@ ALTER TABLE {table} ADD CONSTRAINT {name} {definition}
 -- locks: SHARE UPDATE EXCLUSIVE on {table}, which is new.
 CREATE STATISTICS {name} {definition} FROM {table}
 
+-- name: statistics_target
+-- locks: SHARE UPDATE EXCLUSIVE on its table, which is new.
+ALTER STATISTICS {name} SET STATISTICS {target}
+
+-- name: column_target
+-- locks: SHARE UPDATE EXCLUSIVE on {relation}, a table or an index, which is new.
+ALTER {kind} {relation} ALTER COLUMN {column} SET STATISTICS {target}
+
+-- name: column_options
+-- locks: SHARE UPDATE EXCLUSIVE on {table}, which is new.
+ALTER TABLE {table} ALTER COLUMN {column} SET ({options})
+
 -- name: owner
--- locks: ACCESS EXCLUSIVE on {table}, which is new.
-ALTER TABLE {table} OWNER TO {role}
+-- locks: ACCESS EXCLUSIVE on {table}, which is new. Unless we are a superuser the new owner must be one who may create in the
+-- schema at that moment.
+DO $tenantry_mirror$
+BEGIN
+  IF {name} <> current_user THEN
+    GRANT CREATE ON SCHEMA {schema} TO {role};
+    ALTER TABLE {table} OWNER TO {role};
+    REVOKE CREATE ON SCHEMA {schema} FROM {role};
+  END IF;
+END
+$tenantry_mirror$
+
+-- name: revoke_defaults
+-- locks: none on rows; the privileges of a new table. Default privileges may have given it some that the shared table hasn't.
+DO $tenantry_mirror$
+DECLARE
+  given record;
+BEGIN
+  FOR given IN
+    SELECT DISTINCT CASE WHEN e.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(e.grantee)) END AS role
+    FROM pg_class AS c CROSS JOIN LATERAL aclexplode(c.relacl) AS e
+    WHERE c.oid = {name}::regclass AND e.grantee <> c.relowner
+  LOOP
+    EXECUTE format('REVOKE ALL ON TABLE %s FROM %s', {name}, given.role);
+  END LOOP;
+END
+$tenantry_mirror$
+
+-- name: revoke
+-- locks: none on rows; the privileges of a new table.
+REVOKE {privilege} ON TABLE {table} FROM {role}
 
 -- name: grant
 -- locks: none on rows; the privileges of a new table.
@@ -207,3 +265,13 @@ SET LOCAL search_path = {path}
 -- name: count
 -- locks: ACCESS SHARE on {table}; a read of all of it.
 SELECT count(*) FROM {table}
+
+-- name: rules
+-- locks: ACCESS SHARE on the system catalogs.
+SELECT format('%%s of %%s', r.rulename, r.ev_class::regclass) FROM pg_rewrite AS r
+WHERE r.ev_class = ANY (%(oids)s::oid[]) ORDER BY 1
+
+-- name: deferrable_exclusions
+-- locks: ACCESS SHARE on the system catalogs.
+SELECT format('%%s of %%s', k.conname, k.conrelid::regclass) FROM pg_constraint AS k
+WHERE k.conrelid = ANY (%(oids)s::oid[]) AND k.contype = 'x' AND k.condeferrable ORDER BY 1

@@ -83,11 +83,24 @@ SELECT coalesce(tenant, 'NULL'), count(*) FROM tenantry_mirror.strays GROUP BY t
 -- locks: ACCESS SHARE on a table of ours.
 SELECT count(*) OVER (), named, tenant, key FROM tenantry_mirror.apart LIMIT 1
 
+-- name: refuse_apart
+-- locks: ACCESS SHARE on a table of ours. In the transaction that takes the names back, with what every write to a tenant's
+-- table reads locked: a row that was noted since the way back was asked for is seen here, or there is none.
+DO $tenantry_mirror$
+BEGIN
+  IF EXISTS (SELECT FROM tenantry_mirror.apart) THEN
+    RAISE EXCEPTION USING ERRCODE = 'unique_violation',
+      MESSAGE = 'meanwhile a row was written with an id that another tenant has too: there is no way back, `tenantry run` goes on';
+  END IF;
+END
+$tenantry_mirror$
+
 -- name: create_switched_function
 -- locks: none on tables; a new function. Whether the application's triggers are to fire in the tenants' tables: from the
--- moment on in which those of the shared tables don't.
+-- moment on in which those of the shared tables don't. VOLATILE, so that a statement which waits here for the renaming sees
+-- that it is done: by the statement's own snapshot its triggers fired on neither side.
 CREATE OR REPLACE FUNCTION tenantry_mirror.switched() RETURNS boolean
-LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $tenantry_mirror$
 BEGIN
   RETURN EXISTS (SELECT FROM tenantry_mirror.tables WHERE switched);
@@ -101,12 +114,16 @@ CREATE OR REPLACE FUNCTION {function}() RETURNS bigint
 LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $tenantry_mirror$ SELECT pg_catalog.nextval({sequence}::pg_catalog.regclass) $tenantry_mirror$
 
+-- name: grant_function
+-- locks: none on tables. Whoever writes to a tenant's table calls it, and default privileges may have taken that from all.
+GRANT EXECUTE ON FUNCTION {function}() TO PUBLIC
+
 -- name: create_down_function
 -- locks: none on tables; a new function. Run by a trigger of {shared} it writes the row to its tenant's table, and locks
 -- it there until the transaction ends. It inserts what isn't there yet, for a batch may be about to copy the row. A row of
 -- a tenant that has no schema is noted: the statement must not fail.
 CREATE OR REPLACE FUNCTION {function}() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = {search_path}
 AS $tenantry_mirror$
 DECLARE
   was_in text;
@@ -144,47 +161,69 @@ $tenantry_mirror$
 -- name: create_up_function
 -- locks: none on tables; a new function. Run by a trigger of a tenant's table it writes the row to {shared}, and locks it
 -- there until the transaction ends. Until the switch {shared} has the last word: its triggers fire, and what they make of the
--- row comes back. Afterwards it is kept only as the way back: an id that another tenant has there is noted, and the
--- statement goes through.
+-- row comes back; one that they hold back is held back here too. Afterwards it is kept only as the way back: an id that
+-- another tenant has there is noted, and the statement goes through. From then on there is none, and nothing is kept: what
+-- points to a row that is not there would fail.
 CREATE OR REPLACE FUNCTION {function}() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = {search_path}
 AS $tenantry_mirror$
 DECLARE
   into_ text;
+  own text := format('%I.%I', TG_TABLE_SCHEMA, TG_TABLE_NAME);
   after boolean;
-  written bigint := 0;
+  same boolean;
+  held boolean := false;
 BEGIN
   IF current_setting('tenantry.mirrored', true) = 'on' THEN
     RETURN NULL;
   END IF;
+  {other_tenant}
   SELECT t.shared::text, t.switched INTO STRICT into_, after FROM tenantry_mirror.tables AS t WHERE t.named = {named};
   IF after THEN
+    IF EXISTS (SELECT FROM tenantry_mirror.apart) THEN
+      RETURN NULL;
+    END IF;
     PERFORM set_config('tenantry.mirrored', 'on', true);
   END IF;
   IF TG_OP = 'DELETE' THEN
-    EXECUTE 'DELETE FROM ' || into_ || {removal} USING OLD, TG_ARGV[0];
+    EXECUTE 'DELETE FROM ' || into_ || {removal} || ' RETURNING true' INTO same USING OLD, TG_ARGV[0];
   ELSIF TG_OP = 'UPDATE' THEN
     {refusal}
     IF after AND {unique_changes} THEN
       BEGIN
         EXECUTE 'UPDATE ' || into_ || {change} USING NEW, OLD, TG_ARGV[0];
-      EXCEPTION WHEN unique_violation THEN
+      EXCEPTION WHEN unique_violation OR exclusion_violation THEN
         INSERT INTO tenantry_mirror.apart (named, tenant, key) VALUES ({named}, TG_ARGV[0], {key_text});
       END;
     ELSE
-      EXECUTE 'UPDATE ' || into_ || {change} USING NEW, OLD, TG_ARGV[0];
-      GET DIAGNOSTICS written = ROW_COUNT;
+      EXECUTE 'UPDATE ' || into_ || {change} || {returning_changed} INTO same USING NEW, OLD, TG_ARGV[0];
     END IF;
   END IF;
-  IF TG_OP = 'INSERT' OR (TG_OP = 'UPDATE' AND written = 0 AND NOT after) THEN
+  IF TG_OP <> 'INSERT' AND same IS NULL AND NOT after THEN
+    EXECUTE 'SELECT EXISTS (SELECT FROM ' || into_ || {there} || ')' INTO held USING OLD, TG_ARGV[0];
+  END IF;
+  IF TG_OP = 'INSERT' OR (TG_OP = 'UPDATE' AND same IS NULL AND NOT held AND NOT after) THEN
     EXECUTE 'INSERT INTO ' || into_ || {insertion} || CASE WHEN after THEN ' ON CONFLICT DO NOTHING' ELSE '' END
-      USING NEW, TG_ARGV[0];
-    GET DIAGNOSTICS written = ROW_COUNT;
-    IF after AND written = 0 THEN
+      || {returning_new} INTO same USING NEW, TG_ARGV[0];
+    IF after AND same IS NULL THEN
       INSERT INTO tenantry_mirror.apart (named, tenant, key) VALUES ({named}, TG_ARGV[0], {key_text});
     END IF;
   END IF;
   IF after THEN
+    PERFORM set_config('tenantry.mirrored', '', true);
+  ELSIF same IS NOT TRUE THEN
+    PERFORM set_config('tenantry.mirrored', 'on', true);
+    IF TG_OP = 'DELETE' THEN
+      IF held THEN
+        {keeping}
+        EXECUTE 'INSERT INTO ' || own || {return_row} || into_ || {there} || ' ON CONFLICT DO NOTHING'
+          USING OLD, TG_ARGV[0];
+      END IF;
+    ELSIF held THEN
+      EXECUTE 'UPDATE ' || own || {return_values} || into_ || {return_which} USING NEW, OLD, TG_ARGV[0];
+    ELSE
+      EXECUTE 'DELETE FROM ' || own || {own_removal} USING NEW;
+    END IF;
     PERFORM set_config('tenantry.mirrored', '', true);
   END IF;
   RETURN NULL;
@@ -207,7 +246,7 @@ $tenantry_mirror$
 -- locks: none on tables; a new function. It inserts rows of {shared} into one tenant's table, and leaves those that are
 -- there as they are: they are newer.
 CREATE OR REPLACE FUNCTION {function}(text, {shared}[]) RETURNS bigint
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = {search_path}
 AS $tenantry_mirror$
 DECLARE
   is_in text;
@@ -223,8 +262,8 @@ END
 $tenantry_mirror$
 
 -- name: create_trigger
--- locks: SHARE ROW EXCLUSIVE on {table}, for milliseconds once the writers before it are done. Its name comes before those
--- of foreign keys' own triggers.
+-- locks: SHARE ROW EXCLUSIVE on {table}, for milliseconds once the writers before it are done. Its name comes before all
+-- others on the table: a trigger that changes the row again is written after what it changed.
 CREATE TRIGGER {trigger} AFTER INSERT OR UPDATE OR DELETE ON {table}
 FOR EACH ROW EXECUTE FUNCTION {function}({argument})
 

@@ -1,7 +1,6 @@
 """Reads who the tenants are, and keeps which of them the application may treat as migrated."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -10,23 +9,9 @@ from psycopg.rows import class_row
 
 from sql.named import load
 from sql.postgres.connection import Connection
+from sql.tenant_rows import ACTIVITY, TenantRows
 
 STATEMENTS = load(Path(__file__).parent, "tenants")
-
-#: Columns that tell when a row was last written, the likeliest first.
-ACTIVITY = (
-    *("updated_at", "modified_at", "changed_at", "last_modified", "last_updated", "updated", "modified"),
-    *("created_at", "inserted_at", "created"),
-)
-
-
-@dataclass(frozen=True, slots=True)
-class TenantRows:
-    """How many rows of a table a tenant has, and when the last of them was written, where a column tells."""
-
-    tenant: str | None
-    rows: int
-    last_activity: datetime | None
 
 
 def rows(connection: Connection, table: sql.Identifier, column: str) -> list[TenantRows]:
@@ -39,7 +24,9 @@ def rows(connection: Connection, table: sql.Identifier, column: str) -> list[Ten
     found = connection.execute(STATEMENTS.activity_column.compose(), named).fetchone()
     activity = sql.SQL("NULL::timestamptz")
     if found is not None:
-        activity = sql.SQL("max({})::timestamptz").format(sql.Identifier(found[0]))  # type: ignore[assignment]
+        activity = sql.SQL(
+            "(max({0}) FILTER (WHERE {0} BETWEEN '0001-01-02' AND '9999-12-30'))::timestamptz"
+        ).format(sql.Identifier(found[0]))  # type: ignore[assignment]
     statement = STATEMENTS.rows.compose(table=table, column=sql.Identifier(column), activity=activity)
     with connection.cursor(row_factory=class_row(TenantRows)) as cursor:
         return cursor.execute(statement).fetchall()

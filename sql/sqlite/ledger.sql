@@ -122,6 +122,27 @@ CREATE TABLE IF NOT EXISTS tenantry_governor (
     reason       TEXT NOT NULL,
     sample       TEXT NOT NULL
 );
+CREATE TABLE IF NOT EXISTS tenantry_assignments (
+    id           INTEGER PRIMARY KEY,
+    migration_id INTEGER NOT NULL,
+    to_tenant    TEXT NOT NULL,
+    from_tenant  TEXT NOT NULL,
+    condition    TEXT,
+    tables       TEXT NOT NULL,
+    undoes       INTEGER,
+    state        TEXT NOT NULL DEFAULT 'running' CHECK (state IN ('running', 'done', 'undone')),
+    rows         TEXT NOT NULL DEFAULT '{{}}',
+    before       TEXT NOT NULL,
+    actor        TEXT NOT NULL,
+    started_at   REAL NOT NULL,
+    finished_at  REAL
+);
+CREATE TABLE IF NOT EXISTS tenantry_assigned (
+    assignment INTEGER NOT NULL,
+    of_table   TEXT NOT NULL,
+    key        TEXT NOT NULL,
+    PRIMARY KEY (assignment, of_table, key)
+) WITHOUT ROWID;
 
 -- name: exists
 -- locks: none; a read of the schema.
@@ -129,6 +150,9 @@ SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'tena
 
 -- name: drop
 -- locks: the file's write lock. The ledger's tables are small: what filled them was deleted with its migration.
+DROP TABLE IF EXISTS tenantry_enabled;
+DROP TABLE IF EXISTS tenantry_assigned;
+DROP TABLE IF EXISTS tenantry_assignments;
 DROP TABLE IF EXISTS tenantry_governor;
 DROP TABLE IF EXISTS tenantry_events;
 DROP TABLE IF EXISTS tenantry_quarantine;
@@ -180,6 +204,9 @@ UPDATE tenantry_migrations SET tables = :tables WHERE id = :migration AND tables
 
 -- name: forget_migration
 -- locks: the file's write lock, for the migration's rows: `forget` has deleted its batches before.
+DELETE FROM tenantry_assigned WHERE assignment IN (
+    SELECT id FROM tenantry_assignments WHERE migration_id = :migration);
+DELETE FROM tenantry_assignments WHERE migration_id = :migration;
 DELETE FROM tenantry_governor WHERE migration_id = :migration;
 DELETE FROM tenantry_events WHERE migration_id = :migration;
 DELETE FROM tenantry_quarantine WHERE job_id IN (SELECT id FROM tenantry_jobs WHERE migration_id = :migration);

@@ -95,3 +95,19 @@ def test_a_thread_of_a_pool_knows_the_tenant_only_of_work_that_carries_it(tenanc
         assert bare.result() is None
         assert carried.result() == context.TenantContext("acme")
         assert pool.submit(context.current).result() is None
+
+
+def test_work_that_is_carried_once_may_be_done_by_several_threads_at_once(tenancy: Module) -> None:
+    context = tenancy("context")
+    meet = Barrier(2, timeout=30)
+
+    def work() -> str:
+        meet.wait()
+        seen: str = context.required().tenant_id
+        return seen
+
+    with context.acting_for("acme"):
+        carried = context.carried(work)
+    with ThreadPoolExecutor(2) as pool:
+        done = [pool.submit(carried) for _ in range(2)]
+        assert [each.result() for each in done] == ["acme", "acme"]

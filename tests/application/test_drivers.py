@@ -1,15 +1,19 @@
 """Setting the tenant by each driver, on one connection that all share, as behind a transaction pooler."""
 
+import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from types import ModuleType
 
 import psycopg
 import pytest
 from django.db import connections
 from django.http import HttpRequest, HttpResponse
-from sqlalchemy import text
+from sqlalchemy import create_engine, text
+from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
+from sqlalchemy.pool import StaticPool
 
 from tests.application.drivers import DRIVERS, Driver, SQLAlchemy, with_django
 from tests.application.stages import MIGRATED, STAGES, Databases
@@ -113,6 +117,14 @@ def test_a_connection_of_sqlalchemy_past_any_session_has_its_tenant_too(
     engine.dispose()
 
 
+def test_an_engine_of_another_database_is_left_alone(databases: Databases, tenancy: Module) -> None:
+    SQLAlchemy(databases.url("verified"), tenancy).engine.dispose()
+    other = create_engine("sqlite://")
+    with tenancy("context").acting_for("org-01"), other.connect() as connection:
+        assert connection.execute(text("SELECT 1")).scalar_one() == 1
+    other.dispose()
+
+
 def test_an_engine_in_autocommit_has_no_transaction_to_hold_the_tenant(
     databases: Databases, tenancy: Module
 ) -> None:
@@ -142,3 +154,27 @@ def test_a_view_of_django_that_fails_has_written_nothing(
                     view(HttpRequest())
             left = driver.scoped("SELECT count(*) FROM graph_entities WHERE entity_type = 'seen by a view'")
     assert left == [(0,)]
+
+
+def test_an_async_session_of_sqlalchemy_has_its_tenant_and_leaves_nothing_behind(
+    databases: Databases, tenancy: Module
+) -> None:
+    tenancy("with_sqlalchemy")
+
+    async def seen() -> list[tuple[int, str]]:
+        engine = create_async_engine(
+            "postgresql+psycopg://",
+            async_creator=partial(psycopg.AsyncConnection.connect, databases.url("verified")),
+            poolclass=StaticPool,
+        )
+        found = []
+        for tenant in ("org-01", "org-02"):
+            with tenancy("context").acting_for(tenant):
+                async with AsyncSession(engine) as session:
+                    found.append(tuple((await session.execute(text(SEEN))).one()))
+        async with AsyncSession(engine) as session:
+            found.append(tuple((await session.execute(text(SEEN))).one()))
+        await engine.dispose()
+        return found
+
+    assert asyncio.run(seen()) == [(40, "org-01"), (40, "org-02"), (0, "")]

@@ -17,6 +17,7 @@ from control.queue import namespace_of
 from control.rollback import rollback
 from control.worker_pool import workers
 from tests.integration.typist import typed
+from tests.waiting import until
 from worker.broker import doorbell
 
 TENANTRY = Path(sys.executable).parent / "tenantry"
@@ -90,7 +91,11 @@ class Operator:
         ):
             if stage in {"keys", "rls"}:
                 conductor.confirm(plan, connection, "application")
+            pid = connection.info.backend_pid
             conductor.run(plan, connection, doorbell(self.queue, space), to=stage, notify=nobody)
+        # A server that is busy lets go of the migration a moment after the connection is closed.
+        gone = "SELECT (count(*) = 0)::int FROM pg_stat_activity WHERE pid = "
+        until(lambda: self.count(f"{gone}{pid}"), 30, "the controller's end")
 
     def back_to(self, stage: str | None, notify: Callable[[str], None]) -> None:
         """Walk back to a stage, or to the start."""

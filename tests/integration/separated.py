@@ -1,7 +1,7 @@
 """A migration to a schema for each tenant, on tables that have a bit of everything."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
 
@@ -146,6 +146,15 @@ def separating(url: str, queue: str, server: EmbeddedPostgres, **more: Any) -> S
     with connect(url, "test") as connection:
         connection.execute(SCHEMA)
     return Separating(plan_for(url, **more), url, queue, server)
+
+
+def of_tables(
+    url: str, queue: str, server: EmbeddedPostgres, statements: LiteralString, *tables: dict[str, Any]
+) -> Separating:
+    """Tables made by statements, each with its part of the plan, and their migration not begun."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(statements)
+    return Separating(plan_for(url, tables=list(tables)), url, queue, server)
 
 
 def differing(migration: Separating) -> list[str]:

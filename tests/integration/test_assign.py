@@ -101,6 +101,11 @@ def test_edges_are_not_torn_apart_and_nothing_is_changed_for_the_trying(ready: O
     assert "no row of default is where id = 'nobody'" in complaint(refused.stderr)
 
 
+def keys_are_old(operator: Operator) -> bool:
+    """Whether the stage `keys` is still to come."""
+    return not operator.count("SELECT count(*) FROM tenantry.stages WHERE name = 'keys' AND state = 'done'")
+
+
 @contextmanager
 def _writing(
     *writers: Callable[[psycopg.Connection, Random], None], url: str
@@ -198,11 +203,33 @@ def test_one_that_is_killed_goes_on_where_it_was_and_nothing_else_may_begin(read
     refused = ready.tenantry(*_assign(_OF_ORG))
     assert refused.returncode == 3
     assert "another was broken off" in complaint(refused.stderr)
+    for command in [("run",)] if keys_are_old(ready) else [("run",), ("rollback", "--yes")]:
+        refused = ready.tenantry(*command)
+        assert refused.returncode == 3
+        assert "rows are half way: default to acme" in complaint(refused.stderr)
     ready.done(*_assign(_OF_MANY))
     assert ready.count(_WRONG) == 0
     assert ready.count("SELECT count(*) FROM graph_entities") == 2000
     ready.done("tenants", "assign", "--undo", "--yes")
     assert rows_of(ready.url) == before
+
+
+def test_what_old_code_writes_for_a_row_that_went_is_found_before_the_keys_and_may_go_too(
+    single: Operator,
+) -> None:
+    single.run_to("indexes", count=1)
+    single.done(*_assign(_OF_ORG))
+    with psycopg.connect(single.url) as old_code:
+        old_code.execute(
+            "INSERT INTO graph_relations (id, relation_type, source_id, target_id) "
+            "SELECT 'new', 'new', min(id), max(id) FROM graph_entities WHERE tenant_id = 'acme'"
+        )
+    single.done("confirm", "application")
+    refused = single.tenantry("run", "--to", "keys")
+    assert refused.returncode == 3
+    assert "1 rows of graph_relations name another tenant's graph_entities" in complaint(refused.stderr)
+    single.done(*_assign("id = 'new'", "--table", "graph_relations"))
+    single.done("run", "--to", "keys")
 
 
 def test_the_application_reads_in_one_query_whom_it_may_treat_as_migrated(single: Operator) -> None:

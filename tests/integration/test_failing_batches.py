@@ -36,7 +36,8 @@ from tests.integration.backfilling import (
 from tests.waiting import until
 from worker import batch as batches
 from worker import jobs, ledger, paging
-from worker.batch import Failed, Failure, Filling
+from worker.batch import Failed, Filling
+from worker.failure import Failure
 from worker.jobs import Job
 
 _BAD = "entity-0000000778"

@@ -9,7 +9,7 @@ from psycopg import errors
 from control.embedded.postgres import EmbeddedPostgres
 from control.embedded.valkey import EmbeddedValkey
 from sql.errors import GateClosedError
-from tests.integration.separated import THING, Separating, differing, separating
+from tests.integration.separated import THING, Separating, differing, of_tables, separating
 
 ACME = "SET search_path = tenant_acme, public"
 
@@ -164,3 +164,33 @@ def test_two_tenants_of_one_name_are_refused(mirrored: Separating) -> None:
             mirrored.to("application")
         old.execute("DELETE FROM entity WHERE id = 'alike'")
     mirrored.to("application")
+
+
+HAD = """
+CREATE TABLE t (tenant_id text NOT NULL, id integer, n integer, PRIMARY KEY (tenant_id, id));
+INSERT INTO t SELECT 'o' || n % 3, n, n FROM generate_series(1, 30) AS n;
+"""
+
+
+def test_a_tenants_table_takes_no_row_of_another_where_it_has_the_column(
+    database: str, postgres: EmbeddedPostgres, valkey: EmbeddedValkey
+) -> None:
+    migration = of_tables(
+        database, valkey.url, postgres, HAD, {"name": "t", "tenant": {"expression": "tenant_id"}}
+    )
+    migration.to("schemas")
+    with psycopg.connect(database, autocommit=True) as new:
+        new.execute("SET search_path = tenant_o1, public")
+        for _ in ("before the switch", "after it"):
+            for foreign in (
+                "INSERT INTO t VALUES ('o2', 100, 1)",
+                "UPDATE t SET tenant_id = 'o2' WHERE id = 1",
+            ):
+                with pytest.raises(errors.CheckViolation, match="can't be of 'o2'"):
+                    new.execute(foreign)
+            new.execute("INSERT INTO t (id, n) VALUES (100, 1)")
+            new.execute("UPDATE t SET n = 2 WHERE id = 100")
+            assert differing(migration) == []
+            new.execute("DELETE FROM t WHERE id = 100")
+            migration.to("verify")
+    migration.back(None)

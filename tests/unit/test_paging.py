@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from control.completion import swept_together
 from control.jobs import LEAVING, chosen, largest, visits
-from control.proof import swept_together
 from control.stages.backfill import slices
 from sql.job import JobSpec, KeyColumn
 from sql.postgres.paging import Heap

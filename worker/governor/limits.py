@@ -45,6 +45,9 @@ LABELS: dict[SignalName, str] = {
     "batch": "seconds of a batch",
 }
 
+#: What becomes of a signal that can't be read, by the plan's word for it.
+UNREADABLE = {"hold": "no batch goes until it can be", "ignore": "it is not judged"}
+
 
 class Limit(BaseModel):
     """At `max` the pace is halved, from 0.7 of it shed; at `stop` no batch goes. None sets no such limit."""

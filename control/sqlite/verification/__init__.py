@@ -1,0 +1,1 @@
+"""Independent checks of a migrated SQLite file: each with its evidence, and the query that gave it."""

@@ -1,0 +1,49 @@
+-- Cutting a table into ranges of its rowid or its key, and the scans that prove that nothing is left.
+
+-- name: last_key
+-- locks: none; a read of one entry.
+SELECT {key} FROM {table} AS t ORDER BY {backwards} LIMIT 1;
+
+-- name: edges
+-- locks: none; a read as far as one group of ranges goes. Bounds come from an ordered SELECT and are stored before any update.
+SELECT {names} FROM (
+    SELECT {key}, row_number() OVER (ORDER BY {order}) AS n FROM {table} AS t{by_rowid}
+    WHERE {range} ORDER BY {order} LIMIT :rows
+) WHERE n % :width = 0 ORDER BY n;
+
+-- name: count_rows
+-- locks: none; a read of the smallest index, or of the table.
+SELECT count(*) FROM {table};
+
+-- name: unfilled
+-- locks: none; the scan that proves completion.
+SELECT count(*) FROM {table} AS t WHERE {unfinished};
+
+-- name: left
+-- locks: none; a read of the table, by one snapshot. Rows that are still to be written, in the order of the key. CASE, for a row
+-- that is in quarantine already may be there because its source fails, and must not be asked again.
+SELECT {key} FROM {table} AS t
+WHERE {unfinished} AND CASE
+    WHEN json_array({texts}) IN (SELECT json(q.key) FROM tenantry_quarantine AS q WHERE q.job_id = :job) THEN 0
+    ELSE {wanted} END
+ORDER BY {order} LIMIT :most;
+
+-- name: set_aside
+-- locks: none beside those of its transaction, which is of a few hundred rows. The row is looked at again: it was read without
+-- a lock, and may have its tenant meanwhile.
+INSERT INTO tenantry_quarantine (job_id, key, sqlstate, message, created_at)
+SELECT :job, :key, '', 'its source gives it no tenant', :now FROM {table} AS t WHERE {is_it} AND {unfinished}
+ON CONFLICT (job_id, key) DO NOTHING;
+
+-- name: below
+-- locks: none; a read of one entry. The key right below another.
+SELECT {key} FROM {table} AS t WHERE {range} ORDER BY {backwards} LIMIT 1;
+
+-- name: key_order
+-- locks: none; a read of the schema. The key of a table without rowids, in its own order.
+SELECT x.name, x.coll AS collation FROM pragma_index_list(:table) AS l, pragma_index_xinfo(l.name) AS x
+WHERE l.origin = 'pk' AND x.key ORDER BY x.seqno;
+
+-- name: walked
+-- locks: none; the planner is asked how it would walk the table, and nothing is read.
+EXPLAIN QUERY PLAN SELECT 1 FROM {table} AS t WHERE {range} ORDER BY {order};
