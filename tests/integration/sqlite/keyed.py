@@ -120,7 +120,9 @@ def world(
             opened.executemany(f'INSERT INTO "{table}" VALUES ({marks})', values)
     file = folder / "migration.toml"
     file.write_text(
-        f'name = "keys"\n[database]\nurl = "sqlite:///{path}"\n[tenant]\n{tenant}\n{tables}', encoding="utf-8"
+        f'name = "keys"\n[database]\nurl = "sqlite:///{path}"\n[tenant]\n{tenant}\n{tables}\n'
+        '[verify]\nquiet = "0s"\n',
+        encoding="utf-8",
     )
     return World(path, read_plan(file), tenants)
 
