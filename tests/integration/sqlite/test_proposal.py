@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from control.conductor import confirm
-from control.plan.model import Index, Plan, Table
+from control.plan.model import Index, Plan, Table, Verify
 from control.plan.proposal import propose
 from control.plan.reading import read_plan
 from control.sqlite import conductor
@@ -231,7 +231,8 @@ def test_a_file_without_tables_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("statements", [GRAPH, APP])
 def test_a_run_goes_through_what_is_proposed(statements: str, tmp_path: Path) -> None:
-    plan, _ = _propose(tmp_path, statements)
+    proposed, _ = _propose(tmp_path, statements)
+    plan = proposed.model_copy(update={"verify": Verify(quiet="100ms")})
     with conductor.controller(plan) as file:
         conductor.run(plan, file, to="indexes", notify=lambda _line: None)
         confirm(plan, file, "application")
