@@ -56,6 +56,7 @@ def copy(
     try:
         with connect(resolve(url)) as source:
             room_for(copying.size(source), path, "name another [backup] path")
+            _take_away(unfinished)
             unfinished.touch(mode=0o600)
             with connect(address(unfinished)) as target:
                 copying.copy_out(source, target, go_on=go_on, notify=notify)
@@ -75,9 +76,14 @@ def copy(
     except OSError as error:
         raise GivenWrongError(f"{path} can't be written: {error.strerror}") from None
     finally:
-        for left in (unfinished, *(unfinished.with_name(unfinished.name + end) for end in _BESIDE)):
-            left.unlink(missing_ok=True)
+        _take_away(unfinished)
     return taken
+
+
+def _take_away(unfinished: Path) -> None:
+    """Take away what a copy left that was not finished, or whoever was killed at one."""
+    for left in (unfinished, *(unfinished.with_name(unfinished.name + end) for end in _BESIDE)):
+        left.unlink(missing_ok=True)
 
 
 def room_for(needed: int, path: Path, way_out: str) -> None:

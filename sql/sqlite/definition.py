@@ -151,11 +151,11 @@ def named(statement: str, name: str) -> str:
     return edits.text()
 
 
-def bare(statement: str, name: str, *, keep_key: bool) -> str:
+def bare(statement: str, name: str, *, keep_key: bool, keep_unique: bool = False) -> str:
     """A table of another name that holds the same rows, without what other tables or indexes are made for.
 
-    No foreign key, no UNIQUE, no AUTOINCREMENT, and the primary key only to `keep_key`: as a rowid or in a
-    table WITHOUT ROWID it is part of the rows.
+    No foreign key, no AUTOINCREMENT, and the primary key only to `keep_key`: as a rowid or in a table
+    WITHOUT ROWID it is part of the rows. UNIQUE goes unless `keep_unique` says otherwise.
     """
     table = read(statement)
     edits = _Edits(table.words)
@@ -164,6 +164,8 @@ def bare(statement: str, name: str, *, keep_key: bool) -> str:
         if one.kind == "primary key" and keep_key:
             if one.autoincrement is not None:
                 edits.remove(one.autoincrement, one.autoincrement + 1)
+            continue
+        if one.kind == "unique" and keep_unique:
             continue
         edits.remove(one.start, one.end)
         if one.deferral is not None:

@@ -28,7 +28,12 @@ _NULLABLE = ("", " NOT NULL", " /* PRIMARY KEY */ NOT NULL ON CONFLICT FAIL")
 _DEFAULTS = ("", " DEFAULT 'x, UNIQUE (y)'", " DEFAULT (1 + 2)", " DEFAULT NULL", " DEFAULT -1")
 _COLLATIONS = ("", " COLLATE NOCASE", " collate rtrim")
 _CONFLICTS = ("", " ON CONFLICT REPLACE", " on conflict ignore")
-_ACTIONS = ("", " ON DELETE CASCADE", " ON UPDATE CASCADE ON DELETE RESTRICT", " MATCH FULL ON DELETE NO ACTION")
+_ACTIONS = (
+    "",
+    " ON DELETE CASCADE",
+    " ON UPDATE CASCADE ON DELETE RESTRICT",
+    " MATCH FULL ON DELETE NO ACTION",
+)
 _DEFERRALS = ("", " DEFERRABLE INITIALLY DEFERRED", " NOT DEFERRABLE")
 _BLANKS = (" ", "\n  ", " -- it's, a (comment\n", "/* , */")
 
@@ -95,9 +100,7 @@ def cases(draw: st.DrawFn) -> Case:
         body += (", " if at == 0 else separators[at]) + one
     statement = f"CREATE TABLE {choose('t', '[odd t]')}{choose('', ' ')}({body}{choose(*_BLANKS)})"
     first = _plain(names[0])
-    alias = keyed == "counting" or (
-        items[0].removeprefix(names[0]).split()[:1] == ["INTEGER"]
-    )
+    alias = keyed == "counting" or (items[0].removeprefix(names[0]).split()[:1] == ["INTEGER"])
     return Case(
         statement,
         tuple(map(_plain, names)),
@@ -111,7 +114,9 @@ def cases(draw: st.DrawFn) -> Case:
 def _facts(statement: str) -> dict[str, Any]:
     with closing(sqlite3.connect(":memory:")) as memory:
         memory.execute(statement)
-        (table,) = memory.execute("SELECT name FROM sqlite_schema WHERE type = 'table' AND name <> 'sqlite_sequence'").fetchone()
+        (table,) = memory.execute(
+            "SELECT name FROM sqlite_schema WHERE type = 'table' AND name <> 'sqlite_sequence'"
+        ).fetchone()
         keys: dict[int, list[tuple[Any, ...]]] = {}
         for number, _, *rest in memory.execute(
             'SELECT id, seq, "table", "from", "to", on_update, on_delete, "match" FROM pragma_foreign_key_list(?)'
@@ -120,7 +125,9 @@ def _facts(statement: str) -> dict[str, Any]:
         ):
             keys.setdefault(number, []).append(tuple(rest))
         indexes = []
-        for name, unique in memory.execute('SELECT name, "unique" FROM pragma_index_list(?)', (table,)).fetchall():
+        for name, unique in memory.execute(
+            'SELECT name, "unique" FROM pragma_index_list(?)', (table,)
+        ).fetchall():
             parts = memory.execute('SELECT name, coll, "desc" FROM pragma_index_xinfo(?) WHERE key', (name,))
             indexes.append((unique, tuple(parts.fetchall())))
         return {
@@ -129,7 +136,9 @@ def _facts(statement: str) -> dict[str, Any]:
             ).fetchall(),
             "key": [
                 row[0]
-                for row in memory.execute("SELECT name FROM pragma_table_info(?) WHERE pk ORDER BY pk", (table,))
+                for row in memory.execute(
+                    "SELECT name FROM pragma_table_info(?) WHERE pk ORDER BY pk", (table,)
+                )
             ],
             "foreign keys": sorted(map(tuple, keys.values())),
             "indexes": sorted(indexes),

@@ -110,9 +110,8 @@ def _chosen(reader: Reader, lists: dict[str, str], proposed: _Proposal) -> Choic
             proposed.note(name, live[name].note)
         if live[name].column(proposed.column) is not None:
             given[name] = Constant(constant=Tenant().legacy)
-            empty = "''" if reader.sentinel == "" else "NULL"
             proposed.note(
-                name, f"has {proposed.column} already: only rows that hold {empty} there get this tenant"
+                name, f"has {proposed.column} already: only rows that hold none there get this tenant"
             )
     links = Links(reader, names, directories.describe(reader, lists))
     choice = choose(links, names, given)

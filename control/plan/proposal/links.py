@@ -60,14 +60,14 @@ class Links:
         table = self.reader.schema[name]
         links = [
             Link(Parent(parent=key.target, on=key.pairs), not _nullable(table, key), _preference(table, key))
-            for key in table.foreign_keys
+            for key in _written(table)
             if key.target is not None and key.target in self.chosen and key.target != name
         ]
         return sorted(links, key=lambda link: link.preference)
 
     def above(self, name: str) -> Parent | None:
         """The foreign key by which a table is a tree."""
-        for key in sorted(self.reader.schema[name].foreign_keys, key=lambda key: key.name):
+        for key in sorted(_written(self.reader.schema[name]), key=lambda key: key.name):
             if key.target == name:
                 return Parent(parent=name, on=key.pairs)
         return None
@@ -76,7 +76,9 @@ class Links:
         """Columns without a foreign key that are called as another table or its key, and hold its values."""
         table = self.reader.schema[name]
         for at, column in enumerate(table.columns):
-            if column.name in _ANYBODYS or any(column.name in key.columns for key in table.foreign_keys):
+            if column.name in _ANYBODYS or column.generated:
+                continue
+            if any(column.name in key.columns for key in table.foreign_keys):
                 continue
             alike = self._called_alike(name, column.name, column.type)
             for other, key in alike or self._called_as_table(name, column.name, column.type):
@@ -101,11 +103,15 @@ class Links:
             target = key.target if key is not None else None
             if target in self.chosen and target != name:
                 continue  # a parent's key, whatever it is called
+            found = table.column(column)
+            if found is not None and found.generated:
+                told = "is generated, and has no value yet when the write guard asks: say what it is made of"
+                self.told[name].append(f"{column} {told}")
+                continue
             known = self.reader.known_in_column(name, column)
             if known.rows and not known.known:
                 self.told[name].append(f"{known.expression} is there, and says nothing in any row")
                 continue
-            found = table.column(column)
             every = None if not known.rows else known.known == known.rows
             every = True if found is not None and found.not_null and every is not False else every
             of = self._list_of(name, column, target)
@@ -126,7 +132,7 @@ class Links:
 
     def _in_documents(self, name: str, table: Table) -> list[Link]:
         for document in table.columns:
-            if not document.is_document:
+            if not document.is_document or document.generated:
                 continue
             try:
                 known = self.reader.known_in_document(name, document.name, TENANT_NAMES)
@@ -139,7 +145,7 @@ class Links:
 
     def _onto_lists(self, table: Table) -> Iterator[Link]:
         """Foreign keys of other names onto a list of tenants, or onto a table left out that names one."""
-        for key in sorted(table.foreign_keys, key=lambda key: _preference(table, key)):
+        for key in sorted(_written(table), key=lambda key: _preference(table, key)):
             target = key.target
             if target is None or target in self.chosen:
                 continue
@@ -205,6 +211,12 @@ class Links:
     def _has_id(self, name: str, column_type: str) -> bool:
         there = self.reader.schema[name].column("id")
         return there is not None and there.type == column_type and "id" in self.reader.schema[name].alone
+
+
+def _written(table: Table) -> list[ForeignKey]:
+    """The foreign keys of columns that are written: a generated one has no value when the guard asks."""
+    generated = {column.name for column in table.columns if column.generated}
+    return [key for key in table.foreign_keys if generated.isdisjoint(key.columns)]
 
 
 def _nullable(table: Table, key: ForeignKey) -> bool:

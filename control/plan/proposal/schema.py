@@ -15,6 +15,8 @@ class Column:
     not_null: bool
     is_text: bool
     is_document: bool
+    generated: bool = False
+    """Whether it has no value yet when the write guard asks."""
 
 
 @dataclass(frozen=True, slots=True)

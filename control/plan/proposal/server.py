@@ -198,6 +198,7 @@ def _table(name: str, table: facts.Table, called: dict[tuple[str, str], str]) ->
                 not_null=column.not_null,
                 is_text=column.type.startswith(_TEXT),
                 is_document=column.type in _DOCUMENTS,
+                generated=column.generated,
             )
             for column in table.columns
         ),

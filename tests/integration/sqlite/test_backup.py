@@ -79,6 +79,14 @@ def test_nothing_is_written_over(graph: Path, tmp_path: Path) -> None:
         there.unlink()
 
 
+def test_what_a_killed_copy_left_is_in_nobodys_way(graph: Path, tmp_path: Path) -> None:
+    for left in ("before.db.unfinished", "before.db.unfinished-wal"):
+        (tmp_path / left).write_bytes(b"half of a page")
+    backup.copy(f"sqlite:///{graph}", tmp_path / "before.db", schema(graph))
+    assert contents(tmp_path / "before.db") == contents(graph)
+    assert {one.name for one in tmp_path.iterdir()} == {"graph.db", "before.db", "before.db.json"}
+
+
 @contextmanager
 def written_between_steps(graph: Path, monkeypatch: pytest.MonkeyPatch, times: int) -> Iterator[list[int]]:
     """Small steps, and an application that writes after each of the first so many."""

@@ -17,7 +17,7 @@ from control.sqlite.rebuild.pacing import Pace
 from control.sqlite.rebuild.sides import sides
 from control.sqlite.rebuild.switching import switch
 from sql.sqlite import catalog
-from tests.integration.sqlite.keyed import World, world
+from tests.integration.sqlite.keyed import MEMORY, World, world
 from worker import ledger
 
 SCHEMA = """
@@ -62,7 +62,9 @@ STATEMENTS = st.one_of(
     st.builds("UPDATE {} things SET id = {} WHERE n = {}".format, _OR, _ID, _N),
     st.builds("UPDATE {} things SET rowid = {} WHERE id = {}".format, _OR, _N, _ID),
     st.builds("DELETE FROM things WHERE id = {}".format, _ID),
-    st.builds("INSERT {} INTO keyed (a, b, note, thing) VALUES ({}, {}, {}, {})".format, _OR, _ID, _SLUG, _N, _ID),
+    st.builds(
+        "INSERT {} INTO keyed (a, b, note, thing) VALUES ({}, {}, {}, {})".format, _OR, _ID, _SLUG, _N, _ID
+    ),
     st.builds("UPDATE {} keyed SET a = {}, note = {} WHERE b = {}".format, _OR, _ID, _N, _SLUG),
     st.builds("DELETE FROM keyed WHERE a = {}".format, _ID),
     st.builds("INSERT {} INTO counted (id, thing) VALUES ({}, {})".format, _OR, _N, _ID),
@@ -90,7 +92,7 @@ def _write(there: World, statements: list[str], *, recursive: bool) -> None:
 def test_whatever_is_written_at_whatever_moment_is_in_the_new_table(
     writes: list[list[str]], recursive: bool, sorted_: bool, *, back: bool
 ) -> None:
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
         there = world(Path(folder), SCHEMA, TABLES)
         _write(there, writes[0], recursive=recursive)
         there.fill()
@@ -101,9 +103,7 @@ def test_whatever_is_written_at_whatever_moment_is_in_the_new_table(
             both = sides(there.plan, catalog.read(file))
             if back:
                 both = both.model_validate(ground.memory.recall("keys"))
-            group = [
-                making(file, one.back if back else one, migration=1, back=back) for one in both.tables
-            ]
+            group = [making(file, one.back if back else one, migration=1, back=back) for one in both.tables]
             assert len(group) == 3
             pace = Pace(ground, "keys")
             with file.transaction():

@@ -65,7 +65,9 @@ def _walk(there: World, folder: Path, step: int, *, back: bool) -> int:
     number = killed = 0
     while True:
         copy = _copy(there, folder)
-        end: Callable[[], object] = (lambda: copy.rollback("application")) if back else (lambda: copy.run("keys"))
+        end: Callable[[], object] = (
+            (lambda: copy.rollback("application")) if back else (lambda: copy.run("keys"))
+        )
         if not _killed_at(number, end):
             return killed
         killed += 1
