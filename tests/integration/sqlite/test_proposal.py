@@ -204,7 +204,7 @@ def test_a_tenant_column_of_numbers_is_left_alone(tmp_path: Path) -> None:
 def test_a_tenant_column_that_is_there_is_filled_where_it_is_null(tmp_path: Path) -> None:
     plan, text = _propose(tmp_path, "CREATE TABLE a (id INTEGER PRIMARY KEY, tenant_id TEXT)")
     assert _tenants(plan) == {"a": Constant(constant="default")}
-    assert "# has tenant_id already: only rows that hold NULL there get this tenant" in text
+    assert "# has tenant_id already: only rows that hold none there get this tenant" in text
 
 
 def test_an_index_name_that_is_taken_is_not_proposed(tmp_path: Path) -> None:
