@@ -23,6 +23,10 @@ _ENTRY, _ENTRY_COLUMN = 0.15e-6, 0.3e-6
 _DROP_BYTE = 1 / 2e9
 #: Of a table that loses a column.
 _DROP_COLUMN, _DROP_COLUMN_BYTE = 0.5e-6, 1 / 400e6
+#: How often preflight and verify read what they look at; a run has two looks before its first step.
+LOOKS, VERIFIES = 9, 4
+#: How much longer copy, indexes and comparison take in batches, with gaps for others between them.
+BATCHED = 2.5
 #: Bytes of a tenant's name in a row, and of an index's entry beside its columns, each of about so many.
 TENANT, _OF_ENTRY, _OF_COLUMN = 8, 4, 12
 #: By how much of its size a table grows whose rows get a tenant: pages that were full are split.

@@ -66,8 +66,11 @@ def holds(ground: Ground, found: Mapping[str, Size]) -> Iterator[Hold]:
 
 def _anew(ground: Ground, group: Sequence[Rebuild], found: Mapping[str, Size]) -> Iterator[Hold]:
     """The tables that get their new keys in one moment: made in it, or before it in batches."""
-    named = ", ".join(one.name for one in group)
-    if (seconds := whole(group, found)) <= SHORT:
+    named, seconds = ", ".join(one.name for one in group), whole(group, found)
+    if seconds <= 2 * SHORT:
+        # The way back makes fewer indexes, and may be short where the way there was not.
+        yield Hold("keys", f"{named}: made anew with the old keys", min(seconds, SHORT), back=True)
+    if seconds <= SHORT:
         yield Hold("keys", f"{named}: made anew with the new keys", seconds)
         return
     yield Hold("keys", f"{named}: the new tables in the place of the old", costs.SWITCH)
@@ -115,7 +118,7 @@ def _worked_out(ground: Ground, found: Mapping[str, Size]) -> Iterator[Estimate]
     every = list(holds(ground, found))
     whole = preflight.settings(ground.connection).bytes_
     read = sum(costs.read(size) for size in tables.values())
-    yield Estimate("preflight", 0.1 + 2 * read, 0.0, 0, 0, _NOBODY)
+    yield Estimate("preflight", 0.1 + costs.LOOKS * read, 0.0, 0, 0, _NOBODY)
     if plan.backup is not None:
         yield Estimate("backup", 0.1 + 2 * whole / 300e6, 0.0, 0, whole, _NOBODY)
     yield _brief("columns", every)
@@ -136,7 +139,7 @@ def _worked_out(ground: Ground, found: Mapping[str, Size]) -> Iterator[Estimate]
     )
     yield _brief("indexes", every, wal=made, disk=made)
     yield _keys(ground, found, every)
-    yield Estimate("verify", 0.1 + 2 * read, 0.0, 0, 0, _NOBODY)
+    yield Estimate("verify", 0.1 + costs.VERIFIES * read, 0.0, 0, 0, _NOBODY)
 
 
 def _keys(ground: Ground, found: Mapping[str, Size], every: list[Hold]) -> Estimate:
@@ -144,7 +147,7 @@ def _keys(ground: Ground, found: Mapping[str, Size], every: list[Hold]) -> Estim
     # Old and new stand side by side until a group is exchanged; then the old ones leave their room to others.
     new = [sum(_bytes(one, found[one.name]) for one in group) for group in groups]
     batches = [whole(group, found) for group in groups]
-    more = sum(seconds for seconds in batches if seconds > SHORT)
+    more = costs.BATCHED * sum(seconds for seconds in batches if seconds > SHORT)
     return _brief("keys", every, more, wal=sum(new), disk=max(new, default=0))
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from control.conductor import confirm
-from control.plan.model import Index, Plan, Table
+from control.plan.model import Index, Plan, Table, Verify
 from control.plan.proposal import propose
 from control.plan.reading import read_plan
 from control.sqlite import conductor
@@ -204,7 +204,7 @@ def test_a_tenant_column_of_numbers_is_left_alone(tmp_path: Path) -> None:
 def test_a_tenant_column_that_is_there_is_filled_where_it_is_null(tmp_path: Path) -> None:
     plan, text = _propose(tmp_path, "CREATE TABLE a (id INTEGER PRIMARY KEY, tenant_id TEXT)")
     assert _tenants(plan) == {"a": Constant(constant="default")}
-    assert "# has tenant_id already: only rows that hold NULL there get this tenant" in text
+    assert "# has tenant_id already: only rows that hold none there get this tenant" in text
 
 
 def test_an_index_name_that_is_taken_is_not_proposed(tmp_path: Path) -> None:
@@ -231,7 +231,8 @@ def test_a_file_without_tables_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("statements", [GRAPH, APP])
 def test_a_run_goes_through_what_is_proposed(statements: str, tmp_path: Path) -> None:
-    plan, _ = _propose(tmp_path, statements)
+    proposed, _ = _propose(tmp_path, statements)
+    plan = proposed.model_copy(update={"verify": Verify(quiet="100ms")})
     with conductor.controller(plan) as file:
         conductor.run(plan, file, to="indexes", notify=lambda _line: None)
         confirm(plan, file, "application")
