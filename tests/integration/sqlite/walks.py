@@ -8,7 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from control.demo.show_file import plan_for
-from control.plan.model import Backfill
+from control.plan.model import Backfill, Verify
 from control.plan.writing import toml
 from tests import schemas
 from tests.integration.sqlite import graph, killing
@@ -28,7 +28,9 @@ def ready(kind: str, folder: Path) -> Path:
     folder.mkdir()
     if kind == "sample":
         graph.made(folder)
-        plan = plan_for(Path(NAME)).model_copy(update={"backfill": Backfill(first_batch=100)})
+        plan = plan_for(Path(NAME)).model_copy(
+            update={"backfill": Backfill(first_batch=100), "verify": Verify(quiet="1ms")}
+        )
         (folder / "migration.toml").write_text(toml(plan))
     else:
         with closing(sqlite3.connect(folder / NAME)) as connection:
