@@ -34,6 +34,7 @@ def plan_for(path: Path, backup: Path | None = None) -> Plan:
             "name": "multi-tenancy",
             "database": {"url": f"{SCHEME}{path}"},
             "backup": None if backup is None else {"path": str(backup)},
+            "verify": {"quiet": "3s"},
             "tables": [
                 {
                     "name": "entities",

@@ -12,6 +12,7 @@ from sql.errors import FileBusyError
 from sql.named import load
 from sql.sqlite.connection import File
 from sql.sqlite.facts import Catalog, Table
+from sql.sqlite.integrity import faults
 from sql.sqlite.names import listed, quoted
 from sql.sqlite.planned import TENANT, called, matches, place_of, planned
 from sql.tenant_source import TenantSource
@@ -170,9 +171,7 @@ def log(file: File) -> Log:
 
 def integrity(file: File, *, quick: bool) -> list[str]:
     """What SQLite finds wrong in the file; the first few of it, none where all is well."""
-    statement = STATEMENTS.quick_check if quick else STATEMENTS.integrity_check
-    found = [str(next(iter(row.values()))) for row in file.rows(statement.filled())]
-    return [] if found == ["ok"] else found
+    return faults(file, most=5, quick=quick)
 
 
 def dangling(file: File, table: str) -> dict[str, int]:

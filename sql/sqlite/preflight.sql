@@ -53,14 +53,6 @@ ROLLBACK;
 -- locks: none that anybody waits for: PASSIVE moves what can be moved without waiting, as any COMMIT does from time to time.
 PRAGMA wal_checkpoint(PASSIVE);
 
--- name: integrity_check
--- locks: none; a read of the whole file under a time limit.
-PRAGMA integrity_check(5);
-
--- name: quick_check
--- locks: none; a read of every table, without its indexes, under a time limit.
-PRAGMA quick_check(5);
-
 -- name: foreign_key_check
 -- locks: none; a read of the table and of what its foreign keys name, under a time limit.
 PRAGMA foreign_key_check({table});

@@ -198,10 +198,6 @@ JOIN sqlite_schema AS s ON s.type = 'index' AND s.name = l.name ORDER BY s.rowid
 -- locks: none; a read of a schema in memory.
 SELECT name, coll, "desc" FROM pragma_index_xinfo(?) WHERE key ORDER BY seqno;
 
--- name: integrity
--- locks: none; a read of a table and its indexes.
-PRAGMA integrity_check({table});
-
 -- name: forget_batches
 -- locks: the file's write lock, for the ledger's own rows.
 DELETE FROM tenantry_batches WHERE job_id IN (

@@ -43,6 +43,7 @@ class RandomFile:
             "name": "random",
             "database": {"url": f"sqlite:///{path}"},
             "backfill": {"first_batch": 100},
+            "verify": {"quiet": "1ms"},
             "tables": list(self.tables),
         }
 
