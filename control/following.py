@@ -9,20 +9,22 @@ among them: the follower leaves a note of each move, and `settle` looks again on
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import get_args
 
 from psycopg import sql
 
 from control import names
 from control.course import go_on
 from control.jobs import rules_of
+from control.names import Event
 from control.plan.model import Plan
 from control.plan.model import Table as PlanTable
 from control.stage import Ground, How, Step
-from sql.postgres import guard
-from sql.postgres.connection import Connection, literal
-from sql.postgres.facts import Catalog, Table
+from sql.postgres import catalog, guard
+from sql.postgres.connection import Connection
+from sql.postgres.facts import Catalog, ForeignKey, Table
 from sql.postgres.guard import STATEMENTS
-from sql.postgres.source import tenant_of
+from sql.postgres.source import tenant_of, unfilled
 from sql.tenant_source import Lookup, Parent, chain, qualified, split_name
 
 #: Seconds between two looks at transactions that are still open; and after which the operator is told.
@@ -38,13 +40,14 @@ class Follower:
     table: PlanTable
     was: Table
     source: Lookup | Parent
-    first: bool
-    """Whether it is asked first, and so what it doesn't tell may be told by another."""
+    search_path: tuple[str, ...]
+    """Where a name without a schema is looked for."""
 
     @property
     def name(self) -> str:
         """What its function is called, and its notes."""
-        return names.follower(self.was, self.leader, tuple(self.source.on))
+        # Two sources of one table may read the same other one: by another key, or another column of it.
+        return names.follower(self.was, self.leader, (*self.source.on.items(), self.told_by))
 
     @property
     def leader(self) -> str:
@@ -68,18 +71,75 @@ class Follower:
         told = tenant_of(self.plan.source_of(self.table), rules)
         return sql.SQL("coalesce({}, t.{})").format(told, sql.Identifier(self.plan.tenant.column))
 
+    @property
+    def is_tree(self) -> bool:
+        """Whether its rows tell each other."""
+        return self.leader == self.table.name
+
+    @property
+    def references(self) -> ForeignKey | None:
+        """The foreign key that sees to it that there is a row that tells, if one does."""
+        pairs = set(self.source.on.items())
+        return next(
+            (
+                key
+                for key in self.was.foreign_keys
+                if set(zip(key.columns, key.target_columns, strict=True)) == pairs
+                and key.validated
+                and key.enforced
+                and self._is_leader(key.target_schema, key.target)
+            ),
+            None,
+        )
+
+    @property
+    def never_waits(self) -> bool:
+        """Whether no transaction can leave a row behind that names one which isn't there yet."""
+        return self.references is not None and not self.references.deferrable
+
+    def _is_leader(self, schema: str, table: str) -> bool:
+        # Of two tables of one name that without a schema is the one in the first: more triggers than needed
+        # stand where the other is meant.
+        *given, name = split_name(self.leader)
+        return table == name and schema == (given[0] if given else next(iter(self.search_path), None))
+
+    @property
+    def events(self) -> tuple[Event, ...]:
+        """What happens to a row of the other table that may change the tenants of these."""
+        found: list[Event] = []
+        if self._may_change:
+            found.append("changes")
+        # A foreign key is looked at when the statement ends, and one statement may write a tree from below.
+        if not self.never_waits or self.is_tree:
+            found.append("news")
+        if self._told_by_another and self.references is None:
+            found.append("ends")
+        return tuple(found)
+
+    @property
+    def _may_change(self) -> bool:
+        """Whether what tells may: the rows of a table with a constant tenant all have that."""
+        return self.has_tenants_of_its_own or self.references is None
+
+    @property
+    def has_tenants_of_its_own(self) -> bool:
+        """Whether the rows of the other table may belong to different tenants."""
+        return isinstance(self.source, Lookup) or self.plan.table(self.source.parent).constant is None
+
+    @property
+    def _told_by_another(self) -> bool:
+        """Whether something is asked after it."""
+        return self.source.otherwise is not None
+
 
 def followers(plan: Plan, original: Catalog) -> Iterator[Follower]:
     """List those of a plan."""
     for table in plan.tables:
-        for at, source in enumerate(chain(table.tenant)):
-            if isinstance(source, Lookup | Parent) and _may_move(plan, source):
-                yield Follower(plan, table, original.table(table.name), source, first=at == 0)
-
-
-def _may_move(plan: Plan, source: Lookup | Parent) -> bool:
-    """Whether what tells may change: the rows of a table with a constant tenant all have that."""
-    return isinstance(source, Lookup) or plan.table(source.parent).constant is None
+        for source in chain(plan.source_of(table)):
+            if isinstance(source, Lookup | Parent):
+                one = Follower(plan, table, original.table(table.name), source, original.search_path)
+                if one.events:
+                    yield one
 
 
 def put(plan: Plan, original: Catalog) -> Iterator[Step]:
@@ -100,7 +160,8 @@ def put(plan: Plan, original: Catalog) -> Iterator[Step]:
 def drop(plan: Plan, original: Catalog) -> Iterator[Step]:
     """Take every follower away."""
     for one in followers(plan, original):
-        for trigger in _triggers(one):
+        for event in one.events:
+            trigger = names.follow_trigger(one.name, event)
             yield _drop_trigger(one.leader, trigger, qualified(one.leader))
         yield Step(
             what=f"{one.table.name}: drop what follows {one.leader}",
@@ -117,7 +178,8 @@ def drop_of_departed(was: Table, live: Catalog) -> Iterator[Step]:
         schema, name = split_name(function)
         if schema != names.GUARD_SCHEMA or not names.is_follower(name, was):
             continue
-        for trigger in (names.follow_trigger(name), names.follow_trigger_of_new(name)):
+        for event in get_args(Event):
+            trigger = names.follow_trigger(name, event)
             ending = f" {sql.Identifier(trigger).as_string()}"
             for one in live.triggers:
                 if one.endswith(ending):
@@ -163,81 +225,90 @@ def settle(ground: Ground, stage: str) -> None:
 
 def settled(connection: Connection, plan: Plan, original: Catalog) -> int:
     """Do so as far as no transaction can still write such a row; how many moves are left to look after."""
-    found = list(followers(plan, original))
-    if not found or not guard.has_moves(connection):
+    found = {one.name: one for one in followers(plan, original)}
+    if not found or not guard.has_moves(connection) or not guard.unsettled(connection, list(found)):
         return 0
-    for one in found:
+    leaders = catalog.read(connection, sorted({one.leader for one in found.values()})).tables
+    for one in found.values():
         guard.settle(
             connection,
             one.was.identifier,
             follower=one.name,
             column=plan.tenant.column,
             value=one.value,
-            named=_named(one),
+            named=_named(one, leaders[one.leader]),
         )
-    return guard.unsettled(connection, [one.name for one in found])
+    return guard.unsettled(connection, list(found))
 
 
 def _put(one: Follower, original: Catalog) -> Iterator[Step]:
-    refuses = one.plan.tenant.moves == "refuse"
-    statement = STATEMENTS.create_refuse_function if refuses else STATEMENTS.create_follow_function
-    theirs = list(one.source.on.values())
     path = dict.fromkeys(["pg_catalog", *original.search_path, one.was.schema_, "pg_temp"])
     sequence = sql.Identifier(names.GUARD_SCHEMA, names.guard(one.was))
-    more: dict[str, sql.Composable] = {
-        "sequence": sql.Literal(sequence.as_string()),
-        "follower": sql.Literal(one.name),
-        "key": sql.SQL("ARRAY[{}]::text[]").format(
-            sql.SQL(", ").join(sql.SQL("NEW.{}::text").format(sql.Identifier(name)) for name in theirs)
-        ),
-    }
-    if refuses:
+    column = sql.Identifier(one.plan.tenant.column)
+    named = sql.SQL("(({}) OR ({}))").format(_of(one, "NEW"), _of(one, "OLD"))
+    refused: sql.Composable = sql.SQL("")
+    if one.plan.tenant.moves == "refuse":
         rows = (
             f"rows of {one.table.name} belong to another tenant than what tells theirs in {one.leader} would"
         )
-        more = {"refused": sql.Literal(rows)}
+        refuse = STATEMENTS.refuse.compose(
+            table=one.was.identifier,
+            named=named,
+            column=column,
+            value=one.value,
+            unfilled=unfilled(one.plan.tenant.column, one.plan.tenant.sentinel_value),
+            refused=sql.Literal(rows),
+        )
+        refused = sql.SQL("{};").format(refuse)
     yield Step(
         what=f"{one.table.name}: what follows {one.leader}",
-        statement=statement.compose(
+        statement=STATEMENTS.create_follow_function.compose(
             function=one.function,
             search_path=sql.SQL(", ").join(map(sql.Identifier, path)),
+            follower=sql.Literal(one.name),
+            # Where no row can be left behind, a new one is not noted: only its own statement has such.
+            new_is_noted=sql.Literal(["UPDATE"] if one.never_waits else ["INSERT", "UPDATE"]),
+            new=_key(one, "NEW"),
+            old=_key(one, "OLD"),
+            refused=refused,
             table=one.was.identifier,
-            column=sql.Identifier(one.plan.tenant.column),
+            column=column,
             value=one.value,
-            named=sql.SQL("(({}) OR ({}))").format(_of(one, "NEW"), _of(one, "OLD")),
-            **more,
+            named=named,
+            sequence=sql.Literal(sequence.as_string()),
         ),
         lock="none",
         done=lambda live: _has(live.functions, one.name),
         how=How.PLAIN,
     )
-    yield _put_trigger(
-        one,
-        _changes(one),
-        STATEMENTS.create_follow_trigger.compose(
-            trigger=sql.Identifier(_changes(one)),
-            table=qualified(one.leader),
-            changed=_changed(one),
-            function=one.function,
-        ),
+    for event in one.events:
+        yield _put_trigger(one, event)
+
+
+def _key(one: Follower, row: str) -> sql.Composed:
+    """What rows name a row by, as the notes keep it."""
+    columns = (
+        sql.SQL("{}.{}::text").format(sql.SQL(row), sql.Identifier(name)) for name in one.source.on.values()
     )
-    if not _comes_first(one):
-        yield _put_trigger(
-            one,
-            _news(one),
-            STATEMENTS.create_follow_trigger_of_new.compose(
-                trigger=sql.Identifier(_news(one)), table=qualified(one.leader), function=one.function
-            ),
-        )
+    return sql.SQL("ARRAY[{}]::text[]").format(sql.SQL(", ").join(columns))
 
 
-def _put_trigger(one: Follower, trigger: str, statement: sql.Composed) -> Step:
+def _put_trigger(one: Follower, event: Event) -> Step:
+    trigger, leader = names.follow_trigger(one.name, event), qualified(one.leader)
+    given = {"trigger": sql.Identifier(trigger), "table": leader, "function": one.function}
+    match event:
+        case "changes":
+            statement = STATEMENTS.create_follow_trigger.compose(changed=_changed(one), **given)
+        case "news":
+            statement = STATEMENTS.create_follow_trigger_of_new.compose(**given)
+        case "ends":
+            statement = STATEMENTS.create_follow_trigger_of_ends.compose(**given)
     return Step(
         what=f"{one.leader}: {one.table.name} follows it",
         statement=statement,
         lock="SHARE ROW EXCLUSIVE",
         done=lambda live: _calls(live, trigger),
-        tables=(qualified(one.leader),),
+        tables=(leader,),
     )
 
 
@@ -251,39 +322,19 @@ def _drop_trigger(leader: str, trigger: str, table: sql.Identifier) -> Step:
     )
 
 
-def _triggers(one: Follower) -> tuple[str, ...]:
-    return (_changes(one),) if _comes_first(one) else (_changes(one), _news(one))
-
-
-def _changes(one: Follower) -> str:
-    return names.follow_trigger(one.name)
-
-
-def _news(one: Follower) -> str:
-    return names.follow_trigger_of_new(one.name)
-
-
-def _comes_first(one: Follower) -> bool:
-    """Whether a row is never there before the one that tells its tenant: a foreign key sees to it at once."""
-    pairs = set(one.source.on.items())
-    return any(
-        set(zip(key.columns, key.target_columns, strict=True)) == pairs and not key.deferrable
-        for key in one.was.foreign_keys
-    )
-
-
 def _changed(one: Follower) -> sql.Composed:
     """Another key, or another tenant; but not the first one, from a batch: its children have none yet."""
     told = sql.Identifier(one.told_by)
-    other = sql.SQL("OLD.{column} IS DISTINCT FROM NEW.{column}").format(column=told)
-    sentinel = one.plan.tenant.sentinel_value
-    if isinstance(one.source, Parent):
-        first = sql.SQL("OLD.{} IS DISTINCT FROM {}").format(told, literal(sentinel))
-        other = sql.SQL("({} AND {})").format(other, first)
     moved = [
         sql.SQL("OLD.{name} IS DISTINCT FROM NEW.{name}").format(name=sql.Identifier(name))
         for name in one.source.on.values()
     ]
+    if not one.has_tenants_of_its_own:
+        return sql.SQL(" OR ").join(moved)
+    other = sql.SQL("OLD.{column} IS DISTINCT FROM NEW.{column}").format(column=told)
+    if isinstance(one.source, Parent):
+        first = unfilled(one.plan.tenant.column, one.plan.tenant.sentinel_value, row="OLD")
+        other = sql.SQL("({} AND (NOT {} OR {}))").format(other, first, guard.NOT_A_BATCH)
     return sql.SQL(" OR ").join([other, *moved])
 
 
@@ -294,14 +345,15 @@ def _of(one: Follower, row: str) -> sql.Composed:
     )
 
 
-def _named(one: Follower) -> sql.Composed:
+def _named(one: Follower, leader: Table) -> sql.Composed:
     """Whether a row called `t` is one of those that a note is about."""
+    # Of the other's type, as the source compares them: what fits there may be too long for the row's own.
     return sql.SQL(" AND ").join(
         sql.SQL("t.{} = settled.key[{}]::{}").format(
             sql.Identifier(ours), sql.Literal(at + 1), sql.SQL(column.type)
         )
-        for at, ours in enumerate(one.source.on)
-        if (column := one.was.column(ours)) is not None
+        for at, (ours, theirs) in enumerate(one.source.on.items())
+        if (column := leader.column(theirs)) is not None
     )
 
 

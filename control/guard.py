@@ -31,7 +31,7 @@ from sql.postgres.columns import STATEMENTS as COLUMNS
 from sql.postgres.connection import Connection, literal
 from sql.postgres.facts import Catalog, Column, Table
 from sql.postgres.guard import STATEMENTS
-from sql.postgres.source import source_sql
+from sql.postgres.source import source_sql, unfilled
 from sql.tenant_source import Expression, chain
 
 _QUOTES = "$tenantry_guard$"
@@ -189,8 +189,7 @@ def _put_trigger(plan: Plan, table: PlanTable, original: Catalog) -> Iterator[St
         statement=STATEMENTS.create_trigger.compose(
             trigger=sql.Identifier(names.GUARD_TRIGGER),
             table=was.identifier,
-            column=sql.Identifier(plan.tenant.column),
-            sentinel=literal(plan.tenant.sentinel_value),
+            unfilled=unfilled(plan.tenant.column, plan.tenant.sentinel_value, row="NEW"),
             function=ours,
         ),
         lock="SHARE ROW EXCLUSIVE",

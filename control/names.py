@@ -1,6 +1,7 @@
 """Names of what the migration itself makes in the database, for a while or for good."""
 
 import hashlib
+from typing import Literal
 
 from sql.postgres.facts import Table
 
@@ -13,6 +14,9 @@ GUARD_TRIGGER = "zz_tenantry_guard"
 #: trigger may set what the tenant is told by.
 GUARD_TRIGGER_OF_CHANGES = "zz_tenantry_guard_of_changes"
 GUARD_TRIGGERS = (GUARD_TRIGGER, GUARD_TRIGGER_OF_CHANGES)
+
+#: What happens to a row that tells others their tenant: another value, the row is new, or it goes.
+Event = Literal["changes", "news", "ends"]
 
 #: PostgreSQL cuts longer names without a word, and two of them could become one.
 _LONGEST = 63
@@ -35,9 +39,9 @@ def guard(table: Table) -> str:
     return fitting(name) if name.count(".") == 1 else _hashed(name, of=table.identifier.as_string())
 
 
-def follower(table: Table, leader: str, columns: tuple[str, ...]) -> str:
+def follower(table: Table, leader: str, told_by: tuple[object, ...]) -> str:
     """The name of the function by which rows of a table follow those of another."""
-    return _hashed(f"{table.name} follows {leader}", of=f"{table.identifier.as_string()} {leader} {columns}")
+    return _hashed(f"{table.name} follows {leader}", of=f"{table.identifier.as_string()} {leader} {told_by}")
 
 
 def is_follower(name: str, table: Table) -> bool:
@@ -46,14 +50,9 @@ def is_follower(name: str, table: Table) -> bool:
     return name.startswith(beginning)
 
 
-def follow_trigger(follower: str) -> str:
-    """The trigger that calls it where a row changes; it must come before `RI_…`."""
-    return _hashed(f"A_tenantry {follower}", of=f"{follower} changes")
-
-
-def follow_trigger_of_new(follower: str) -> str:
-    """The trigger that calls it where a row is new."""
-    return _hashed(f"A_tenantry {follower}", of=f"{follower} news")
+def follow_trigger(follower: str, event: Event) -> str:
+    """The trigger that calls it; it must come before `RI_…`."""
+    return _hashed(f"A_tenantry {follower}", of=f"{follower} {event}")
 
 
 def primary_key(table: Table) -> str:

@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 
 from control.cli.options import console
+from control.demo import show, show_file, summary
 from control.demo.sample import FEWEST_ENTITIES
-from control.demo.show import show
 from worker import logs
 
 
@@ -16,8 +16,12 @@ def demo(
     entities: Annotated[
         int, typer.Option(min=FEWEST_ENTITIES, help="Entities of the graph; twice as many relations.")
     ] = 200_000,
+    sqlite: Annotated[bool, typer.Option("--sqlite", help="In a SQLite file, not in PostgreSQL.")] = False,
 ) -> int:
     """Migrate a sample graph while an application works; needs no server."""
     # The display tells what goes on; only what is wrong comes between.
     logs.configure(level=logging.WARNING)
-    return show(entities, console())
+    shown = console()
+    told = show_file.migrate(entities, shown) if sqlite else show.migrate(entities, shown)
+    summary.say(told, shown)
+    return 0 if told.ok else 1

@@ -1,23 +1,41 @@
 """`init`, `check`, `plan`: the plan, before anything is touched."""
 
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import asdict
 from itertools import groupby
 from typing import Annotated
 
 import typer
-from psycopg import conninfo
 from rich.table import Table
 from rich.text import Text
 
 from control import conductor, dry_run
-from control.cli.options import DEFAULT_FILE, AsJson, File, connect_to_server, console, say, say_json
+from control.cli.options import (
+    DEFAULT_FILE,
+    AsJson,
+    File,
+    address,
+    connect_to_server,
+    console,
+    open_file,
+    say,
+    say_json,
+)
+from control.dry_run import Told
+from control.plan.model import Plan
 from control.plan.proposal import propose
 from control.plan.reading import read_plan
-from control.preflight.checklist import look
-from control.preflight.estimate import Estimate, estimates
+from control.preflight import checklist, estimate
+from control.preflight.estimate import Estimate
+from control.preflight.finding import Finding
 from control.render import duration
+from control.sqlite import conductor as files
+from control.sqlite import dry_run as dry_run_of_file
+from control.sqlite.preflight import checklist as checklist_of_file
+from control.sqlite.preflight import estimate as estimate_of_file
+from sql.database import connect
 from sql.errors import GateClosedError, GivenWrongError
-from sql.postgres.connection import connect, describe, resolve
 
 #: `init` waits so long, in milliseconds, for the catalog of a table that somebody has locked; rows have a
 #: limit of their own.
@@ -36,15 +54,10 @@ def init(
     force: Annotated[bool, typer.Option("--force", help="Write over a plan that is there.")] = False,
 ) -> None:
     """Write a plan from the database that it reads, for you to edit."""
-    describe(resolve(database))
-    if not database.startswith("env:") and conninfo.conninfo_to_dict(database).get("password"):
-        raise GivenWrongError(
-            "a password on the command line is there for every user of this machine to read; "
-            "export the address as DATABASE_URL, and leave --database out"
-        )
+    address(database)
     if file.exists() and not force:
         raise GivenWrongError(f"{file} is there already; --force writes over it")
-    with connect(database, "init", statement_timeout_ms=_CATALOG_LIMIT_MS) as connection:
+    with closing(connect(database, "init", statement_timeout_ms=_CATALOG_LIMIT_MS)) as connection:
         proposed = propose(connection, url=database)
     try:
         # x: somebody may have written one in the meantime.
@@ -57,12 +70,8 @@ def init(
 
 def check(file: File = DEFAULT_FILE, *, as_json: AsJson = False) -> None:
     """Look at every fact that could stand in the way; nothing is changed."""
-    read = read_plan(file)
-    with connect_to_server(read, "check") as connection:
-        ground = conductor.survey(read, connection, lambda _line: None)
-        findings = look(ground)
-        stops = [f"{finding.name}: {finding.fact}" for finding in findings if finding.level == "stop"]
-        costs = [] if stops else estimates(ground)
+    findings, costs = _looked(read_plan(file))
+    stops = [f"{finding.name}: {finding.fact}" for finding in findings if finding.level == "stop"]
     if as_json:
         say_json([asdict(finding) for finding in findings])
     else:
@@ -82,19 +91,20 @@ def check(file: File = DEFAULT_FILE, *, as_json: AsJson = False) -> None:
 def plan(
     file: File = DEFAULT_FILE,
     *,
-    sql: Annotated[bool, typer.Option("--sql", help="As a script for `psql -f`, on a copy.")] = False,
+    sql: Annotated[
+        bool, typer.Option("--sql", help="As a script for `psql -f`, or the sqlite3 shell, on a copy.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show every statement of a run with its lock; nothing is changed."""
     read = read_plan(file)
-    with connect_to_server(read, "plan") as connection:
-        ground = conductor.survey(read, connection, lambda _line: None)
-        if sql:
-            for line in dry_run.script(conductor.in_order(read), ground):
+    if sql:
+        with _script(read) as lines:
+            for line in lines:
                 say(line)
-            return
-        told = list(dry_run.statements(conductor.in_order(read), ground))
-        costs = {cost.stage: cost for cost in estimates(ground)}
+        return
+    told, stages = _told(read)
+    costs = {cost.stage: cost for cost in stages}
     if as_json:
         say_json(
             {
@@ -114,6 +124,50 @@ def plan(
             if one.why:
                 shown.print(Text(f"      {one.why}", style="dim"), soft_wrap=True)
             shown.print(Text(f"      {one.statement}", style="cyan"), soft_wrap=True)
+
+
+def _looked(read: Plan) -> tuple[list[Finding], list[Estimate]]:
+    """What preflight finds; and what the stages cost, where nothing stops."""
+    if read.on_file:
+        with open_file(read) as opened:
+            of_file = files.survey(read, opened, _say_nothing)
+            findings = checklist_of_file.look(of_file)
+            return findings, [] if _stops(findings) else estimate_of_file.estimates(of_file)
+    with connect_to_server(read, "check") as connection:
+        ground = conductor.survey(read, connection, _say_nothing)
+        findings = checklist.look(ground)
+        return findings, [] if _stops(findings) else estimate.estimates(ground)
+
+
+def _stops(findings: list[Finding]) -> bool:
+    return any(finding.level == "stop" for finding in findings)
+
+
+def _told(read: Plan) -> tuple[list[Told], list[Estimate]]:
+    """Every statement of a run, and what the stages cost."""
+    if read.on_file:
+        with open_file(read) as opened:
+            of_file = files.survey(read, opened, _say_nothing)
+            return list(dry_run_of_file.statements(of_file)), estimate_of_file.estimates(of_file)
+    with connect_to_server(read, "plan") as connection:
+        ground = conductor.survey(read, connection, _say_nothing)
+        return list(dry_run.statements(conductor.in_order(read), ground)), estimate.estimates(ground)
+
+
+@contextmanager
+def _script(read: Plan) -> Iterator[Iterator[str]]:
+    """The lines of a run as a script."""
+    if read.on_file:
+        with open_file(read) as opened:
+            yield dry_run_of_file.script(files.survey(read, opened, _say_nothing))
+        return
+    with connect_to_server(read, "plan") as connection:
+        ground = conductor.survey(read, connection, _say_nothing)
+        yield dry_run.script(conductor.in_order(read), ground)
+
+
+def _say_nothing(_line: str) -> None:
+    """A look that nobody watches."""
 
 
 def _timeline(costs: list[Estimate]) -> Table:

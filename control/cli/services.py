@@ -12,8 +12,9 @@ from control.plan.reading import read_plan
 from control.queue import namespace_of, queue_of
 from control.resizing import resized
 from control.worker_pool import workers as worker_processes
+from sql.database import describe
 from sql.errors import GivenWrongError
-from sql.postgres.connection import describe, resolve
+from sql.postgres.connection import resolve
 
 
 def worker(
@@ -29,6 +30,8 @@ def worker(
 ) -> None:
     """Work at the batches of a `run` that goes on elsewhere, until told to stop."""
     plan = read_plan(file)
+    if plan.on_file:
+        raise GivenWrongError("a SQLite file has one writer at a time, `tenantry run` itself: no workers")
     if plan.redis is None:
         raise GivenWrongError(f"{file}: workers of their own need the queue's address, [redis] url")
     url = resolve(plan.database.url.get_secret_value())

@@ -14,12 +14,12 @@ import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 
-import psycopg
 from pydantic import BaseModel
 
 from control.demo.client import Client, Deployment
 from control.demo.messages import Code, Failed, Ready, Settings, Switched
 from control.demo.meter import Meter
+from control.demo.session import SessionError
 
 _REPORT_EVERY = 0.5
 #: How often to look whether a switch is complete: the operator's `confirm` waits for it.
@@ -48,8 +48,8 @@ def main() -> int:
             Client(settings, number, deployment=deployment, meter=meter, shared=shared, stop=stop)
             for number in range(settings.connections)
         ]
-    except (psycopg.Error, OSError) as error:
-        _say(Failed(reason=str(error).strip()))
+    except (SessionError, OSError) as error:
+        _say(Failed(reason=str(error)))
         return 1
     with ThreadPoolExecutor(settings.connections) as threads:
         work = [threads.submit(client.run) for client in clients]

@@ -4,23 +4,19 @@ import itertools
 import random
 import threading
 import time
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Sequence
+from typing import Any
 
-import psycopg
-from psycopg import errors
-from psycopg.rows import TupleRow
-from psycopg.types.json import Jsonb
-
-import sql.postgres
 from control.demo.entries import DeleteEntry, EntityEntry, Journal, Properties, RelationEntry, SharedEntry
 from control.demo.holdings import Holdings, Owned
 from control.demo.messages import Code, Failure, Settings
 from control.demo.meter import Meter
 from control.demo.sample import organisation
+from control.demo.session import Session, SessionError
+from control.demo.session_on_file import FileSession
+from control.demo.session_on_server import ServerSession
 from sql.errors import TenantryError
-from sql.named import load
-from sql.postgres.connection import Connection
+from sql.sqlite.connection import is_file
 
 #: Shares of the operations; each is a method of `Client`.
 _MIX = {
@@ -41,15 +37,6 @@ _CATCH_UP = 0.5
 _RECONNECT_EVERY = 0.2
 
 _NO_DATA = "02000"
-_CONNECTION_LOST = "08006"
-
-
-def _statements(code: Code) -> dict[str, bytes]:
-    folder = Path(sql.postgres.__file__).parent
-    return {each.name: each.compose().as_bytes(None) for each in load(folder, f"application_{code}")}
-
-
-_STATEMENTS: Mapping[Code, dict[str, bytes]] = {"old": _statements("old"), "new": _statements("new")}
 
 
 class RowNotFoundError(TenantryError):
@@ -75,18 +62,14 @@ class Deployment:
         return all(code == self.wanted for code in self._running.values())
 
 
-def connect(settings: Settings) -> Connection:
-    """Open a connection of the application, in autocommit.
+def connect(settings: Settings, meter: Meter) -> Session:
+    """Open a connection of the application.
 
     Raises:
-        psycopg.OperationalError: the server can't be reached, or refuses the login.
+        SessionError: the server can't be reached, or refuses the login; or there is no such file.
     """
-    return psycopg.connect(
-        settings.url.get_secret_value(),
-        autocommit=True,
-        application_name="graph application",
-        connect_timeout=10,
-    )
+    url = settings.url.get_secret_value()
+    return FileSession(url) if is_file(url) else ServerSession(url, meter.retried)
 
 
 class Client:
@@ -101,7 +84,7 @@ class Client:
         stop: set when the work is to end.
 
     Raises:
-        psycopg.OperationalError: the server can't be reached, or refuses the login.
+        SessionError: the server can't be reached, or refuses the login; or there is no such file.
     """
 
     def __init__(
@@ -128,7 +111,7 @@ class Client:
         self._serial = itertools.count(1)
         # What was sent and not answered yet, with the entity that it is about.
         self._open: tuple[EntityEntry | RelationEntry | DeleteEntry | SharedEntry, Owned | None] | None = None
-        self._connection = connect(settings)
+        self._session = connect(settings, meter)
         self._journal = Journal(settings.folder, number)
 
     def run(self) -> None:
@@ -149,10 +132,8 @@ class Client:
                     operations[kind]()
                 except RowNotFoundError as error:
                     self._meter.failed(Failure(sqlstate=_NO_DATA, message=str(error)))
-                except psycopg.Error as error:
-                    self._meter.failed(
-                        Failure(sqlstate=error.sqlstate or _CONNECTION_LOST, message=str(error))
-                    )
+                except SessionError as error:
+                    self._meter.failed(Failure(sqlstate=error.sqlstate, message=error.message))
                     self._after(error)
                 finally:
                     self._meter.end(self._number, kind)
@@ -160,15 +141,17 @@ class Client:
                 self._journal.end()
         finally:
             self._journal.close()
-            self._connection.close()
+            self._session.close()
 
     def cancel(self) -> None:
         """Cancel the statement under way, from another thread."""
-        self._connection.cancel_safe(timeout=5)
+        self._session.cancel()
 
     def _read_entity(self) -> None:
         entity = self._holdings.any()
-        self._send("read_entity", entity.org, id=entity.id)
+        found = len(self._answer("read_entity", entity.org, id=entity.id))
+        if found != 1:
+            raise RowNotFoundError("read_entity", entity.id, found)
 
     def _read_neighbours(self) -> None:
         entity = self._holdings.any()
@@ -233,7 +216,7 @@ class Client:
             type="mentions",
             source=entry.source,
             target=entry.target,
-            properties=Jsonb(entry.properties),
+            properties=entry.properties,
             weight=entry.weight,
         )
         self._keep(entry)
@@ -244,7 +227,7 @@ class Client:
             self._insert_entity()
             return
         self._open = DeleteEntry(id=entity.id, org=entity.org, relations=None), entity
-        ((found, relations),) = self._answer("delete_entity", entity.org, id=entity.id)
+        found, relations = self._session.delete_entity(self._code, {"id": entity.id, "tenant": entity.org})
         if found != 1:
             self._open = None
             raise RowNotFoundError("delete_entity", entity.id, found)
@@ -264,54 +247,34 @@ class Client:
         }
 
     def _send_entity(self, statement: str, entry: EntityEntry | SharedEntry) -> None:
-        parameters = {"id": entry.id, "type": "concept", "properties": Jsonb(entry.properties)}
-        try:
-            self._send(statement, entry.org, **parameters)
-        except errors.UniqueViolation:
-            # While the old and the new unique key stand side by side, two upserts of one new id can meet in
-            # the index that is not their arbiter. Applications retry such an upsert once; so does this one.
-            if statement != "upsert_entity":
-                raise
-            self._meter.retried()
-            self._send(statement, entry.org, **parameters)
+        self._send(statement, entry.org, id=entry.id, type="concept", properties=entry.properties)
 
-    def _send(self, statement: str, org: str, **parameters: object) -> None:
+    def _send(self, statement: str, org: str, **parameters: Any) -> None:
         """Send a statement that must touch exactly one row."""
-        found = self._execute(statement, org, parameters).rowcount
+        found = self._session.write(self._code, statement, {**parameters, "tenant": org})
         if found != 1:
             self._open = None
             raise RowNotFoundError(statement, str(parameters["id"]), found)
 
-    def _answer(self, statement: str, org: str, **parameters: object) -> list[TupleRow]:
-        return self._execute(statement, org, parameters).fetchall()
-
-    def _execute(
-        self, statement: str, org: str, parameters: Mapping[str, object]
-    ) -> psycopg.Cursor[TupleRow]:
-        statements = _STATEMENTS[self._code]
-        given = {**parameters, "tenant": org}
-        if self._code == "old":
-            return self._connection.execute(statements[statement], given)
-        with self._connection.transaction():
-            self._connection.execute(statements["scope"], given)
-            return self._connection.execute(statements[statement], given)
+    def _answer(self, statement: str, org: str, **parameters: Any) -> Sequence[Sequence[Any]]:
+        return self._session.read(self._code, statement, {**parameters, "tenant": org})
 
     def _keep(self, entry: EntityEntry | RelationEntry | DeleteEntry | SharedEntry) -> None:
         """Write down what was acknowledged."""
         self._journal.write(entry)
         self._open = None
 
-    def _after(self, error: psycopg.Error) -> None:
-        """Go on after an error: rolled back if the server answered it, in doubt if the connection is lost."""
-        if not self._connection.closed and not isinstance(error, errors.AdminShutdown | errors.CrashShutdown):
+    def _after(self, error: SessionError) -> None:
+        """Go on after an error: taken back if the database said so, in doubt if the connection is lost."""
+        if not error.in_doubt:
             self._open = None
             return
         while True:
-            self._connection.close()
+            self._session.close()
             try:
-                self._connection = connect(self._settings)
+                self._session = connect(self._settings, self._meter)
                 self._look()
-            except psycopg.Error:
+            except SessionError:
                 if self._stop.wait(_RECONNECT_EVERY):
                     return
             else:

@@ -4,32 +4,31 @@ Every row is accounted for: those that the application wrote by its journal, the
 formulas.
 """
 
-import json
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
-
-from psycopg import sql
-from psycopg.rows import class_row
+from typing import Any, Protocol, TypeVar
 
 from control.demo import sample
-from control.demo.entries import (
-    DeleteEntry,
-    EndEntry,
-    EntityEntry,
-    Entry,
-    RelationEntry,
-    SharedEntry,
-    read,
-)
-from sql.named import load
-from sql.postgres import connection as postgres
-from sql.postgres.connection import Connection
-
-STATEMENTS = load(Path(postgres.__file__).parent, "journal")
+from control.demo.entries import read
+from control.demo.journal_on_file import FileTables
+from control.demo.journal_on_server import ServerTables
+from control.demo.promised import Promised, promised_by
+from sql.database import Database
+from sql.sqlite.connection import File
 
 _Kind = TypeVar("_Kind")
+
+
+class Tables(Protocol):
+    """The tables of a sample, with what was promised beside them."""
+
+    def beside(self, promised: Promised) -> AbstractContextManager[None]:
+        """Bring what was promised, for as long as the context lasts; what is asked in it is one snapshot."""
+
+    def row(self, statement: str, parameters: Mapping[str, int]) -> dict[str, Any]:
+        """The only row of a statement of `journal.sql`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,22 +53,8 @@ class JournalResult:
         return all(check.ok for check in self.checks)
 
 
-@dataclass(slots=True)
-class _Promised:
-    """What all connections together were promised."""
-
-    entities: dict[str, EntityEntry] = field(default_factory=dict)
-    relations: dict[str, RelationEntry] = field(default_factory=dict)
-    deleted: set[str] = field(default_factory=set)
-    gone: set[str] = field(default_factory=set)
-    gone_unknown: bool = False
-    shared: list[SharedEntry] = field(default_factory=list)
-    acknowledged: int = 0
-    unended: int = 0
-
-
 def check(
-    connection: Connection,
+    connection: Database,
     folder: Path,
     *,
     entities: int,
@@ -79,7 +64,7 @@ def check(
     """Compare the tables with the journals in `folder`, once the application has stopped.
 
     Args:
-        connection: in autocommit, and not filtered by row-level security.
+        connection: to either database, in autocommit, and not filtered by row-level security.
         folder: the application's.
         entities: as the sample was filled.
         relations: as the sample was filled.
@@ -88,14 +73,22 @@ def check(
     Raises:
         GivenWrongError: there is no journal, or one that can't be read.
     """
-    relations = 2 * entities if relations is None else relations
+    relations = sample.relations_of(entities, relations)
     journals = read(folder)
-    promised = _promised(journals)
-    with connection.transaction():
-        _bring(connection, promised)
+    promised = promised_by(journals)
+    tables: Tables = (
+        FileTables(connection, tenant_column)
+        if isinstance(connection, File)
+        else ServerTables(connection, tenant_column)
+    )
+    with tables.beside(promised):
         checks = tuple(
             _compare(
-                connection, promised, entities=entities, relations=relations, tenant_column=tenant_column
+                tables,
+                promised,
+                entities=entities,
+                relations=relations,
+                with_tenants=tenant_column is not None,
             )
         )
     complete = Check(
@@ -105,69 +98,6 @@ def check(
         f"{promised.acknowledged:,} writes acknowledged",
     )
     return JournalResult(promised.acknowledged, (complete, *checks))
-
-
-def _promised(journals: list[list[Entry]]) -> _Promised:
-    promised = _Promised()
-    for entries in journals:
-        shared: dict[str, list[SharedEntry]] = {}
-        for entry in entries:
-            match entry:
-                case EntityEntry():
-                    promised.entities[entry.id] = entry
-                case RelationEntry():
-                    promised.relations[entry.id] = entry
-                case DeleteEntry():
-                    promised.entities.pop(entry.id, None)
-                    promised.deleted.add(entry.id)
-                    promised.gone.update(entry.relations or ())
-                    promised.gone_unknown |= entry.relations is None
-                case SharedEntry(sure=True):
-                    # The last write on it is the last acknowledged one of *its* connection: so of each
-                    # connection only the last can stand in the end, and those whose answer was lost.
-                    shared[entry.id] = [entry]
-                case SharedEntry():
-                    shared.setdefault(entry.id, []).append(entry)
-                case EndEntry():
-                    promised.acknowledged -= 1
-            promised.acknowledged += 1
-        promised.unended += not entries or not isinstance(entries[-1], EndEntry)
-        promised.shared += [entry for candidates in shared.values() for entry in candidates]
-    return promised
-
-
-def _bring(connection: Connection, promised: _Promised) -> None:
-    for statement in (
-        STATEMENTS.memory,
-        STATEMENTS.create_entities,
-        STATEMENTS.create_relations,
-        STATEMENTS.create_deleted,
-        STATEMENTS.create_gone,
-        STATEMENTS.create_shared,
-    ):
-        connection.execute(statement.compose())
-    _copy(
-        connection, "entities", ((e.id, e.org, json.dumps(e.properties)) for e in promised.entities.values())
-    )
-    _copy(
-        connection,
-        "relations",
-        (
-            (r.id, r.org, r.source, r.target, json.dumps(r.properties), r.weight)
-            for r in promised.relations.values()
-        ),
-    )
-    _copy(connection, "deleted", ((key,) for key in promised.deleted))
-    _copy(connection, "gone", ((key,) for key in promised.gone))
-    _copy(connection, "shared", ((e.id, e.org, json.dumps(e.properties)) for e in promised.shared))
-    connection.execute(STATEMENTS.analyze.compose())
-
-
-def _copy(connection: Connection, journal: str, rows: Iterable[tuple[object, ...]]) -> None:
-    statement = STATEMENTS.copy.compose(journal=sql.Identifier(f"journal_{journal}"))
-    with connection.cursor() as cursor, cursor.copy(statement) as copy:
-        for row in rows:
-            copy.write_row(row)
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,25 +140,19 @@ class _Totals:
 
 
 def _compare(
-    connection: Connection, promised: _Promised, *, entities: int, relations: int, tenant_column: str | None
+    tables: Tables, promised: Promised, *, entities: int, relations: int, with_tenants: bool
 ) -> Iterator[Check]:
     size = {"entities": entities, "relations": relations, "organisations": sample.ORGANISATIONS}
-    tenant: sql.Composable = sql.SQL("e.org")
-    same_source: sql.Composable = sql.SQL("true")
-    same_target: sql.Composable = sql.SQL("true")
-    if tenant_column is not None:
-        column = sql.Identifier(tenant_column)
-        tenant = sql.SQL("t.{}").format(column)
-        same_source = sql.SQL("s.{0} = r.{0}").format(column)
-        same_target = sql.SQL("t.{0} = r.{0}").format(column)
-    own = _row(connection, _OfEntities, STATEMENTS.entities.compose(tenant=tenant), size)
-    shared = _row(connection, _OfEntities, STATEMENTS.shared.compose(tenant=tenant))
-    deleted = _row(connection, _There, STATEMENTS.deleted.compose())
-    related = _row(connection, _OfRelations, STATEMENTS.relations.compose(tenant=tenant), size)
-    orphans = _row(
-        connection, _There, STATEMENTS.orphans.compose(same_source=same_source, same_target=same_target)
-    )
-    totals = _row(connection, _Totals, STATEMENTS.totals.compose())
+
+    def ask(kind: type[_Kind], statement: str, parameters: Mapping[str, int] | None = None) -> _Kind:
+        return kind(**tables.row(statement, parameters or {}))
+
+    own = ask(_OfEntities, "entities", size)
+    shared = ask(_OfEntities, "shared")
+    deleted = ask(_There, "deleted")
+    related = ask(_OfRelations, "relations", size)
+    orphans = ask(_There, "orphans")
+    totals = ask(_Totals, "totals")
 
     written = {key for key in (*promised.entities, *promised.deleted) if not sample.is_entity_key(key)}
     shared_ids = {entry.id for entry in promised.shared}
@@ -273,7 +197,7 @@ def _compare(
         f"{totals.entities:,} entities, {totals.relations:,} relations; "
         f"of them {entities_surplus:,} and {relations_surplus:,} that nobody wrote",
     )
-    if tenant_column is not None:
+    if with_tenants:
         yield _none(
             "tenants",
             own.strange + shared.strange + related.strange,
@@ -285,14 +209,3 @@ def _compare(
 def _none(name: str, broken: int, first: str | None, among: str) -> Check:
     """A check that holds where no row breaks it."""
     return Check(name, broken == 0, f"{broken:,} broken, the first {first}; {among}" if broken else among)
-
-
-def _row(
-    connection: Connection,
-    kind: type[_Kind],
-    statement: sql.Composed,
-    parameters: dict[str, int] | None = None,
-) -> _Kind:
-    with connection.cursor(row_factory=class_row(kind)) as cursor:
-        (row,) = cursor.execute(statement, parameters).fetchall()
-    return row

@@ -4,6 +4,7 @@ import tempfile
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -12,18 +13,18 @@ import sql.postgres
 from control import conductor, status, watch
 from control.demo import journal, sample, summary
 from control.demo.application_process import ApplicationProcess
+from control.demo.deploying import every_stage
 from control.demo.messages import Settings
-from control.demo.summary import Measured, Told
+from control.demo.summary import Told
 from control.embedded.postgres import EmbeddedPostgres, start_postgres
 from control.embedded.valkey import start_valkey
 from control.plan.model import Plan
 from control.queue import namespace_of
 from control.worker_pool import workers
-from sql.errors import GateClosedError
 from sql.named import load
 from sql.postgres.connection import Connection, connect
 from worker import ledger
-from worker.broker import Doorbell, doorbell
+from worker.broker import doorbell
 
 STATEMENTS = load(Path(sql.postgres.__file__).parent, "demo")
 
@@ -83,17 +84,6 @@ class _House:
         return self.server.url(_DATABASE)
 
 
-def show(entities: int, console: Console) -> int:
-    """Run the demo and sum it up; the exit status: 0 if everything held, else 1.
-
-    Raises:
-        TenantryError: a stage or the application failed.
-    """
-    told = migrate(entities, console)
-    summary.say(told, console)
-    return 0 if told.ok else 1
-
-
 def migrate(entities: int, console: Console) -> Told:
     """Run the demo, its progress on the console; what it has to tell at the end.
 
@@ -142,13 +132,19 @@ def _migrate(house: _House) -> Told:
         with watch.shown(
             house.url, house.plan.name, house.console, application=lambda: summary.line(application.latest)
         ) as notices:
-            _every_stage(house.plan, connection, doorbell(house.queue_url, namespace), application, notices)
+            bell = doorbell(house.queue_url, namespace)
+            every_stage(
+                partial(conductor.run, house.plan, connection, bell, notify=notices),
+                partial(conductor.confirm, house.plan, connection),
+                application,
+            )
         report = application.stop()
         migration = ledger.read(connection, house.plan.name)
+        after = _measure(house.plan, connection)
         return Told(
             status=status.read(connection, house.plan.name),
-            before=before,
-            after=_measure(house.plan, connection),
+            growth={name: (size, after.sizes[name]) for name, size in before.sizes.items()},
+            notes=(f"WAL written: {summary.megabytes(after.wal - before.wal)}",),
             application=report,
             verification=ledger.Memory(connection, migration.id).recall("verification") or {},
             journal=journal.check(
@@ -160,24 +156,18 @@ def _migrate(house: _House) -> Told:
         )
 
 
-def _every_stage(
-    plan: Plan, connection: Connection, bell: Doorbell, application: ApplicationProcess, notify: watch.Notices
-) -> None:
-    """Go to the gate of `application`, deploy the new code, vouch for it, and go on to the end."""
-    try:
-        conductor.run(plan, connection, bell, notify=notify)
-    except GateClosedError as closed:
-        if closed.stage != "application":
-            raise
-    application.switch("new")
-    conductor.confirm(plan, connection, "application")
-    conductor.run(plan, connection, bell, notify=notify)
+@dataclass(frozen=True, slots=True)
+class _Measured:
+    """The WAL position and the tables' sizes with their indexes, in bytes."""
+
+    wal: int
+    sizes: dict[str, int]
 
 
-def _measure(plan: Plan, connection: Connection) -> Measured:
+def _measure(plan: Plan, connection: Connection) -> _Measured:
     position = connection.execute(STATEMENTS.wal_position.compose()).fetchone()
     sizes = {}
     for table in plan.tables:
         row = connection.execute(STATEMENTS.table_size.compose(), {"table": table.name}).fetchone()
         sizes[table.name] = int(row[0]) if row else 0
-    return Measured(wal=int(position[0]) if position else 0, sizes=sizes)
+    return _Measured(wal=int(position[0]) if position else 0, sizes=sizes)

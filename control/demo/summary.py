@@ -15,20 +15,16 @@ from control.status import Status
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
-    """The WAL position and the tables' sizes with their indexes, in bytes."""
-
-    wal: int
-    sizes: dict[str, int]
-
-
-@dataclass(frozen=True, slots=True)
 class Told:
-    """Everything that the summary is made of; `verification` is what the ledger keeps of the stage."""
+    """Everything that the summary is made of; `verification` is what the ledger keeps of the stage.
+
+    `growth` has the size before and after of each table with its indexes, in bytes, where the database tells
+    them apart; `notes` are lines about what else was measured.
+    """
 
     status: Status
-    before: Measured
-    after: Measured
+    growth: dict[str, tuple[int, int]]
+    notes: tuple[str, ...]
     application: Report
     verification: dict[str, Any]
     journal: JournalResult
@@ -77,30 +73,33 @@ def _stages(told: Told) -> Table:
 
 
 def _tables(told: Told) -> Table:
+    heap_only = any(filled.heap_only_share is not None for filled in told.status.tables)
     table = Table(
-        *("table", "rows filled", "rows/s", "heap-only", "size before", "after", "growth"),
+        *("table", "rows filled", "rows/s"),
+        *(("heap-only",) if heap_only else ()),
+        *(("size before", "after", "growth") if told.growth else ()),
         title="Backfill",
         title_justify="left",
         box=None,
     )
     for filled in told.status.tables:
-        before, after = told.before.sizes[filled.name], told.after.sizes[filled.name]
-        share = "-" if filled.heap_only_share is None else f"{filled.heap_only_share:.0%}"
-        table.add_row(
-            filled.name,
-            f"{filled.rows_done:,}",
-            f"{filled.rows_per_second:,.0f}",
-            share,
-            _megabytes(before),
-            _megabytes(after),
-            f"{after / before - 1:+.0%}",
-        )
+        cells = [filled.name, f"{filled.rows_done:,}", f"{filled.rows_per_second:,.0f}"]
+        if heap_only:
+            cells.append("-" if filled.heap_only_share is None else f"{filled.heap_only_share:.0%}")
+        if told.growth:
+            cells += grown(*told.growth[filled.name])
+        table.add_row(*cells)
     return table
+
+
+def grown(before: int, after: int) -> tuple[str, str, str]:
+    """Two sizes in bytes and the growth between them, as they are shown."""
+    return megabytes(before), megabytes(after), f"{after / before - 1:+.0%}"
 
 
 def _application(told: Told) -> Iterator[str]:
     report = told.application
-    yield f"WAL written: {_megabytes(told.after.wal - told.before.wal)}"
+    yield from told.notes
     yield (
         f"application: {report.operations:,} operations on {report.connections} connections "
         f"({report.operations / report.seconds:.0f}/s), {report.errors} errors, "
@@ -125,5 +124,6 @@ def _mark(*, ok: bool | None) -> Text:
     return Text("✓", style="green") if ok else Text("✗", style="bold red")
 
 
-def _megabytes(size: int) -> str:
+def megabytes(size: int) -> str:
+    """Bytes as they are shown."""
     return f"{size / 1_048_576:,.0f} MB"

@@ -16,6 +16,7 @@ from sql.postgres import preflight, verify
 from sql.postgres.connection import Connection
 from sql.postgres.facts import Catalog
 from sql.tenant_source import last_resort
+from worker.failure import Failure, sorted_by
 
 #: A count on a big table may take so long, in milliseconds; then it isn't known.
 LIMIT_MS = 30_000
@@ -25,7 +26,12 @@ def planned(plan: Plan, original: Catalog, table: str, some: sql.Composable | No
     """A table of the plan, or `some` of its rows, with the tenants that they will have, for a FROM."""
     sources = {t.name: plan.source_of(t) for t in plan.tables}
     tables: dict[str, sql.Composable] = {name: found.identifier for name, found in original.tables.items()}
-    return to_be.planned(sources, tables | ({} if some is None else {table: some}), table)
+    tables |= {} if some is None else {table: some}
+    has = to_be.kept(plan.tenant.column, plan.tenant.sentinel_value)
+    kept = {
+        name: has for name, found in original.tables.items() if found.column(plan.tenant.column) is not None
+    }
+    return to_be.planned(to_be.Planned(sources, tables, kept), table)
 
 
 def counted(
@@ -94,7 +100,10 @@ def _counted(ground: Ground, table: PlanTable, limit_ms: int) -> Iterator[Findin
     except psycopg.errors.QueryCanceled:
         yield given_up(resolved, limit_ms)
         return
-    except psycopg.errors.DataError as error:
+    except psycopg.Error as error:
+        # What a batch would set its rows aside for: a function of the operator's may raise any code.
+        if sorted_by(error.sqlstate) is not Failure.DATA:
+            raise
         yield Finding(
             "stop", resolved, f"the server says: {error.diag.message_primary}", "correct the expression"
         )

@@ -3,6 +3,8 @@
 import re
 from collections.abc import Iterator, Mapping
 
+from psycopg import sql
+
 from control.indexes import Wanted
 from control.jobs import key_of, parts
 from control.plan.model import Table as PlanTable
@@ -11,9 +13,10 @@ from control.preflight.finding import Finding, none_of
 from control.stage import Ground
 from sql.postgres import preflight
 from sql.postgres.facts import Table
+from sql.tenant_source import last_resort
 
 #: Types of a tenant column that was there before.
-_TEXT = re.compile(r"text|character varying(\(\d+\))?")
+_TEXT = re.compile(r"text|character varying(\((?P<longest>\d+)\))?")
 #: Ways of paging that need a key.
 _BY_KEY = ("keys", "contiguous", "striped")
 
@@ -65,10 +68,20 @@ def _tenant_column(ground: Ground, table: PlanTable, found: Table) -> Finding:
         return Finding("pass", name, f"{ground.plan.tenant.column} is not there yet")
     if column.generated or column.identity:
         return Finding("stop", name, f"{column.name} is generated", "name another column, or drop it")
-    if not _TEXT.fullmatch(column.type):
+    text = _TEXT.fullmatch(column.type)
+    if text is None:
         return Finding(
             "stop", name, f"{column.name} is {column.type}", "only text is built yet: name another column"
         )
+    # As a default it would fail the application's inserts, as a value every batch.
+    given = (ground.plan.tenant.sentinel_value, last_resort(ground.plan.source_of(table)))
+    long = [value for value in given if value is not None and len(value) > int(text["longest"] or len(value))]
+    if long:
+        fact = f"{column.name} is {column.type}, too short for {', '.join(map(repr, long))} of the plan"
+        alter = sql.SQL("ALTER TABLE {} ALTER COLUMN {} TYPE text").format(
+            found.identifier, sql.Identifier(column.name)
+        )
+        return Finding("stop", name, fact, f"{alter.as_string()}, which writes no row anew")
     return Finding("pass", name, f"{column.name} is there, {column.type}; rows that have a tenant keep it")
 
 

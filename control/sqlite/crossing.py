@@ -26,6 +26,11 @@ class Edge:
         """Columns of the row, each with that of its parent."""
         return tuple(zip(self.key.columns, self.key.target_columns, strict=True))
 
+    @property
+    def by(self) -> str:
+        """Its columns: a foreign key of a file need not have a name."""
+        return ", ".join(self.key.columns)
+
 
 def edges(plan: Plan, original: Catalog) -> Iterator[Edge]:
     """Every foreign key inside the plan by which a row could name one of another tenant.
@@ -40,6 +45,8 @@ def edges(plan: Plan, original: Catalog) -> Iterator[Edge]:
             parent = named.get(folded(key.target))
             if parent is None or (table.constant and table.constant == plan.table(parent).constant):
                 continue
+            if len(key.columns) != len(key.target_columns):
+                continue  # it fits nothing, and preflight stops at it
             edge = Edge(table.name, parent, key)
             if not (isinstance(first, Parent) and first.parent == parent and told == _folded(edge.pairs)):
                 yield edge
@@ -49,9 +56,14 @@ def _folded(pairs: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:
     return {(folded(ours), folded(theirs)) for ours, theirs in pairs}
 
 
-def stays(plan: Plan, original: Catalog, key: ForeignKey) -> bool:
-    """Whether a foreign key stays on the id alone, because edges may cross."""
-    return plan.tenant.cross_tenant == "source" and any(edge.key == key for edge in edges(plan, original))
+def stays(plan: Plan, original: Catalog, table: str, key: ForeignKey) -> bool:
+    """Whether a foreign key of a table stays on the id alone, because edges may cross.
+
+    It has no name: another table's may be the same to the letter, and tell that one its tenant.
+    """
+    return plan.tenant.cross_tenant == "source" and any(
+        folded(edge.table) == folded(table) and edge.key == key for edge in edges(plan, original)
+    )
 
 
 def count(ground: Ground, edge: Edge) -> int:

@@ -1,9 +1,11 @@
 -- name: session
 -- locks: nothing.
 -- 0.8 of the server's deadlock_timeout: with lock_timeout alone a batch that had run 0.9 s still let the
--- application be the deadlock's victim (design, section 2).
+-- application be the deadlock's victim (design, section 2). And the write guard's triggers know by a word of ours that
+-- a row's first tenant is from a batch: its children's own batches come.
 SELECT set_config('statement_timeout',
-    ceil(0.8 * extract(epoch FROM current_setting('deadlock_timeout')::interval) * 1000)::bigint::text, false);
+    ceil(0.8 * extract(epoch FROM current_setting('deadlock_timeout')::interval) * 1000)::bigint::text, false),
+    set_config('tenantry.filling', 'on', false);
 
 -- name: take_time
 -- locks: nothing. For a read that keeps nobody waiting: a range that was too long to update in time may be too long to

@@ -10,6 +10,9 @@ from sql.postgres.connection import Connection
 
 STATEMENTS = load(Path(__file__).parent, "guard")
 
+#: Whether the session is none that fills tables (`batch.sql`), for a trigger's WHEN.
+NOT_A_BATCH = sql.SQL("current_setting('tenantry.filling', true) IS DISTINCT FROM 'on'")
+
 
 def uses(connection: Connection) -> dict[str, int]:
     """How often each guard was needed since it was made, by the name of its sequence."""

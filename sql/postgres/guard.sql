@@ -21,7 +21,8 @@ DROP SEQUENCE {sequence}
 -- name: create_function
 -- locks: none on tables; a new function. It runs as its owner, with a fixed search path, so that the application
 -- needs no rights on other tables. A row whose tenant it can't work out keeps the sentinel and is left to the
--- backfill: an error here would be the application's.
+-- backfill: an error here would be the application's. But for those that pass by themselves (a lock, a deadlock, a
+-- snapshot too old, shutdown): after such a one its transaction is to be tried again, and the row with it.
 CREATE OR REPLACE FUNCTION {function}() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = {search_path}
 AS $tenantry_guard$
@@ -44,8 +45,10 @@ BEGIN
   END IF;
   RETURN NEW;
 EXCEPTION
-  WHEN cardinality_violation OR data_exception OR integrity_constraint_violation
-    OR syntax_error_or_access_rule_violation OR plpgsql_error THEN
+  WHEN plpgsql_error OR OTHERS THEN
+    IF left(SQLSTATE, 2) IN ('08', '25', '28', '40', '53', '55', '57', '58') THEN
+      RAISE;
+    END IF;
     RETURN NEW;
 END
 $tenantry_guard$
@@ -59,7 +62,7 @@ DROP FUNCTION {function}()
 -- so every row is either there before the backfill's bound is frozen, or is given its tenant.
 -- Where {table} is partitioned, on its partitions too, and each gets the trigger, one attached later as well.
 CREATE TRIGGER {trigger} BEFORE INSERT ON {table}
-FOR EACH ROW WHEN (NEW.{column} IS NOT DISTINCT FROM {sentinel})
+FOR EACH ROW WHEN ({unfilled})
 EXECUTE FUNCTION {function}()
 
 -- name: create_trigger_of_changes
@@ -96,47 +99,45 @@ DROP TABLE IF EXISTS tenantry_guard.moves
 -- locks: none on tables; a new function. Run by a trigger it locks the rows of {table} that it changes, until the
 -- transaction ends that made it necessary. Where it can't (the table was dropped, the source fails) the application's
 -- statement goes through all the same, and the next stage tries again and says why. Rows that `tenants assign` moves
--- have theirs brought along by batches of their own.
+-- have theirs brought along by batches of their own. Keys are noted as our own sessions read them (DateStyle).
 CREATE OR REPLACE FUNCTION {function}() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = {search_path}
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = {search_path} SET datestyle = 'ISO, YMD' SET intervalstyle = 'postgres'
 AS $tenantry_guard$
 #variable_conflict use_column
 BEGIN
-  INSERT INTO tenantry_guard.moves (follower, key) VALUES ({follower}, {key});
+  INSERT INTO tenantry_guard.moves (follower, key)
+  SELECT {follower}, {new} WHERE TG_OP = ANY ({new_is_noted})
+  UNION
+  SELECT {follower}, {old} WHERE TG_OP IN ('UPDATE', 'DELETE');
   IF current_setting('tenantry.assigning', true) = 'on' THEN
     RETURN NULL;
   END IF;
+  {refused}
   BEGIN
     UPDATE {table} AS t SET {column} = {value} WHERE {named} AND t.{column} IS DISTINCT FROM {value};
     IF FOUND THEN
       PERFORM nextval({sequence}::regclass);
     END IF;
   EXCEPTION
-    WHEN cardinality_violation OR data_exception OR integrity_constraint_violation
-      OR syntax_error_or_access_rule_violation OR plpgsql_error THEN
-      NULL;
+    WHEN plpgsql_error OR OTHERS THEN
+      IF left(SQLSTATE, 2) IN ('08', '25', '28', '40', '53', '55', '57', '58') THEN
+        RAISE;
+      END IF;
   END;
   RETURN NULL;
 END
 $tenantry_guard$
 
--- name: create_refuse_function
--- locks: none on tables; a new function. Run by a trigger it reads {table}. What `tenants assign` moves is no such change.
-CREATE OR REPLACE FUNCTION {function}() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = {search_path}
-AS $tenantry_guard$
-#variable_conflict use_column
-BEGIN
-  IF current_setting('tenantry.assigning', true) = 'on' THEN
-    RETURN NULL;
-  END IF;
-  IF EXISTS (SELECT FROM {table} AS t WHERE {named} AND t.{column} IS DISTINCT FROM {value}) THEN
+-- name: refuse
+-- locks: none of its own: inside another function it reads {table}. A row without a tenant yet goes nowhere, it is given its
+-- first one.
+IF EXISTS (
+    SELECT FROM {table} AS t
+    WHERE {named} AND t.{column} IS DISTINCT FROM {value} AND NOT {unfilled}
+  ) THEN
     RAISE EXCEPTION USING ERRCODE = 'integrity_constraint_violation',
       MESSAGE = {refused}, HINT = 'the plan of the migration says moves = "refuse"';
   END IF;
-  RETURN NULL;
-END
-$tenantry_guard$
 
 -- name: create_follow_trigger
 -- locks: SHARE ROW EXCLUSIVE on {table}, for milliseconds once the writers before it are done.
@@ -150,18 +151,25 @@ FOR EACH ROW WHEN ({changed}) EXECUTE FUNCTION {function}()
 -- Where a row may be written before the one that tells its tenant: it has what `otherwise` says until then.
 CREATE TRIGGER {trigger} AFTER INSERT ON {table} FOR EACH ROW EXECUTE FUNCTION {function}()
 
+-- name: create_follow_trigger_of_ends
+-- locks: SHARE ROW EXCLUSIVE on {table}, for milliseconds once the writers before it are done.
+-- Where a row may outlive the one that told its tenant, and something else is asked then.
+CREATE TRIGGER {trigger} AFTER DELETE ON {table} FOR EACH ROW EXECUTE FUNCTION {function}()
+
 -- name: has_moves
 -- locks: none.
 SELECT to_regclass('tenantry_guard.moves') IS NOT NULL
 
 -- name: settle
 -- locks: ROW EXCLUSIVE on {table} and the moves; row locks on the few rows that were written while others moved.
--- Moves before the oldest transaction that still runs: nobody can have missed them and write now.
+-- Moves before the oldest transaction that still runs: nobody can have missed them and write now. An autovacuum, which may run
+-- for hours, writes nobody's rows.
 WITH settled AS (
     DELETE FROM tenantry_guard.moves AS m
     WHERE m.follower = %(follower)s AND m.by_transaction < pg_snapshot_xmin(pg_current_snapshot())
       AND NOT EXISTS (SELECT FROM pg_stat_activity AS a WHERE a.datname = current_database()
-          AND a.pid <> pg_backend_pid() AND age(a.backend_xmin) >= age(m.by_transaction::xid))
+          AND a.pid <> pg_backend_pid() AND a.backend_type <> 'autovacuum worker'
+          AND age(a.backend_xmin) >= age(m.by_transaction::xid))
     RETURNING m.key
 )
 UPDATE {table} AS t SET {column} = {value}

@@ -1,16 +1,17 @@
 """A table with the tenants that its rows will have, worked out for all of them at once and written nowhere.
 
-Unlike `sql.postgres.source` it looks at no tenant column, which may not be there yet: a parent's tenants are
-those that its own rows will have. And it lets pass what breaks the pattern, for `check` to show.
+Unlike `sql.postgres.source` it needs no tenant column, which may not be there yet: a parent's tenants are
+those that its own rows will have, or keep. And it lets pass what breaks the pattern, for `check` to show.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from psycopg import sql
 
 from sql.named import load
-from sql.postgres.source import by_itself, expression_text, matches
+from sql.postgres.source import by_itself, expression_text, matches, unfilled
 from sql.tenant_source import (
     Constant,
     Expression,
@@ -31,18 +32,35 @@ TENANT = sql.Identifier(TENANT_NAME)
 PLACE = sql.Identifier("tenantry: place")
 
 
-def planned(
-    sources: Mapping[str, TenantSource], tables: Mapping[str, sql.Composable], name: str
-) -> sql.Composed:
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """The tables of a plan: each one's source, what it is in a FROM, and what its rows have already.
+
+    `kept` is the tenant that a row called `t` has; no entry where the tenant column isn't there yet.
+    """
+
+    sources: Mapping[str, TenantSource]
+    tables: Mapping[str, sql.Composable]
+    kept: Mapping[str, sql.Composable] = field(default_factory=dict)
+
+
+def kept(tenant_column: str, sentinel: str | None) -> sql.Composed:
+    """Compose the tenant that a row called `t` has and keeps; NULL where it has none."""
+    return sql.SQL("CASE WHEN NOT {} THEN t.{}::text END").format(
+        unfilled(tenant_column, sentinel), sql.Identifier(tenant_column)
+    )
+
+
+def planned(plan: Planned, name: str) -> sql.Composed:
     """A table of the plan with the tenants that its rows will have, in column `TENANT`; for a FROM."""
-    first, *others = chain(sources[name])
+    first, *others = chain(plan.sources[name])
     if not isinstance(first, Parent) or first.parent != name:
-        return _joined(sources, tables, name, [first, *others])
-    below = _joined(sources, tables, name, others, after=last_resort(first))
+        return _joined(plan, name, [first, *others])
+    below = _joined(plan, name, others, after=last_resort(first))
     pairs = list(first.on.items())
     return STATEMENTS.tree.compose(
         based=below,
-        table=tables[name],
+        table=plan.tables[name],
         tenant=TENANT,
         place=PLACE,
         keys=sql.SQL(", ").join(
@@ -58,11 +76,7 @@ def planned(
 
 
 def _joined(
-    sources: Mapping[str, TenantSource],
-    tables: Mapping[str, sql.Composable],
-    name: str,
-    asked: Sequence[TenantSource],
-    after: str | None = None,
+    plan: Planned, name: str, asked: Sequence[TenantSource], after: str | None = None
 ) -> sql.Composed:
     """The table with what its sources read beside it, each asked where those before it say nothing."""
     last = after if not asked else last_resort(asked[-1])
@@ -83,9 +97,13 @@ def _joined(
                 theirs = sql.Identifier(alias, TENANT_NAME)
                 there = sql.SQL("{}.{} IS NOT NULL").format(sql.Identifier(alias), PLACE)
                 value = sql.SQL("CASE WHEN {} THEN {} ELSE {} END").format(there, theirs, value)
-                joins.append(_join(planned(sources, tables, parent), alias, on))
+                joins.append(_join(planned(plan, parent), alias, on))
+    has = plan.kept.get(name)
+    if has is not None:
+        value = sql.SQL("coalesce({}, {})").format(has, value)
     return STATEMENTS.table.compose(
-        table=tables[name],
+        table=plan.tables[name],
+        kept=sql.SQL("NULL::text") if has is None else has,
         value=sql.SQL("({})::text").format(value),
         tenant=TENANT,
         place=PLACE,

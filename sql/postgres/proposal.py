@@ -6,6 +6,7 @@ from pathlib import Path
 
 from psycopg import sql
 
+from sql.asked import Known, Untold
 from sql.errors import CatalogError
 from sql.named import load
 from sql.postgres.catalog import OURS
@@ -27,23 +28,6 @@ class Found:
     def plan_name(self) -> str:
         """Its name as a plan writes it."""
         return written(self.name) if self.visible else f"{written(self.schema)}.{written(self.name)}"
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """Of the rows that were looked at: how many say whose they are, in what SQL expression."""
-
-    expression: str
-    rows: int
-    known: int
-
-
-@dataclass(frozen=True, slots=True)
-class Untold:
-    """Rows by which another table can't be found: they name nothing, or what is not there."""
-
-    nothing: int
-    dangling: int
 
 
 def written(part: str) -> str:

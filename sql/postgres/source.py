@@ -7,6 +7,7 @@ pass; the empty text and the sentinel are nothing, for such a row would look unf
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import LiteralString
 
 from psycopg import sql
 
@@ -52,25 +53,31 @@ class Rules:
 
     def proper(self, value: sql.Composable) -> sql.Composed:
         """Whether a text is a tenant: something, and as the pattern has it. Unknown for NULL."""
-        for text in dict.fromkeys(("", self.sentinel)):
-            if text is not None:
-                value = sql.SQL("nullif({}, {})").format(value, sql.Literal(text))
+        for text in nothing(self.sentinel):
+            value = sql.SQL("nullif({}, {})").format(value, sql.Literal(text))
         return fits(value, self.pattern)
 
     def filled(self, alias: str) -> sql.Composed:
         """Whether a row of a table of the plan has its tenant."""
         column = sql.Identifier(alias, self.column)
-        if self.sentinel is None:
-            return sql.SQL("{} IS NOT NULL").format(column)
-        return sql.SQL("{} <> {}").format(column, sql.Literal(self.sentinel))
+        return sql.SQL(" AND ").join(
+            sql.SQL("{} <> {}").format(column, sql.Literal(text)) for text in nothing(self.sentinel)
+        )
 
 
-def unfilled(tenant_column: str, sentinel: str | None) -> sql.Composed:
-    """Whether a row called `t` still needs its tenant."""
-    column = sql.SQL("{}.{}").format(ROW, sql.Identifier(tenant_column))
-    if sentinel is None:
-        return sql.SQL("{} IS NULL").format(column)
-    return sql.SQL("{} = {}").format(column, sql.Literal(sentinel))
+def nothing(sentinel: str | None) -> tuple[str, ...]:
+    """The texts that are no tenant, beside NULL."""
+    return tuple(dict.fromkeys(text for text in (sentinel, "") if text is not None))
+
+
+def unfilled(tenant_column: str, sentinel: str | None, row: LiteralString = "t") -> sql.Composed:
+    """Whether a row called `t`, or otherwise, still needs its tenant.
+
+    A column that was there before may hold NULL, or no text, whatever the sentinel is.
+    """
+    column = sql.SQL("{}.{}").format(sql.SQL(row), sql.Identifier(tenant_column))
+    texts = (sql.SQL("{} = {}").format(column, sql.Literal(text)) for text in nothing(sentinel))
+    return sql.SQL("({})").format(sql.SQL(" OR ").join([*texts, sql.SQL("{} IS NULL").format(column)]))
 
 
 def source_sql(source: TenantSource, rules: Rules) -> SourceSQL:

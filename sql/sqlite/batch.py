@@ -148,6 +148,20 @@ class JobSQL:
             resolved=source.resolved,
         )
 
+    def fill_all(self) -> str:
+        """The UPDATE of every batch in one, for a script."""
+        source = self._source
+        return BATCH.fill.filled(
+            table=self._table,
+            by_rowid=self._by_rowid,
+            range="1",
+            unfinished=f"+{self.unfinished}",
+            tenant=quoted(self.spec.tenant_column),
+            value=source.value,
+            source="" if source.table is None else f" FROM {source.table}",
+            resolved=source.resolved,
+        )
+
     def left(self, range_: Range) -> str:
         """How many rows of a range are still to be written."""
         return self._of_range(BATCH.left, range_)

@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 from sql.errors import BackupError, FileBusyError
 from sql.named import load
+from sql.sqlite import integrity
 from sql.sqlite.connection import File, is_busy
 from sql.sqlite.failure import refused
 
@@ -29,6 +30,9 @@ _PATIENCE, _TRY_EVERY = 30.0, 0.05
 _LOOK_EVERY, _TELL_EVERY = 0.5, 5.0
 #: Instructions of SQLite's between two looks, in what is one statement: some milliseconds.
 _INSTRUCTIONS = 100_000
+
+#: Faults that are told.
+_MOST = 20
 
 #: How every database of SQLite's begins.
 HEADER = b"SQLite format 3\0"
@@ -163,11 +167,10 @@ def faults(file: File, go_on: GoOn = lambda: None) -> list[str]:
 
     file.raw.set_progress_handler(look, _INSTRUCTIONS)
     try:
-        found = [str(row[0]) for row in file.execute(STATEMENTS.integrity.text)]
+        return integrity.faults(file, most=_MOST)
     except sqlite3.OperationalError:
         if stopped:
             raise stopped[0] from None
         raise
     finally:
         file.raw.set_progress_handler(None, 0)
-    return [line for line in found if line != "ok"]

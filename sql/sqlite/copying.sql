@@ -16,10 +16,6 @@ PRAGMA journal_mode;
 -- locks: the file's write lock and every reader, for a moment; SQLite refuses it while another process has the file open.
 PRAGMA journal_mode = DELETE;
 
--- name: integrity
--- locks: none in WAL mode, however long it reads: every page, every index against its table, every constraint.
-PRAGMA integrity_check(20);
-
 -- name: look
 -- locks: none; a read, with which a snapshot begins.
 SELECT count(*) FROM sqlite_schema;

@@ -151,11 +151,11 @@ def named(statement: str, name: str) -> str:
     return edits.text()
 
 
-def bare(statement: str, name: str, *, keep_key: bool) -> str:
+def bare(statement: str, name: str, *, keep_key: bool, keep_unique: bool = False) -> str:
     """A table of another name that holds the same rows, without what other tables or indexes are made for.
 
-    No foreign key, no UNIQUE, no AUTOINCREMENT, and the primary key only to `keep_key`: as a rowid or in a
-    table WITHOUT ROWID it is part of the rows.
+    No foreign key, no AUTOINCREMENT, and the primary key only to `keep_key`: as a rowid or in a table
+    WITHOUT ROWID it is part of the rows. UNIQUE goes unless `keep_unique` says otherwise.
     """
     table = read(statement)
     edits = _Edits(table.words)
@@ -164,6 +164,8 @@ def bare(statement: str, name: str, *, keep_key: bool) -> str:
         if one.kind == "primary key" and keep_key:
             if one.autoincrement is not None:
                 edits.remove(one.autoincrement, one.autoincrement + 1)
+            continue
+        if one.kind == "unique" and keep_unique:
             continue
         edits.remove(one.start, one.end)
         if one.deferral is not None:
@@ -572,7 +574,8 @@ def widened_index(statement: str, tenant: str) -> str:
 
 def index_parts(statement: str) -> tuple[tuple[str, ...], str]:
     """What an index is on, each column or expression without its order, and its WHERE; empty for none."""
-    cut = tuple(words(statement))
+    # Without comments: each part goes into brackets, or before others.
+    cut = tuple(Word("space", " ") if word.kind == "comment" else word for word in words(statement))
     opened = next(at for at, word in enumerate(cut) if word.text == "(")
     closed = _closing(cut, opened)
     rest = _text(cut[closed + 1 :]).strip()

@@ -10,6 +10,18 @@ from sql.sqlite.names import folded
 _ROWIDS = ("rowid", "_rowid_", "oid")
 
 
+def affinity(declared: str) -> str:
+    """What a column declared so makes of a value (sqlite.org/datatype3.html, section 3.1)."""
+    of = declared.upper()
+    if "INT" in of:
+        return "INTEGER"
+    if any(part in of for part in ("CHAR", "CLOB", "TEXT")):
+        return "TEXT"
+    if not of or of == "ANY" or "BLOB" in of:
+        return "BLOB"
+    return "REAL" if any(part in of for part in ("REAL", "FLOA", "DOUB")) else "NUMERIC"
+
+
 class _Fact(BaseModel):
     model_config = ConfigDict(frozen=True)
 

@@ -21,15 +21,15 @@ from sql.sqlite.connection import File
 
 _FOLDER = Path(__file__).parent
 
+#: Of these a file's ledger alone has some: there is no queue, and a batch is several statements.
+JOBS = load(_FOLDER, "jobs")
+
 #: Tables of ours that stay as long as there is a migration, and whose indexes are named after them.
 LASTING = (
     *("tenantry_migrations", "tenantry_stages", "tenantry_jobs", "tenantry_batches", "tenantry_quarantine"),
     *("tenantry_events", "tenantry_governor", "tenantry_assignments", "tenantry_assigned"),
     *("tenantry_enabled", "tenantry_guard"),
 )
-
-#: Of these a file's ledger alone has some: there is no queue, and a batch is several statements.
-JOBS = load(_FOLDER, "jobs")
 
 #: Columns that hold JSON, by the names that statements answer with.
 _JSON = frozenset(

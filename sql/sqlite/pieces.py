@@ -71,3 +71,8 @@ def _piece(memory: sqlite3.Connection, name: str, statement: str | None, unique:
         text = quoted(column) if column is not None else f"({texts[at]})"
         parts.append(Part(column, text, collation, bool(descending)))
     return Piece(name, statement, bool(unique), tuple(parts), where)
+
+
+def automatic(name: str, table: str) -> str:
+    """What the index of the same constraint is called on a table of another name."""
+    return f"sqlite_autoindex_{table}_{name.rpartition('_')[2]}"

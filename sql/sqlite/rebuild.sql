@@ -72,7 +72,7 @@ SELECT count(*) FROM {into} AS o WHERE NOT EXISTS (SELECT 1 FROM {table} AS n WH
 -- name: crossing
 -- locks: none; a read. Rows whose foreign key would lead nowhere with the tenant in it, and leads somewhere without it.
 SELECT count(*) FROM {child} AS c WHERE {filled}
-AND EXISTS (SELECT 1 FROM {parent} AS p WHERE {matches})
+AND EXISTS (SELECT 1 FROM {parent} AS p WHERE {matches} AND p.{tenant} IS NOT c.{tenant})
 AND NOT EXISTS (SELECT 1 FROM {parent} AS p WHERE {matches} AND p.{tenant} = c.{tenant});
 
 -- name: without_tenant
@@ -197,10 +197,6 @@ JOIN sqlite_schema AS s ON s.type = 'index' AND s.name = l.name ORDER BY s.rowid
 -- name: parts
 -- locks: none; a read of a schema in memory.
 SELECT name, coll, "desc" FROM pragma_index_xinfo(?) WHERE key ORDER BY seqno;
-
--- name: integrity
--- locks: none; a read of a table and its indexes.
-PRAGMA integrity_check({table});
 
 -- name: forget_batches
 -- locks: the file's write lock, for the ledger's own rows.

@@ -60,6 +60,10 @@ class Rules:
         nothing = dict.fromkeys(text for text in ("", self.sentinel) if text is not None)
         return " AND ".join([*(f"{value} <> {literal(text)}" for text in nothing), fitting])
 
+    def same(self, one: str, other: str) -> str:
+        """Whether two rows of the table are the same, by their aliases."""
+        return " AND ".join(f"{of(one, name)} = {of(other, name)}" for name in self.identity)
+
     def filled(self, alias: str) -> str:
         """Whether a row of a table of the plan has its tenant."""
         column = of(alias, self.column)
@@ -130,11 +134,14 @@ def tenant_of(source: TenantSource | str | None, rules: Rules) -> str:
 
 
 def _above(source: Parent, rules: Rules) -> str:
-    """The tenant of the row's parent, where that is filled."""
+    """The tenant of the row's parent, where that is filled; no row of a tree is its own."""
+    on = matches(source.on, "r", ROW)
+    if source.parent == rules.table:
+        on = f"{on} AND NOT ({rules.same('r', ROW)})"
     return PARTS.looked_up.filled(
         value=_as_text(of("r", rules.column)),
         table=quoted(source.parent),
-        matches=matches(source.on, "r", ROW),
+        matches=on,
         known=rules.filled("r"),
     )
 
@@ -154,10 +161,9 @@ def _of_tree(source: Parent, rules: Rules) -> str:
         filled=rules.filled("r"),
         value=_as_text(of("r", rules.column)),
         tree=quoted(source.parent),
-        above=matches(source.on, "r", "b"),
+        above=f"{matches(source.on, 'r', 'b')} AND NOT ({rules.same('r', 'b')})",
         b_is_up=is_up("b"),
         t_is_up=is_up(ROW),
-        same=" AND ".join(f"{of('r', name)} = {of('b', name)}" for name in rules.identity),
         otherwise=tenant_of(source.otherwise, rules),
     )
 

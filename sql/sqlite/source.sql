@@ -25,4 +25,4 @@ EXISTS (SELECT 1{source} WHERE {resolved})
     FROM up JOIN {tree} AS b ON {b_is_up} JOIN {tree} AS r ON {above} WHERE up.tenant IS NULL)
 SELECT CASE WHEN up.tenant IS NOT NULL THEN up.tenant ELSE (SELECT {otherwise} FROM {tree} AS t WHERE {t_is_up}) END
 FROM up WHERE up.tenant IS NOT NULL
-    OR NOT EXISTS (SELECT 1 FROM {tree} AS b JOIN {tree} AS r ON {above} WHERE {b_is_up} AND NOT ({same})) LIMIT 1)
+    OR NOT EXISTS (SELECT 1 FROM {tree} AS b JOIN {tree} AS r ON {above} WHERE {b_is_up}) LIMIT 1)

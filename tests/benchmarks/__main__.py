@@ -1,4 +1,4 @@
-"""`make bench`: the engine against other ways to do its work, on a PostgreSQL of its own.
+"""`make bench`: the engine against other ways to do its work, on a PostgreSQL of its own and on a file.
 
 Every figure is a ratio of two runs of one round, and the median of the rounds. Timings are nobody's test:
 they are printed with the server's version and settings and written as JSON, and the exit status is 1 where a
@@ -24,6 +24,7 @@ from tests.benchmarks import (
     instant,
     key_space,
     locked_out,
+    on_file,
     report,
     sources,
     whole_migration,
@@ -50,6 +51,7 @@ NAMES = (
     instant.NAME,
     key_space.NAME,
     sources.NAME,
+    on_file.NAME,
     *FELT,
 )
 #: The instant path is measured on so many times the rows.
@@ -94,6 +96,8 @@ def _measure(
         say("key space: simulated")
     if sources.NAME in wanted:
         apart += sources.measure(tables, given.rounds, say)
+    if on_file.NAME in wanted:
+        apart += on_file.measure(given.rows, given.rounds, say)
     if not wanted.isdisjoint(FELT):
         apart += _felt(wanted, say)
     chosen = [comparison for comparison in comparisons.BIG if comparison.name in wanted]

@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import sqlite3
 import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -42,6 +43,7 @@ class Where:
     settings: dict[str, str]
     cores: int
     machine: str
+    sqlite: str = sqlite3.sqlite_version
 
     @classmethod
     def of(cls, url: str) -> "Where":
@@ -114,7 +116,10 @@ def say(
 ) -> None:
     """Print the figures against their bars, then every way over the table."""
     settings = ", ".join(f"{name} {value}" for name, value in where.settings.items())
-    console.print(f"PostgreSQL {where.version}, {where.cores} cores, {where.machine}; {rows:,} rows")
+    console.print(
+        f"PostgreSQL {where.version}, SQLite {where.sqlite}, "
+        f"{where.cores} cores, {where.machine}; {rows:,} rows"
+    )
     console.print(settings, style="dim")
     console.print(_against_bars(figures))
     if rounds:

@@ -4,7 +4,7 @@ Everything is said one after the other, by sessions that have transactions open 
 would wait for another's is given up. So what goes wrong goes wrong again.
 """
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -22,11 +22,10 @@ from control.plan.model import Plan
 from control.stages import columns
 from sql.postgres import dry_run
 from sql.postgres.connection import connect
-from sql.tenant_source import TenantSource
+from sql.tenant_source import Constant, TenantSource
 from tests.integration.walking import Walker
 from tests.integration.worlds import (
     FOLDER,
-    IDS,
     NOTE,
     NOTES,
     ORG,
@@ -35,7 +34,6 @@ from tests.integration.worlds import (
     TREE,
     WORLDS,
     Asked,
-    Row,
     World,
     read,
     sources,
@@ -43,45 +41,69 @@ from tests.integration.worlds import (
     then,
     write,
 )
+from tests.waiting import until
 
 _TABLES = """
 DROP TABLE IF EXISTS orgs, folders, files;
 CREATE TABLE orgs (id integer PRIMARY KEY, tenant text);
-CREATE TABLE folders (id integer PRIMARY KEY, above integer, org integer, note text);
-CREATE TABLE files (id integer PRIMARY KEY, folder integer {reference}, org integer, note text);
+CREATE TABLE folders (id integer PRIMARY KEY, above integer {above}, org integer, note text);
+CREATE TABLE files (id integer PRIMARY KEY, folder integer {folder}, org integer {org}, note text);
+CREATE INDEX ON folders (above);
 CREATE INDEX ON files (folder);
 """
-_REFERENCES = st.sampled_from(
-    [
-        "",
-        "REFERENCES folders ON DELETE CASCADE",
-        "REFERENCES folders ON DELETE SET NULL ON UPDATE CASCADE",
-        "REFERENCES folders DEFERRABLE INITIALLY DEFERRED",
-    ]
-)
+
+
+def _references(table: str) -> st.SearchStrategy[str]:
+    return st.sampled_from(
+        [
+            "",
+            f"REFERENCES {table} ON DELETE CASCADE",
+            f"REFERENCES {table} ON DELETE SET NULL ON UPDATE CASCADE",
+            f"REFERENCES {table} DEFERRABLE INITIALLY DEFERRED",
+        ]
+    )
 
 
 @dataclass(frozen=True)
 class Begun:
-    """What is there before: rows, and how files name their folder."""
+    """What is there before: rows, and how they name each other."""
 
     world: World
-    reference: str
+    folder: str = ""
+    above: str = ""
+    org: str = ""
+
+    @property
+    def sound(self) -> World:
+        """The rows, without references to such as aren't there where a foreign key wants them."""
+        orgs, folders = self.world.orgs, self.world.folders
+
+        def known(row: int | None, rows: Container[int], reference: str) -> int | None:
+            return row if not reference or row in rows else None
+
+        return World(
+            orgs,
+            {key: (known(up, folders, self.above), org, note) for key, (up, org, note) in folders.items()},
+            {
+                key: (known(folder, folders, self.folder), known(org, orgs, self.org), note)
+                for key, (folder, org, note) in self.world.files.items()
+            },
+        )
 
 
-def _without_circles(world: World) -> World:
-    folders: dict[int, Row] = {
-        row: (above if above is not None and above < row else None, org, note)
-        for row, (above, org, note) in world.folders.items()
+_BEGUN = st.builds(Begun, WORLDS, _references("folders"), _references("folders"), _references("orgs"))
+_SETTINGS = st.fixed_dictionaries(
+    {
+        "sentinel": st.sampled_from(["", "null"]),
+        "unresolved": st.sampled_from(["quarantine", "otherwise"]),
+        "moves": st.sampled_from(["follow", "refuse"]),
     }
-    files: dict[int, Row] = {
-        row: (folder if folder in folders else None, org, note)
-        for row, (folder, org, note) in world.files.items()
-    }
-    return World(world.orgs, folders, files)
-
-
-_BEGUN = st.builds(Begun, WORLDS.map(_without_circles), _REFERENCES)
+)
+_TOLD_BY = st.tuples(
+    sources(TREE, NOTE, ORG, Constant(constant="all")),
+    sources(FOLDER, NOTE, ORG) | st.builds(then, st.sampled_from([NOTE, ORG]), sources(FOLDER)),
+    _SETTINGS,
+)
 
 
 @dataclass(frozen=True)
@@ -97,19 +119,27 @@ def _statements() -> st.SearchStrategy[tuple[str, tuple[Any, ...]]]:
     def of(text: str, *values: st.SearchStrategy[Any]) -> st.SearchStrategy[tuple[str, tuple[Any, ...]]]:
         return st.tuples(st.just(text), st.tuples(*values))
 
-    # A folder lies in one with a smaller number: nothing goes in a circle.
-    lower = st.integers(0, 3)
+    folder, file, org = st.integers(1, 9), st.integers(1, 12), st.integers(1, 4)
+    folders = "INSERT INTO folders VALUES (%s, %s, %s, %s)"
+    again = "ON CONFLICT (id) DO UPDATE SET org = excluded.org, note = excluded.note"
     return st.one_of(
-        of("INSERT INTO folders VALUES (%s, nullif(%s, 0), %s, %s)", st.integers(4, 9), lower, ORGS, NOTES),
-        of("INSERT INTO files VALUES (%s, %s, %s, %s)", st.integers(1, 12), st.none() | IDS, ORGS, NOTES),
-        of("UPDATE folders SET above = nullif(%s, 0) WHERE id = %s", lower, st.integers(4, 9)),
-        of("UPDATE folders SET note = %s, org = %s WHERE id = %s", NOTES, ORGS, IDS),
+        of(folders, folder, st.none() | folder, ORGS, NOTES),
+        of(f"{folders} {again}", folder, st.none() | folder, ORGS, NOTES),
+        # From below.
+        of(f"{folders}, (%s, NULL, %s, %s)", folder, folder, ORGS, NOTES, folder, ORGS, NOTES),
+        of("INSERT INTO files VALUES (%s, %s, %s, %s)", file, st.none() | folder, ORGS, NOTES),
+        of("UPDATE folders SET above = %s WHERE id = %s", st.none() | folder, folder),
+        of("UPDATE folders SET note = %s, org = %s WHERE id = %s", NOTES, ORGS, folder),
+        of("UPDATE folders SET id = %s WHERE id = %s", folder, folder),
         of("UPDATE folders SET note = %s", NOTES),
-        of("UPDATE files SET folder = %s WHERE id = %s", st.none() | IDS, st.integers(1, 12)),
-        of("UPDATE files SET note = %s, org = %s WHERE id = %s", NOTES, ORGS, st.integers(1, 12)),
-        of("UPDATE orgs SET tenant = %s WHERE id = %s", NOTES, st.integers(1, 4)),
-        of("INSERT INTO orgs VALUES (%s, %s)", st.integers(1, 4), NOTES),
-        of("DELETE FROM files WHERE id = %s", st.integers(1, 12)),
+        of("UPDATE files SET folder = %s WHERE id = %s", st.none() | folder, file),
+        of("UPDATE files SET note = %s, org = %s WHERE id = %s", NOTES, ORGS, file),
+        of("UPDATE orgs SET tenant = %s WHERE id = %s", NOTES, org),
+        of("UPDATE orgs SET id = %s WHERE id = %s", org, org),
+        of("INSERT INTO orgs VALUES (%s, %s)", org, NOTES),
+        of("DELETE FROM files WHERE id = %s", file),
+        of("DELETE FROM folders WHERE id = %s", folder),
+        of("DELETE FROM orgs WHERE id = %s", org),
         of("COMMIT"),
         of("COMMIT"),
         of("ROLLBACK"),
@@ -131,12 +161,12 @@ def url(postgres: EmbeddedPostgres) -> Iterator[str]:
         operator.execute("DROP DATABASE beside WITH (FORCE)")
 
 
-def _plan(url: str, of_folders: TenantSource, of_files: TenantSource) -> Plan:
+def _plan(url: str, of_folders: TenantSource, of_files: TenantSource, tenant: dict[str, str]) -> Plan:
     return Plan.model_validate(
         {
             "name": "beside",
             "database": {"url": url},
-            "tenant": {"pattern": PATTERN},
+            "tenant": {"pattern": PATTERN, "legacy": "legacy"} | tenant,
             "tables": [{"name": "folders", "tenant": of_folders}, {"name": "files", "tenant": of_files}],
         }
     )
@@ -178,11 +208,11 @@ def _say(said: Said, sessions: list[psycopg.Connection], walker: Walker) -> None
         session.rollback()
 
 
-@given(_BEGUN, st.tuples(sources(TREE, NOTE, ORG), sources(FOLDER, NOTE, ORG)), _SAID)
+@given(_BEGUN, _TOLD_BY, _SAID)
 @example(
     # A file is written into a folder that goes to another tenant, by sessions that don't see each other.
-    Begun(World({}, {1: (None, None, "acme")}, {}), ""),
-    (then(TREE, NOTE), FOLDER),
+    Begun(World({}, {1: (None, None, "acme")}, {})),
+    (then(TREE, NOTE), FOLDER, {}),
     [
         Said(0, "fill"),
         Said(0, "UPDATE folders SET note = %s", ("umbra",)),
@@ -193,8 +223,8 @@ def _say(said: Said, sessions: list[psycopg.Connection], walker: Walker) -> None
 )
 @example(
     # A file has an organisation that nobody knows yet.
-    Begun(World({}, {}, {}), ""),
-    (TREE, then(ORG, "rest")),
+    Begun(World({}, {}, {})),
+    (TREE, then(ORG, "rest"), {}),
     [
         Said(0, "INSERT INTO files VALUES (%s, %s, %s, %s)", (1, None, 1, None)),
         Said(0, "COMMIT"),
@@ -206,14 +236,18 @@ def test_in_the_end_every_row_has_the_tenant_that_it_would_get_with_the_applicat
     url: str,
     postgres: EmbeddedPostgres,
     begun: Begun,
-    told_by: tuple[TenantSource, TenantSource],
+    told_by: tuple[TenantSource, TenantSource, dict[str, str]],
     said: list[Said],
 ) -> None:
-    of_folders, of_files = told_by
+    of_folders, of_files, tenant = told_by
     with connect(url, "test") as connection, _sessions(url) as sessions:
-        connection.execute(_TABLES.format(reference=begun.reference).encode())
-        write(connection, begun.world)
-        walker = Walker(connection, _plan(url, of_folders, of_files), postgres)
+        tables = _TABLES.format(folder=begun.folder, above=begun.above, org=begun.org)
+        connection.execute(tables.encode())
+        with connection.transaction():  # in whatever order they refer to each other
+            connection.execute("SET LOCAL session_replication_role = replica")
+            write(connection, begun.sound)
+        plan = _plan(url, of_folders, of_files, tenant)
+        walker = Walker(connection, plan, postgres)
         connection.execute("SET lock_timeout = '20ms'")
         walker.there(columns.STAGE)
         for one in said:
@@ -224,8 +258,10 @@ def test_in_the_end_every_row_has_the_tenant_that_it_would_get_with_the_applicat
             except errors.IntegrityError:
                 session.rollback()
         _fill(walker)
-        assert following.settled(connection, walker.plan, walker.original) == 0
-        expected = Asked(read(connection), {"folders": of_folders, "files": of_files})
+        until(
+            lambda: not following.settled(connection, plan, walker.original), 10, "the last transaction's end"
+        )
+        expected = Asked(read(connection), {table.name: plan.source_of(table) for table in plan.tables})
         for table in ("folders", "files"):
             told = {row: tenant for row, tenant in expected.of(table).items() if tenant}
             found = tenants(connection, table)

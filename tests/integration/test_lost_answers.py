@@ -47,7 +47,7 @@ def client(url: str, folder: Path) -> Iterator[Client]:
     )
     yield one
     one._journal.close()
-    one._connection.close()
+    one._session.close()
 
 
 def after_looking(url: str, folder: Path, entry: Open, entity: Owned | None) -> list[Entry]:

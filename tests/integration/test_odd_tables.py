@@ -316,3 +316,17 @@ def test_a_key_of_a_type_whose_operators_are_not_in_the_search_path_is_none(
         running.end()
     assert _jobs(database)['"public"."coded"'].spec.key == ()
     assert _wrong(operator, "coded", "left(code::text, 1)") == 0
+
+
+@pytest.mark.parametrize("source", [{"constant": "acme"}, {"expression": "org"}])
+@pytest.mark.parametrize("sentinel", ["", "null", "none"])
+def test_whatever_a_column_that_was_there_holds_for_no_tenant_its_rows_are_filled(
+    operator: psycopg.Connection, database: str, valkey: EmbeddedValkey, sentinel: str, source: dict[str, Any]
+) -> None:
+    operator.execute("CREATE TABLE kept (id integer PRIMARY KEY, org text, tenant_id text)")
+    operator.execute("INSERT INTO kept VALUES (1, 'acme', NULL), (2, 'acme', ''), (3, 'acme', 'umbra')")
+    plan = _plan(database, {"name": "kept", "tenant": source}, tenant={"sentinel": sentinel})
+    with filling(plan, valkey.url) as running:
+        running.end()
+    found = operator.execute("SELECT tenant_id FROM kept ORDER BY id").fetchall()
+    assert found == [("acme",), ("acme",), ("umbra",)]

@@ -216,3 +216,37 @@ def test_a_partitioned_table_is_told_by_the_partitions_that_lack_the_index(chang
     way_out = found["docs: index to find places by"].way_out
     assert way_out == 'CREATE INDEX CONCURRENTLY ON "public"."new" ("id")'
     assert "partitioned" in found["docs: one places to a row"].way_out
+
+
+@pytest.mark.parametrize("code", ["P0001", "T0001", "21000"])
+def test_a_function_that_fails_for_a_row_stops_with_what_it_says_whatever_its_code(
+    changed: Connection, code: str
+) -> None:
+    changed.execute(
+        "CREATE FUNCTION known(text) RETURNS text LANGUAGE plpgsql AS "
+        f"$$ BEGIN RAISE EXCEPTION 'who is that' USING ERRCODE = '{code}'; END $$".encode()
+    )
+    found = of_docs(changed, plan({"expression": "known(owner)"}))["docs: tenants worked out"]
+    assert found.level == "stop"
+    assert found.fact == "the server says: who is that"
+
+
+@pytest.mark.parametrize(
+    ("source", "more"),
+    [
+        ({"constant": "umbrella"}, {}),
+        ({"expression": "owner", "otherwise": "umbrella"}, {}),
+        ({"expression": "owner"}, {"tenant": {"unresolved": "otherwise", "legacy": "umbrella"}}),
+        ({"expression": "owner"}, {"tenant": {"sentinel": "umbrella"}}),
+    ],
+)
+def test_a_tenant_of_the_plan_that_is_too_long_for_a_column_that_is_there_stops(
+    changed: Connection, source: dict[str, Any], more: dict[str, Any]
+) -> None:
+    changed.execute("ALTER TABLE docs ADD tenant_id varchar(6)")
+    found = of_docs(changed, plan(source, **more))["docs: tenant column"]
+    assert found.level == "stop"
+    assert "too short for 'umbrella'" in found.fact
+    assert found.way_out is not None
+    changed.execute(found.way_out.partition(",")[0].encode())
+    assert of_docs(changed, plan(source, **more))["docs: tenant column"].level == "pass"

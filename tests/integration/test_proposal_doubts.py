@@ -117,14 +117,14 @@ def test_rows_without_a_tenant_are_counted_and_shown_with_why_they_have_none(
 
 def test_of_a_large_table_a_sample_is_read_and_said(app: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
     app.execute("DELETE FROM visits; INSERT INTO visits SELECT n, NULL FROM generate_series(1, 20000) AS n")
-    monkeypatch.setattr("control.plan.proposal.reading.SMALL", 500_000)
-    monkeypatch.setattr("control.plan.proposal.reading.SAMPLE_ROWS", 300)
+    monkeypatch.setattr("control.plan.proposal.server.SMALL", 500_000)
+    monkeypatch.setattr("control.plan.proposal.server.SAMPLE_ROWS", 300)
     notes = _notes(propose(app, url="env:DATABASE_URL"))
     assert notes["visits"][1].startswith("300 of 300 rows of a sample have no tenant")
 
 
 def test_a_large_tree_is_not_walked(app: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("control.plan.proposal.reading.SMALL", 0)
+    monkeypatch.setattr("control.plan.proposal.server.SMALL", 0)
     notes = _notes(propose(app, url="env:DATABASE_URL"))
     not_walked = "folders is a tree, too large to walk in passing"
     assert (
@@ -147,7 +147,7 @@ def test_rows_that_take_too_long_or_may_not_be_read_cost_an_answer_and_no_propos
         "CREATE TABLE slow (id int PRIMARY KEY, org_id org); INSERT INTO slow VALUES (1, 'acme');"
         "CREATE ROLE stranger; GRANT SELECT ON slow, users, folders, organisations TO stranger"
     )
-    monkeypatch.setattr("control.plan.proposal.reading.LIMIT_MS", 100)
+    monkeypatch.setattr("control.plan.proposal.server.LIMIT_MS", 100)
     try:
         app.execute("SET ROLE stranger")
         text = propose(app, url="env:DATABASE_URL")

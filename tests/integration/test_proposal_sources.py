@@ -316,3 +316,22 @@ def test_a_source_that_is_offered_is_one_once_its_sign_is_taken_away(
 
 def _is_plan(line: str) -> bool:
     return not line.startswith("#") or line.startswith("# tenant =")
+
+
+def test_what_is_generated_is_never_asked_for_it_has_no_value_yet_when_the_guard_asks(
+    empty: Connection, tmp_path: Path
+) -> None:
+    empty.execute(
+        f"{ORGS} CREATE TABLE orders (id int PRIMARY KEY, org_id int NOT NULL REFERENCES organisations);"
+        "CREATE TABLE lines (id int PRIMARY KEY, number text,"
+        " org_id int GENERATED ALWAYS AS (length(number)) STORED,"
+        " order_id int GENERATED ALWAYS AS (length(number)) STORED REFERENCES orders);"
+        "CREATE TABLE seen (id int PRIMARY KEY, data jsonb NOT NULL,"
+        " org_id text GENERATED ALWAYS AS (data ->> 'org_id') STORED);"
+        """INSERT INTO seen VALUES (1, '{"org_id": "1"}')"""
+    )
+    plan, text = _propose(empty, tmp_path)
+    told = _tenants(plan)
+    assert told["lines"] == Constant(constant="default")
+    assert told["seen"] == Expression(expression="data->>'org_id'")
+    assert "# org_id is generated, and has no value yet" in text

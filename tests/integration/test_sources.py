@@ -11,7 +11,7 @@ from psycopg import errors, sql
 
 from sql.postgres import dry_run
 from sql.postgres.pattern import fits
-from sql.postgres.planned import PLACE, TENANT, planned
+from sql.postgres.planned import PLACE, TENANT, Planned, kept, planned
 from sql.postgres.source import Rules
 from sql.tenant_source import TenantSource
 from tests.integration.worlds import (
@@ -107,11 +107,39 @@ def test_what_check_works_out_beforehand_is_what_the_rows_get(
     names = {name: sql.Identifier(name) for name in told_by}
     for table in told_by:
         statement = sql.SQL("SELECT id, coalesce({}, ''), {} FROM {} AS planned").format(
-            TENANT, PLACE, planned(told_by, names, table)
+            TENANT, PLACE, planned(Planned(told_by, names), table)
         )
         found = tables.execute(statement).fetchall()
         assert {row: tenant for row, tenant, _ in found} == expected.of(table), table
         assert len(found) == len(expected.of(table)), "each row once"
+
+
+def test_what_a_row_has_already_it_keeps_in_what_check_works_out_and_those_below_it_have_that(
+    tables: psycopg.Connection,
+) -> None:
+    folders: dict[int, Any] = {
+        1: (None, None, "acme"),
+        2: (1, None, "acme"),
+        3: (2, None, None),
+        4: (4, None, None),
+        # A circle, of which one has its tenant.
+        5: (6, None, None),
+        6: (5, None, None),
+    }
+    files: dict[int, Any] = {1: (3, None, None), 2: (5, None, None), 3: (1, None, None), 4: (9, None, None)}
+    write(tables, World({}, folders, files))
+    tables.execute("UPDATE folders SET tenant_id = 'umbra' WHERE id IN (2, 6)")
+    tables.execute("UPDATE files SET tenant_id = 'other' WHERE id IN (3, 4)")
+    told_by = {"folders": then(TREE, NOTE), "files": FOLDER}
+    names = {name: sql.Identifier(name) for name in told_by}
+    plan = Planned(told_by, names, dict.fromkeys(told_by, kept("tenant_id", "")))
+    for table, source in told_by.items():
+        statement = sql.SQL("SELECT id, {} FROM {} AS planned").format(TENANT, planned(plan, table))
+        found = tables.execute(statement).fetchall()
+        update, _ = dry_run.fill(sql.Identifier(table), source, Rules(table, "tenant_id", "", PATTERN))
+        tables.execute(update)
+        assert {row: tenant or "" for row, tenant in found} == tenants(tables, table), table
+        assert len(found) == len(tenants(tables, table)), "each row once"
 
 
 _PATTERNS = st.sampled_from(

@@ -26,11 +26,12 @@ _one_at_a_time = threading.Lock()
 
 
 def typed(
-    arguments: Sequence[str], *, folder: Path, environment: Mapping[str, str]
+    arguments: Sequence[str], *, folder: Path, environment: Mapping[str, str], first: str | None = None
 ) -> subprocess.CompletedProcess[str]:
     """Run `tenantry` to its end, with nothing to read, and return what it said.
 
-    A command that takes too long ends by SIGALRM, which is a status of -14.
+    A command that takes too long ends by SIGALRM, which is a status of -14. `first` names what is called in
+    its process before it, as `module:function`.
     """
     with TemporaryDirectory() as said:
         out, errors = Path(said, "out"), Path(said, "errors")
@@ -40,6 +41,7 @@ def typed(
             "environment": dict(environment),
             "out": str(out),
             "errors": str(errors),
+            "first": first,
         }
         with _one_at_a_time:
             server = _server()
@@ -87,6 +89,9 @@ def _type(asked: dict[str, Any]) -> None:
     for number, name in ((1, asked["out"]), (2, asked["errors"])):
         os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT), number)
     sys.argv = ["tenantry", *asked["arguments"]]
+    if asked["first"] is not None:
+        module, _, function = asked["first"].partition(":")
+        getattr(importlib.import_module(module), function)()
     status = 1
     try:
         status = cli.main()

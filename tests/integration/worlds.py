@@ -43,7 +43,9 @@ def sources(*firsts: TenantSource) -> st.SearchStrategy[TenantSource]:
 
 
 def then(source: TenantSource, otherwise: TenantSource | str | None) -> TenantSource:
-    """The source, and what is asked after it."""
+    """The source, and what is asked after it; after a constant nothing is."""
+    if isinstance(source, Constant):
+        return source
     return source.model_copy(update={"otherwise": otherwise})
 
 

@@ -130,7 +130,7 @@ def test_the_bars_are_those_that_were_promised() -> None:
 def test_every_comparison_can_be_asked_for_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.argv", ["bench", *(word for name in bench.NAMES for word in ("--only", name))])
     apart = {"instant", "key-space", "governor", "governor-migration", "governor-standby", "governor-lock"}
-    apart |= {"governor-autovacuum", "governor-rate", "estimate", "chain", "sources"}
+    apart |= {"governor-autovacuum", "governor-rate", "estimate", "chain", "sources", "file"}
     assert set(bench._arguments().only) == {comparison.name for comparison in BIG} | apart
 
 

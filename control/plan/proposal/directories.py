@@ -12,8 +12,7 @@ from dataclasses import dataclass
 
 from control.plan.model import Tenant
 from control.plan.proposal.reading import NotReadError, Reader
-from sql.postgres import proposal
-from sql.postgres.facts import Catalog, ForeignKey, Table
+from control.plan.proposal.schema import Schema, Table
 
 #: Columns and json keys that name a tenant, the likeliest first.
 TENANT_NAMES = (
@@ -22,7 +21,6 @@ TENANT_NAMES = (
 )
 #: Columns by which a list calls its tenants for people, the likeliest first.
 _SLUGS = ("slug", "code", "key", "handle", "subdomain", "short_name", "name")
-_TEXT = ("text", "character varying")
 #: A list without anything that points to it has a key, a name, and since when.
 _MOST_COLUMNS = 3
 
@@ -42,66 +40,38 @@ class Directory:
     offered: str | None = None
 
 
-def is_text(column_type: str) -> bool:
-    """Whether a column's type is one that a tenant column may have."""
-    return column_type.startswith(_TEXT)
-
-
 def names(table: Table) -> list[str]:
     """List the columns of a table that name a tenant, the likeliest first."""
     return [name for name in TENANT_NAMES if table.column(name) is not None]
 
 
-def targets(live: Catalog) -> dict[tuple[str, str], str]:
-    """Tell by (schema, name) what the plan calls a table."""
-    return {(table.schema_, table.name): name for name, table in live.tables.items()}
-
-
-def key_onto(table: Table, column: str) -> ForeignKey | None:
-    """Find the foreign key of a table that is this column alone."""
-    return next((key for key in table.foreign_keys if key.columns == (column,)), None)
-
-
-def unique_alone(table: Table) -> list[str]:
-    """List the columns that are unique by themselves, in all rows."""
-    return [
-        index.columns[0]
-        for index in table.indexes
-        if index.unique and index.valid and index.btree_columns and len(index.columns) == 1
-    ]
-
-
-def find(live: Catalog) -> dict[str, str]:
+def find(live: Schema) -> dict[str, str]:
     """Find the lists of tenants, each with the column that rows name its tenants by.
 
     Not one that belongs to another by a likelier name: `accounts.org_id` makes accounts an organisation's.
     """
-    called = targets(live)
     found: dict[str, tuple[int, str]] = {}
-    for table in live.tables.values():
+    for table in live.values():
         for column in names(table):
-            key = key_onto(table, column)
-            target = called.get((key.target_schema, key.target)) if key is not None else None
-            if key is None or target is None or live.tables[target] is table:
+            key = table.key_onto(column)
+            if key is None or key.target is None or key.target == table.name:
                 continue
             rank = TENANT_NAMES.index(column)
-            if target not in found or rank < found[target][0]:
-                found[target] = (rank, key.target_columns[0])
-    kept = {name: key for name, (rank, key) in found.items() if not _belongs(live, name, rank, found)}
-    for name, table in live.tables.items():
+            if key.target not in found or rank < found[key.target][0]:
+                found[key.target] = (rank, key.target_columns[0])
+    kept = {name: key for name, (rank, key) in found.items() if not _belongs(live[name], rank, found)}
+    for name, table in live.items():
         if name not in found and (alone := _translates(table)) is not None:
             kept[name] = alone
     return kept
 
 
-def _belongs(live: Catalog, name: str, rank: int, found: dict[str, tuple[int, str]]) -> bool:
-    table, called = live.tables[name], targets(live)
+def _belongs(table: Table, rank: int, found: dict[str, tuple[int, str]]) -> bool:
     for column in names(table):
-        key = key_onto(table, column)
-        if key is not None and TENANT_NAMES.index(column) < rank:
-            other = called.get((key.target_schema, key.target))
-            if other != name and other in found:
-                return True
+        key = table.key_onto(column)
+        likelier = key is not None and TENANT_NAMES.index(column) < rank
+        if likelier and key is not None and key.target != table.name and key.target in found:
+            return True
     return False
 
 
@@ -109,65 +79,55 @@ def _translates(table: Table) -> str | None:
     """The key of a table that says for each `org_id` what tenant it is, and hardly anything more."""
     if len(table.columns) > _MOST_COLUMNS:
         return None
-    for column in unique_alone(table):
-        if column not in names(table) or key_onto(table, column) is not None:
+    for column in table.alone:
+        if column not in names(table) or table.key_onto(column) is not None:
             continue
         others = [table.column(name) for name in names(table) if name != column]
-        if any(other is not None and is_text(other.type) for other in others):
+        if any(other is not None and other.is_text for other in others):
             return column
     return None
 
 
-def describe(reader: Reader, live: Catalog, found: dict[str, str]) -> dict[str, Directory]:
+def describe(reader: Reader, found: dict[str, str]) -> dict[str, Directory]:
     """Tell of each list what its tenants are called."""
-    return {name: _described(reader, live, name, key) for name, key in found.items()}
+    return {name: _described(reader, name, key) for name, key in found.items()}
 
 
-def _described(reader: Reader, live: Catalog, name: str, key: str) -> Directory:
-    table = live.tables[name]
+def _described(reader: Reader, name: str, key: str) -> Directory:
+    table = reader.schema[name]
     for column in _texts(table, (*names(table), *_SLUGS)):
         if column == key:
             continue
         try:
-            proper, unique = _asked(reader, table, column)
+            proper, unique = reader.called(name, column, Tenant().pattern)
         except NotReadError:
             continue
         if proper and column in TENANT_NAMES:
             return Directory(name, key, column, f"{name}.{column} says what a tenant is called", key)
         if proper and unique:
-            return _as_others_call(reader, live, name, Directory(name, key, key, offered=column))
+            return _as_others_call(reader, name, Directory(name, key, key, offered=column))
     return Directory(name, key, key)
-
-
-def _asked(reader: Reader, table: Table, column: str) -> tuple[bool, bool]:
-    rows, pattern = reader.rows(table), Tenant().pattern
-    return reader.ask(lambda: proposal.called(reader.connection, rows, column, pattern))
 
 
 def _texts(table: Table, wanted: tuple[str, ...]) -> Iterator[str]:
     for name in wanted:
         column = table.column(name)
-        if column is not None and is_text(column.type):
+        if column is not None and column.is_text:
             yield name
 
 
-def _as_others_call(reader: Reader, live: Catalog, name: str, found: Directory) -> Directory:
+def _as_others_call(reader: Reader, name: str, found: Directory) -> Directory:
     """Take the slug where a table holds that itself: one tenant can't have two names."""
-    there, slug = live.tables[name], found.offered or found.key
-    for other, table in live.tables.items():
+    slug = found.offered or found.key
+    for other, table in reader.schema.items():
         for column in _texts(table, tuple(names(table))):
-            if other == name or key_onto(table, column) is not None:
+            if other == name or table.key_onto(column) is not None:
                 continue
             try:
-                values, among = _shared(reader, table, column, there, slug)
+                values, among = reader.found_there(other, column, name, slug)
             except NotReadError:
                 continue
             if values and among * 2 >= values:
                 why = f"{other}.{column} calls tenants as {name}.{slug} does"
                 return Directory(name, found.key, slug, why, found.key)
     return found
-
-
-def _shared(reader: Reader, table: Table, column: str, other: Table, key: str) -> tuple[int, int]:
-    rows = reader.rows(table)
-    return reader.ask(lambda: proposal.found_there(reader.connection, rows, column, other.identifier, key))

@@ -5,10 +5,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from control.plan.proposal import directories
-from control.plan.proposal.directories import TENANT_NAMES, Directory, key_onto, targets, unique_alone
+from control.plan.proposal.directories import TENANT_NAMES, Directory
 from control.plan.proposal.reading import NotReadError, Reader
-from sql.postgres import proposal
-from sql.postgres.facts import Catalog, ForeignKey, Table
+from control.plan.proposal.schema import ForeignKey, Table
 from sql.tenant_source import Expression, Lookup, Parent
 
 #: Names that say nothing of what they name: every table has such a column.
@@ -37,14 +36,13 @@ class Links:
     """Finds the links of every table; `told` is what the operator should know of a table's."""
 
     reader: Reader
-    live: Catalog
     chosen: Sequence[str]
     lists: dict[str, Directory]
     told: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
 
     def own(self, name: str) -> list[Link]:
         """What the rows of a table say of themselves: at most one, the likeliest."""
-        table = self.live.tables[name]
+        table = self.reader.schema[name]
         try:
             by_name = self._in_columns(name, table)
         except NotReadError as error:
@@ -59,32 +57,33 @@ class Links:
 
     def parents(self, name: str) -> list[Link]:
         """Its foreign keys onto other tables of the plan, the best first, and those onto itself last."""
-        table, called = self.live.tables[name], targets(self.live)
-        links = []
-        for key in table.foreign_keys:
-            target = called.get((key.target_schema, key.target))
-            if target in self.chosen and target != name:
-                links.append(self._parent(table, key, str(target)))
+        table = self.reader.schema[name]
+        links = [
+            Link(Parent(parent=key.target, on=key.pairs), not _nullable(table, key), _preference(table, key))
+            for key in _written(table)
+            if key.target is not None and key.target in self.chosen and key.target != name
+        ]
         return sorted(links, key=lambda link: link.preference)
 
     def above(self, name: str) -> Parent | None:
         """The foreign key by which a table is a tree."""
-        table = self.live.tables[name]
-        for key in sorted(table.foreign_keys, key=lambda key: key.name):
-            if (key.target_schema, key.target) == (table.schema_, table.name):
-                return Parent(parent=name, on=_pairs(key))
+        for key in sorted(_written(self.reader.schema[name]), key=lambda key: key.name):
+            if key.target == name:
+                return Parent(parent=name, on=key.pairs)
         return None
 
     def by_name_alone(self, name: str) -> Iterator[Link]:
         """Columns without a foreign key that are called as another table or its key, and hold its values."""
-        table = self.live.tables[name]
+        table = self.reader.schema[name]
         for at, column in enumerate(table.columns):
-            if column.name in _ANYBODYS or any(column.name in key.columns for key in table.foreign_keys):
+            if column.name in _ANYBODYS or column.generated:
+                continue
+            if any(column.name in key.columns for key in table.foreign_keys):
                 continue
             alike = self._called_alike(name, column.name, column.type)
             for other, key in alike or self._called_as_table(name, column.name, column.type):
                 try:
-                    values, found = self._found_there(table, column.name, self.live.tables[other], key)
+                    values, found = self.reader.found_there(name, column.name, other, key)
                 except NotReadError:
                     continue
                 if values and found * 2 < values:
@@ -99,19 +98,20 @@ class Links:
                     yield Link(source, column.not_null, (not column.not_null, True, at), notes=(note,))
 
     def _in_columns(self, name: str, table: Table) -> list[Link]:
-        called, rows = targets(self.live), self.reader.rows(table)
         for column in directories.names(table):
-            key = key_onto(table, column)
-            target = called.get((key.target_schema, key.target)) if key is not None else None
+            key = table.key_onto(column)
+            target = key.target if key is not None else None
             if target in self.chosen and target != name:
                 continue  # a parent's key, whatever it is called
-            known = self.reader.ask(
-                lambda column=column: proposal.known_in_column(self.reader.connection, rows, column)  # type: ignore[misc]
-            )
+            found = table.column(column)
+            if found is not None and found.generated:
+                told = "is generated, and has no value yet when the write guard asks: say what it is made of"
+                self.told[name].append(f"{column} {told}")
+                continue
+            known = self.reader.known_in_column(name, column)
             if known.rows and not known.known:
                 self.told[name].append(f"{known.expression} is there, and says nothing in any row")
                 continue
-            found = table.column(column)
             every = None if not known.rows else known.known == known.rows
             every = True if found is not None and found.not_null and every is not False else every
             of = self._list_of(name, column, target)
@@ -124,23 +124,18 @@ class Links:
         """The list that a column names tenants of: by its foreign key, or by another table's of that name."""
         if target is not None:
             return self.lists.get(target)
-        found = self.live.tables[name].column(column)
+        found = self.reader.schema[name].column(column)
         for other, key in self._called_alike(name, column, found.type if found is not None else ""):
             if other in self.lists and self.lists[other].key == key:
                 return self.lists[other]
         return None
 
     def _in_documents(self, name: str, table: Table) -> list[Link]:
-        rows = self.reader.rows(table)
         for document in table.columns:
-            if document.type not in {"json", "jsonb"}:
+            if not document.is_document or document.generated:
                 continue
             try:
-                known = self.reader.ask(
-                    lambda document=document: proposal.known_in_json(  # type: ignore[misc]
-                        self.reader.connection, rows, document.name, TENANT_NAMES
-                    )
-                )
+                known = self.reader.known_in_document(name, document.name, TENANT_NAMES)
             except NotReadError as error:
                 self.told[name].append(f"{document.name} was not asked whose its rows are: {error.reason}")
                 continue
@@ -150,17 +145,16 @@ class Links:
 
     def _onto_lists(self, table: Table) -> Iterator[Link]:
         """Foreign keys of other names onto a list of tenants, or onto a table left out that names one."""
-        called = targets(self.live)
-        for key in sorted(table.foreign_keys, key=lambda key: _preference(table, key)):
-            target = called.get((key.target_schema, key.target))
+        for key in sorted(_written(table), key=lambda key: _preference(table, key)):
+            target = key.target
             if target is None or target in self.chosen:
                 continue
             every = not _nullable(table, key)
-            on = _pairs(key)
+            on = key.pairs
             of = self.lists.get(target)
             if of is not None:
                 yield self._of_list(of, on, every=every)
-            elif there := directories.names(self.live.tables[target]):
+            elif there := directories.names(self.reader.schema[target]):
                 yield Link(Lookup(lookup=target, on=on, column=there[0]), every)
 
     def _of_list(self, of: Directory, on: dict[str, str], *, every: bool | None, said: str = "") -> Link:
@@ -168,7 +162,7 @@ class Links:
         (ours, theirs), *more = on.items()
         itself = None
         if theirs == of.key and not more:
-            itself = Expression(expression=said or proposal.quoted(self.reader.connection, ours))
+            itself = Expression(expression=said or self.reader.quoted(ours))
         if itself is not None and of.called == of.key:
             if of.offered is None:
                 return Link(itself, every)
@@ -185,21 +179,18 @@ class Links:
             notes=(of.why,) if of.why else (),
         )
 
-    def _parent(self, table: Table, key: ForeignKey, target: str) -> Link:
-        return Link(Parent(parent=target, on=_pairs(key)), not _nullable(table, key), _preference(table, key))
-
     def _called_alike(self, name: str, column: str, column_type: str) -> list[tuple[str, str]]:
         """Keys of other tables that a column of that name and type may name; none if of several."""
-        called, found = targets(self.live), dict[tuple[str, str], None]()
-        for other, table in self.live.tables.items():
+        found = dict[tuple[str, str], None]()
+        for other, table in self.reader.schema.items():
             there = table.column(column)
             if there is None or there.type != column_type or other == name:
                 continue
-            key = key_onto(table, column)
-            target = called.get((key.target_schema, key.target)) if key is not None else None
+            key = table.key_onto(column)
+            target = key.target if key is not None else None
             if key is not None and target is not None and target not in {name, other}:
                 found[target, key.target_columns[0]] = None
-            elif column in unique_alone(table):
+            elif column in table.alone:
                 found[other, column] = None
         usable = [one for one in found if one[0] in self.chosen or one[0] in self.lists]
         return usable if len(usable) == 1 else []
@@ -213,23 +204,19 @@ class Links:
         found = [
             (other, "id")
             for other in (*self.chosen, *self.lists)
-            if other != name and self.live.tables[other].name in wanted and self._has_id(other, column_type)
+            if other != name and self.reader.schema[other].bare in wanted and self._has_id(other, column_type)
         ]
         return found if len(found) == 1 else []
 
     def _has_id(self, name: str, column_type: str) -> bool:
-        there = self.live.tables[name].column("id")
-        return (
-            there is not None and there.type == column_type and "id" in unique_alone(self.live.tables[name])
-        )
-
-    def _found_there(self, table: Table, column: str, other: Table, key: str) -> tuple[int, int]:
-        rows, connection = self.reader.rows(table), self.reader.connection
-        return self.reader.ask(lambda: proposal.found_there(connection, rows, column, other.identifier, key))
+        there = self.reader.schema[name].column("id")
+        return there is not None and there.type == column_type and "id" in self.reader.schema[name].alone
 
 
-def _pairs(key: ForeignKey) -> dict[str, str]:
-    return dict(zip(key.columns, key.target_columns, strict=True))
+def _written(table: Table) -> list[ForeignKey]:
+    """The foreign keys of columns that are written: a generated one has no value when the guard asks."""
+    generated = {column.name for column in table.columns if column.generated}
+    return [key for key in table.foreign_keys if generated.isdisjoint(key.columns)]
 
 
 def _nullable(table: Table, key: ForeignKey) -> bool:
@@ -239,4 +226,4 @@ def _nullable(table: Table, key: ForeignKey) -> bool:
 def _preference(table: Table, key: ForeignKey) -> tuple[bool, bool, int]:
     """Foreign keys that every row has first, then those that own it, then as their columns stand."""
     places = {column.name: at for at, column in enumerate(table.columns)}
-    return _nullable(table, key), key.on_delete != "c", max(places[name] for name in key.columns)
+    return _nullable(table, key), not key.owns, max(places[name] for name in key.columns)

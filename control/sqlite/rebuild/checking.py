@@ -6,6 +6,7 @@ from control.sqlite.rebuild.making import Making
 from control.sqlite.rebuild.sides import Link
 from sql.errors import CatalogError
 from sql.sqlite.connection import File
+from sql.sqlite.integrity import faults
 from sql.sqlite.names import folded, quoted
 from sql.sqlite.rebuild import STATEMENTS, balanced
 
@@ -48,9 +49,8 @@ def integrity(file: File, table: str) -> None:
     Raises:
         CatalogError: they don't.
     """
-    (first, *_) = file.rows(STATEMENTS.integrity.filled(table=quoted(table)))
-    if list(first.values()) != ["ok"]:
-        raise CatalogError(f"{table}: {first}; the original is untouched")
+    for fault in faults(file, most=1, table=table):
+        raise CatalogError(f"{table}: {fault}; the original is untouched")
 
 
 def crossing(file: File, link: Link, tenant: str, *, child: str, parent: str, within: str = "") -> int:

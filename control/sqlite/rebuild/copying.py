@@ -100,9 +100,7 @@ def fill(ground: Ground, one: Making, pace: Pace) -> None:
 
 def _copy_next(file: File, one: Making, job: Job, size: int) -> int:
     key = listed(one.key)
-    left = [f"({key}) <= ({', '.join(job.last_key or [])})"]
-    if job.planned_to is not None:
-        left.append(f"({key}) > ({', '.join(job.planned_to)})")
+    above = "" if job.planned_to is None else f"({key}) > ({', '.join(job.planned_to)}) AND "
     aliases = [f"k{at}" for at in range(len(one.key))]
     found = file.execute(
         STATEMENTS.page.filled(
@@ -111,7 +109,7 @@ def _copy_next(file: File, one: Making, job: Job, size: int) -> int:
                 f"{quoted(name)} AS {alias}" for name, alias in zip(one.key, aliases, strict=True)
             ),
             table=quoted(one.name),
-            range=f"WHERE {' AND '.join(left)}",
+            range=f"WHERE {above}({key}) <= ({', '.join(job.last_key or [])})",
             key=key,
             backwards=", ".join(f"{alias} DESC" for alias in aliases),
         ),
@@ -121,13 +119,13 @@ def _copy_next(file: File, one: Making, job: Job, size: int) -> int:
         jobs.set_state(file, job.id, "complete")
         return 0
     upto = list(found)
-    left.append(f"({key}) <= ({', '.join(upto)})")
     rows = file.execute(
         STATEMENTS.copy.filled(
             into=quoted(one.new),
             columns=columns_of(one),
             table=quoted(one.name),
-            range=f"WHERE {' AND '.join(left)}",
+            # One upper bound: with the last key's too, SQLite took that one and read on to it.
+            range=f"WHERE {above}({key}) <= ({', '.join(upto)})",
             key=key,
         )
     ).rowcount

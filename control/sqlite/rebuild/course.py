@@ -92,8 +92,7 @@ def _group(
                 for one in group:
                     file.execute(one.bare(after=True, name=one.new))
                     copying.copy_whole(file, one)
-                    for at in range(len(one.coming)):
-                        indexing.create(file, one, at)
+                    indexing.create_all(file, one)
                     checking.compare(file, one, noted=False)
                     checking.integrity(file, one.new)
                 checking.links_hold(file, group, links, tenant)

@@ -44,6 +44,13 @@ def build(ground: Ground, one: Making, pace: Pace) -> None:
             _entry_by_entry(ground, one, piece, name, pace)
 
 
+def create_all(file: File, one: Making) -> None:
+    """Build every index at once. Call it in a transaction."""
+    for at, piece in enumerate(one.coming):
+        if not one.comes_along(piece):
+            create(file, one, at)
+
+
 def create(file: File, one: Making, at: int, _rows: int = 0) -> int:
     """Build an index at once. Call it in a transaction."""
     file.execute(one.coming[at].create(one.index(at), one.new))

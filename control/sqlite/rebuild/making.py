@@ -10,7 +10,7 @@ from sql.sqlite.connection import File
 from sql.sqlite.definition import bare
 from sql.sqlite.facts import Table
 from sql.sqlite.names import listed, quoted
-from sql.sqlite.pieces import Part, Piece, pieces
+from sql.sqlite.pieces import Part, Piece, automatic, pieces
 from sql.sqlite.rebuild import STATEMENTS
 
 
@@ -46,9 +46,24 @@ class Making:
         """Where the keys of rows are noted that were written meanwhile."""
         return f"{self.new}_notes"
 
-    def index(self, at: int, *, of: str | None = None) -> str:
-        """What the index of one of the pieces is called until it has its own name, or after."""
-        return f"{of or self.new}_{at}"
+    def index(self, at: int) -> str:
+        """What the index of a coming piece is called on the new table."""
+        return self._entry(self.new, self.coming[at], at)
+
+    def old_index(self, at: int) -> str:
+        """What the index of a going piece is called on the old table, once that isn't in its place any more."""
+        return self._entry(self.old, self.going[at], at)
+
+    def _entry(self, table: str, piece: Piece, at: int) -> str:
+        return automatic(piece.name, table) if self.comes_along(piece) else f"{table}_{at}"
+
+    def comes_along(self, piece: Piece) -> bool:
+        """Whether a constraint makes an index on the new table too.
+
+        In a table WITHOUT ROWID a CREATE INDEX doesn't make the same: it orders what it adds of the key as the
+        key does, and a constraint's index doesn't (SQLite's ticket bba7b69f98).
+        """
+        return piece.sql is None and self.was.rowid is None
 
     @cached_property
     def coming(self) -> tuple[Piece, ...]:
@@ -84,7 +99,7 @@ class Making:
     def bare(self, *, after: bool, name: str) -> str:
         """The table's statement on one side, with its rows alone."""
         side = self.rebuild.after if after else self.rebuild.before
-        return bare(side.sql, name, keep_key=self.is_keyed)
+        return bare(side.sql, name, keep_key=self.is_keyed, keep_unique=self.was.rowid is None)
 
     def triggers(self) -> Iterator[tuple[str, str]]:
         """The triggers that note what is written, with their names."""

@@ -32,6 +32,7 @@ class Pace:
         self._size = 1_000
         self._version: int | None = None
         self._looked = time.monotonic()
+        self._target, self._asked = 0.0, float("-inf")
         self.longest = 0.0
         """How long a batch had the write lock at most; seconds."""
 
@@ -67,12 +68,12 @@ class Pace:
         self._size = rows
 
     def _resize(self, held: float) -> None:
-        target = self._target()
-        factor = min(_GROWS, max(0.1, 0.8 * target / max(held, 1e-6)))
+        now = time.monotonic()
+        if now - self._asked > _EVERY:  # what is tuned is for the next batches
+            self._target = ledger.read(self._ground.connection, self._ground.plan.name).settings.target
+            self._asked = now
+        factor = min(_GROWS, max(0.1, 0.8 * self._target / max(held, 1e-6)))
         self._size = max(_FEWEST, min(_MOST, int(self._size * factor)))
-
-    def _target(self) -> float:
-        return ledger.read(self._ground.connection, self._ground.plan.name).settings.target
 
     def _leave(self, file: File) -> None:
         version = int(file.value(STATEMENTS.data_version.filled()))

@@ -18,6 +18,8 @@ def retire(file: File, name: str, rowid: str | None, pace: Pace) -> None:
         return
     what = f"drop {name}"
     for entry in rebuild.entries(file, name)[1:]:
+        if entry.sql is None:  # a constraint's: it goes with the table
+            continue
         drop = STATEMENTS.drop_index.filled(index=quoted(entry.name))
         pace.batch(what, partial(_send, file, drop))
     left = int(file.value(STATEMENTS.rows.filled(table=quoted(name)))) - AT_ONCE

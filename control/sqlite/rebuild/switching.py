@@ -69,5 +69,6 @@ def _exchange(file: File, one: Making) -> None:
 
 def _retired(one: Making, at: int, entry: Entry) -> Entry:
     """The entry of an index of the old table, under a name of ours."""
-    name = one.index(at, of=one.old)
-    return replace(entry, name=name, table=one.old, sql=one.going[at].create(name, one.old))
+    name, piece = one.old_index(at), one.going[at]
+    text = None if one.comes_along(piece) else piece.create(name, one.old)
+    return replace(entry, name=name, table=one.old, sql=text)

@@ -35,7 +35,7 @@ class Columns:
         for table in plan.tables:
             was = original.table(table.name)
             if was.column(plan.tenant.column) is None:
-                yield _add(plan, table, was)
+                yield add(plan, table, was)
         yield from guard.put(plan, original)
 
     def undo(self, plan: Plan, original: Catalog) -> Iterator[Step]:
@@ -47,7 +47,8 @@ class Columns:
                 yield _drop(plan, was)
 
 
-def _add(plan: Plan, table: PlanTable, was: Table) -> Step:
+def add(plan: Plan, table: PlanTable, was: Table) -> Step:
+    """The step that gives a table the column."""
     value = start(plan, table)
     column = plan.tenant.column
     return Step(

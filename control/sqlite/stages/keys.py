@@ -37,6 +37,7 @@ class Keys:
         """Closed while a row has no tenant, or an edge crosses that a key with the tenant is to hold."""
         live = catalog.read(ground.connection)
         wanted, facts = sides(ground.plan, live), []
+        ground.connection.execute(STATEMENTS.more_memory.filled())
         tenant, none = quoted(ground.plan.tenant.column), literal(sentinel_of(ground.plan))
         for one in wanted.tables:
             statement = STATEMENTS.without_tenant.filled(table=quoted(one.name), tenant=tenant, sentinel=none)

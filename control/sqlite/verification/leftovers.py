@@ -55,4 +55,4 @@ def integrity(ground: Ground) -> check.Check:
         faults = copying.faults(ground.connection)
     except sqlite3.DatabaseError as error:
         faults = [str(error)]
-    return Check(name, not faults, listed(faults) or "integrity_check: ok", "copying.integrity")
+    return Check(name, not faults, listed(faults) or "integrity_check: ok", "integrity.whole")

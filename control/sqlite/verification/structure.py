@@ -26,7 +26,7 @@ def primary_key(subject: Subject) -> check.Check:
 
 
 def foreign_keys(subject: Subject, original: Catalog) -> check.Check:
-    """Each foreign key of before is there, does the same, and holds the tenant if its target's key does."""
+    """Each foreign key of before is there, does the same, and holds the tenant if both ends' keys do."""
     name, faults = f"{subject.name}: foreign keys", []
     for before in subject.original.foreign_keys:
         shown = f"({', '.join(before.columns)}) to {before.target}"
@@ -50,8 +50,10 @@ def _now(subject: Subject, before: ForeignKey) -> ForeignKey | None:
 
 def _takes_tenant_in(subject: Subject, original: Catalog, key: ForeignKey) -> bool:
     planned = next((one for one in subject.plan.tables if folded(one.name) == folded(key.target)), None)
-    if planned is None or planned.primary_key is None or subject.plan.tenant.cross_tenant == "source":
+    if planned is None or subject.plan.tenant.cross_tenant == "source":
         return False
+    if planned.primary_key is None or subject.table.primary_key is None:
+        return False  # the table is as it was: a child without a new key isn't made anew
     target = original.find(key.target)
     return target is not None and set(map(folded, target.primary_key)) == set(map(folded, key.target_columns))
 
