@@ -26,8 +26,8 @@ def _prepared(path: Path) -> Plan:
         " BEGIN INSERT INTO counted VALUES ('e', NEW.id); END",
         "CREATE TRIGGER r AFTER UPDATE OF tenant_id ON relations"
         " BEGIN INSERT INTO counted VALUES ('r', NEW.a || NEW.b); END",
-        f"{_NUMBERS} INSERT INTO entities (id, org) SELECT n * 3, 'org' || n % 3 FROM s",
-        f"{_NUMBERS} INSERT INTO relations (a, b, above) SELECT 'k' || n % 7, n, n * 3 FROM s",
+        f"{_NUMBERS} INSERT INTO entities (id, org) SELECT n * 3, 'org' || (n % 3) FROM s",
+        f"{_NUMBERS} INSERT INTO relations (a, b, above) SELECT 'k' || (n % 7), n, n * 3 FROM s",
     )
     return plan_of(
         path,
