@@ -125,14 +125,20 @@ class _Drive:
 
     def _nothing_due(self, job: Job, target: float) -> bool:
         if not job.planned:
-            rows = self.station.size(job.batch_rows, target, job.spec.most_rows)
-            paging.plan_group(self._file, job, batch_rows=rows, ranges=AHEAD)
-            send(self._file, JOBS.count_settled, job=job.id)
+            self._plan(job, self.station.size(job, target))
             return False
         if send(self._file, JOBS.pending, job=job.id)[0]["count"]:
             time.sleep(LOOK_EVERY)
             return False
         return proved(self._file, self.ground.migration, job, scan_of(self._file, job))
+
+    def _plan(self, job: Job, rows: int) -> None:
+        """Plan what comes next, and begin the first of it: one commit, for each waits for the disk."""
+        bounds = paging.next_bounds(self._file, job, rows, AHEAD)
+        with self._file.transaction():
+            paging.plan(self._file, job, bounds, batch_rows=rows)
+            send(self._file, JOBS.count_settled, job=job.id)
+            self._due(job)
 
 
 def scan_of(file: File, job: Job) -> Scan:

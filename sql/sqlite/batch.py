@@ -174,10 +174,9 @@ class JobSQL:
         """The highest key of the table now."""
         return PAGING.last_key.filled(key=self.key, table=self._table, backwards=self._backwards)
 
-    def edges(self, lower: Key | None, last: Key) -> str:
-        """Every `width`-th key above `lower`, of the next `rows`. Parameters: rows, width."""
-        return PAGING.edges.filled(
-            names=", ".join(f"k{at}" for at in range(len(self.spec.key))),
+    def edge(self, lower: Key | None, last: Key) -> str:
+        """A key above `lower`, not above `last`. Parameters: between (rows between `lower` and it)."""
+        return PAGING.edge.filled(
             key=self.key,
             order=self._order,
             table=self._table,

@@ -4,12 +4,10 @@
 -- locks: none; a read of one entry.
 SELECT {key} FROM {table} AS t ORDER BY {backwards} LIMIT 1;
 
--- name: edges
--- locks: none; a read as far as one group of ranges goes. Bounds come from an ordered SELECT and are stored before any update.
-SELECT {names} FROM (
-    SELECT {key}, row_number() OVER (ORDER BY {order}) AS n FROM {table} AS t{by_rowid}
-    WHERE {range} ORDER BY {order} LIMIT :rows
-) WHERE n % :width = 0 ORDER BY n;
+-- name: edge
+-- locks: none; a read as far as one range goes. Bounds come from an ordered SELECT and are stored before any update. OFFSET steps
+-- over the rows between two bounds; numbering them took as long as all updates (0.8 s for 900,000 rows).
+SELECT {key} FROM {table} AS t{by_rowid} WHERE {range} ORDER BY {order} LIMIT 1 OFFSET :between;
 
 -- name: count_rows
 -- locks: none; a read of the smallest index, or of the table.

@@ -8,7 +8,6 @@ from sql.sqlite.batch import JobSQL
 from sql.sqlite.connection import File
 from worker import jobs
 from worker.jobs import Job
-from worker.paging import CONTIGUOUS
 
 
 def key_in(row: dict[str, Any]) -> Key:
@@ -27,31 +26,31 @@ def count_rows(file: File, spec: JobSpec) -> int:
     return int(file.value(JobSQL(spec).count_rows()))
 
 
-def plan_group(file: File, job: Job, *, batch_rows: int, ranges: int = CONTIGUOUS) -> None:
-    """Plan the next ranges of a job and move its cursor, in one transaction.
+def next_bounds(file: File, job: Job, width: int, ranges: int) -> list[Key]:
+    """The upper bounds of the next ranges of a job, of so many rows each, the last one at the frozen bound.
+
+    Read before the transaction that keeps them: a writer would have to wait for it.
 
     Raises:
         ValueError: the job has no last key; it has nothing to cut.
-        FileBusyError: another writer had the file for longer than the busy timeout.
     """
     if job.last_key is None:
         raise ValueError(f"job {job.id} has no last key")
-    # Read first: a writer would have to wait for it, in the transaction.
-    bounds = _uppers(file, job, job.last_key, batch_rows, ranges)
-    with file.transaction():
-        jobs.add_batches(file, job.id, _ranges(job.planned_to, bounds), "plan")
-        jobs.advance(
-            file, job.id, planned_to=bounds[-1], planned=bounds[-1] == job.last_key, batch_rows=batch_rows
-        )
+    job_sql, bounds, lower = JobSQL(job.spec), list[Key](), job.planned_to
+    while len(bounds) < ranges and lower != job.last_key:
+        found = file.rows(job_sql.edge(lower, job.last_key), {"between": width - 1})
+        # Nothing says that the row with the last key is still there; and those above it have their tenant.
+        lower = key_in(found[0]) if found else job.last_key
+        bounds.append(lower)
+    return bounds
 
 
-def _uppers(file: File, job: Job, last: Key, width: int, ranges: int) -> list[Key]:
-    statement = JobSQL(job.spec).edges(job.planned_to, last)
-    found = [key_in(row) for row in file.rows(statement, {"width": width, "rows": width * ranges})]
-    # Nothing says that the row with the last key is still there; and those above it have their tenant.
-    if len(found) < ranges and last not in found:
-        found.append(last)
-    return found
+def plan(file: File, job: Job, bounds: Sequence[Key], *, batch_rows: int) -> None:
+    """Plan these ranges of a job and move its cursor. Call it in a transaction."""
+    jobs.add_batches(file, job.id, _ranges(job.planned_to, bounds), "plan")
+    jobs.advance(
+        file, job.id, planned_to=bounds[-1], planned=bounds[-1] == job.last_key, batch_rows=batch_rows
+    )
 
 
 def _ranges(lower: Key | None, bounds: Sequence[Key]) -> list[Range]:

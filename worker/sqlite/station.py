@@ -62,6 +62,8 @@ class Station:
     _guarded: bool = field(init=False)
     _synchronous: str | None = None
     _ran: deque[tuple[float, Done]] = field(default_factory=lambda: deque(maxlen=1_000))
+    _of: int | None = None
+    """Whose batches those are."""
     _waited: tuple[float, float] = (0.0, 0.0)
     """When a batch last had waited for the lock, and for how long."""
     _posted: Posted | None = None
@@ -98,6 +100,9 @@ class Station:
         Raises:
             ServerError: the file is no database any more, or is damaged.
         """
+        if job.id != self._of:  # another table's rows take another time
+            self._ran.clear()
+            self._of = job.id
         self._commit_as(settings)
         begun = time.monotonic()
         # A sweep's rows came late: rows that they tell of may be there already, with another tenant.
@@ -115,10 +120,11 @@ class Station:
         )
         return outcome
 
-    def size(self, batch_rows: int, target: float, most_rows: int) -> int:
-        """The size of the next batches, from how long the last ones had the lock."""
-        last = [(done.rows, done.held) for _, done in list(self._ran)[: -_MEASURED - 1 : -1]]
-        return resized(batch_rows, last, target, most_rows)
+    def size(self, job: Job, target: float) -> int:
+        """The size of a job's next batches, from how long its last ones had the lock."""
+        ran = list(self._ran)[: -_MEASURED - 1 : -1] if job.id == self._of else []
+        last = [(done.rows, done.held) for _, done in ran]
+        return resized(job.batch_rows, last, target, job.spec.most_rows)
 
     def _pause(self, settings: Settings, outcome: Done) -> float:
         """Seconds of rest after a batch, for the share of full speed."""

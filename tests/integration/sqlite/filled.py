@@ -18,13 +18,18 @@ def plan_of(path: Path, tables: Sequence[Mapping[str, Any]], **more: Any) -> Pla
     return Plan.model_validate(given | {"backfill": {"first_batch": 100}} | more)
 
 
-def run(plan: Plan, *, to: str = "backfill", beside: Callable[[], None] | None = None) -> list[str]:
-    """Run a plan as far as a stage; what it says. `beside` is called before each of its transactions."""
+def run(
+    plan: Plan, *, beside: Callable[[], None] | None = None, before: str = "BEGIN IMMEDIATE"
+) -> list[str]:
+    """Run a plan as far as the backfill; what it says.
+
+    `beside` is called before each of its transactions, or each statement that begins like `before`.
+    """
     said: list[str] = []
     failed: list[Exception] = []
 
     def traced(sent: str) -> None:
-        if beside is None or sent != "BEGIN IMMEDIATE":
+        if beside is None or not sent.startswith(before):
             return
         try:
             beside()
@@ -33,7 +38,7 @@ def run(plan: Plan, *, to: str = "backfill", beside: Callable[[], None] | None =
 
     with conductor.controller(plan) as file:
         file.raw.set_trace_callback(traced)
-        conductor.run(plan, file, to=to, notify=said.append)
+        conductor.run(plan, file, to="backfill", notify=said.append)
     if failed:
         raise failed[0]
     return said

@@ -1,0 +1,190 @@
+"""What keeps a backfill of a SQLite file from its end, how that is shown, and how it goes on."""
+
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from control import holds, status
+from control.plan.model import Plan
+from control.sqlite import conductor
+from sql.errors import CancelledError, GateClosedError, JobStoppedError, QuarantineError
+from tests.integration.sqlite.filled import asked, made, plan_of, run
+from worker import jobs, ledger
+
+_ROWS = 1_000
+_NUMBERS = f"WITH RECURSIVE s (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s WHERE n < {_ROWS})"
+_TABLES = (
+    "CREATE TABLE notes (id INTEGER PRIMARY KEY, doc TEXT)",
+    f"{_NUMBERS} INSERT INTO notes SELECT n, json_object('org', 'org' || (n % 3)) FROM s",
+)
+_NOTES = {"name": "notes", "tenant": {"expression": "doc->>'org'"}}
+
+
+def _prepared(tmp_path: Path, *more: str) -> Path:
+    return made(tmp_path / "file.db", *_TABLES, *more)
+
+
+def _retried(plan: Plan) -> None:
+    with conductor.controller(plan) as file:
+        jobs.release(file, ledger.read(file, plan.name).id)
+
+
+def test_rows_that_fail_are_set_aside_with_key_and_message_and_filled_once_mended(tmp_path: Path) -> None:
+    path = _prepared(
+        tmp_path,
+        "CREATE TRIGGER never AFTER UPDATE ON notes WHEN NEW.id = 500"
+        " BEGIN SELECT RAISE(ABORT, 'not 500'); END",
+        "UPDATE notes SET doc = 'no json' WHERE id = 77",
+        "UPDATE notes SET doc = '{}' WHERE id IN (3, 900)",
+    )
+    plan = plan_of(path, [_NOTES])
+    with pytest.raises(QuarantineError):
+        run(plan)
+    with conductor.controller(plan) as file:
+        found = holds.read(file, ledger.read(file, plan.name).id, most=10)
+    assert {(row.key["rowid"], row.sqlstate, row.message) for row in found.rows} == {
+        ("500", "P0001", "not 500"),
+        ("77", "42000", "malformed JSON"),
+        ("3", "", "its source gives it no tenant"),
+        ("900", "", "its source gives it no tenant"),
+    }
+    assert asked(path, "SELECT count(*) FROM notes WHERE tenant_id IS NULL") == [(4,)]
+    made(
+        path,
+        "DROP TRIGGER never",
+        "DROP TRIGGER tenantry_update_notes",
+        'UPDATE notes SET doc = \'{"org": "mended"}\' WHERE id IN (3, 77, 900)',
+    )
+    _retried(plan)
+    run(plan)
+    assert asked(path, "SELECT count(*) FROM notes WHERE tenant_id IS NOT doc->>'org'") == [(0,)]
+
+
+def test_a_job_of_which_more_than_half_of_the_batches_fail_stops_and_says_why(tmp_path: Path) -> None:
+    path = _prepared(
+        tmp_path, "CREATE TRIGGER never AFTER UPDATE ON notes BEGIN SELECT RAISE(ABORT, 'closed'); END"
+    )
+    plan = plan_of(path, [_NOTES])
+    with pytest.raises(JobStoppedError, match="closed"):
+        run(plan)
+    with pytest.raises(JobStoppedError):
+        run(plan)
+    made(path, "DROP TRIGGER never")
+    _retried(plan)
+    run(plan)
+    assert asked(path, "SELECT count(*) FROM notes WHERE tenant_id IS NULL") == [(0,)]
+
+
+class _Counted:
+    """Does something once the backfill is under way, before a batch."""
+
+    def __init__(self, path: Path, act: Callable[[], None]) -> None:
+        self.path, self.act, self.done = path, act, False
+
+    def __call__(self) -> None:
+        if self.done or not _rows(self.path):
+            return
+        self.done = True
+        self.act()
+
+
+def _rows(path: Path) -> int:
+    """How many rows the ledger says are done; none before it is there."""
+    try:
+        return int(asked(path, "SELECT coalesce(sum(rows), 0) FROM tenantry_batches")[0][0])
+    except sqlite3.OperationalError:
+        return 0
+
+
+def _say(path: Path, state: str) -> None:
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("UPDATE tenantry_migrations SET state = ?", (state,))
+
+
+def test_a_cancel_reaches_a_backfill_between_two_batches_and_it_goes_on_from_there(tmp_path: Path) -> None:
+    path = _prepared(tmp_path)
+    plan = plan_of(path, [_NOTES])
+    with pytest.raises(CancelledError):
+        run(plan, beside=_Counted(path, lambda: _say(path, "cancelled")))
+    assert 0 < _rows(path) < _ROWS
+    with pytest.raises(GateClosedError):
+        run(plan)
+    _say(path, "running")
+    run(plan)
+    assert asked(path, "SELECT count(*) FROM notes WHERE tenant_id IS NULL") == [(0,)]
+
+
+def test_status_shows_the_progress_and_the_signals_of_a_file(tmp_path: Path) -> None:
+    path = _prepared(tmp_path)
+    plan = plan_of(path, [_NOTES], governor={"query": "SELECT 7.5", "max_query": 100})
+    run(plan)
+    with conductor.controller(plan) as file:
+        found = status.read(file, plan.name)
+    (table,) = found.tables
+    assert (table.state, table.rows_done, table.batches["pending"]) == ("complete", _ROWS, 0)
+    assert found.governor is not None
+    signals = {signal.signal: signal.value for signal in found.governor.signals}
+    assert signals["query"] == 7.5
+    assert signals["waited"] is not None
+
+
+def test_no_batch_goes_outside_the_hours_of_the_plan_and_that_is_shown(tmp_path: Path) -> None:
+    path = _prepared(tmp_path)
+    plan = plan_of(path, [_NOTES], backfill={"first_batch": 100, "active": "Mon 00:00-00:01 Etc/GMT+12"})
+    held: list[Any] = []
+
+    def look() -> None:
+        ((found,),) = asked(path, "SELECT held FROM tenantry_migrations")
+        if found is not None:
+            held.append(found)
+            _say(path, "cancelled")
+
+    with pytest.raises(CancelledError):
+        run(plan, beside=look, before="INSERT INTO tenantry_governor")
+    assert "outside the hours of the plan" in held[0]
+    assert _rows(path) == 0
+
+
+def test_rows_that_name_another_tenants_are_set_aside_where_the_plan_says_so(tmp_path: Path) -> None:
+    path = _prepared(
+        tmp_path,
+        "CREATE TABLE links (id INTEGER PRIMARY KEY, a INT REFERENCES notes (id), b INT REFERENCES notes)",
+        "INSERT INTO links VALUES (1, 3, 6), (2, 3, 7), (3, 4, NULL)",
+    )
+    keyed = {"primary_key": ["id", "tenant_id"]}
+    links = {"name": "links", "tenant": {"parent": "notes", "on": {"a": "id"}}}
+    plan = plan_of(path, [_NOTES | keyed, links | keyed], tenant={"cross_tenant": "quarantine"})
+    with pytest.raises(QuarantineError, match="1 row"):
+        run(plan)
+    assert asked(path, "SELECT key, sqlstate, message FROM tenantry_quarantine") == [
+        ('["2"]', "23503", "of org0, and b names a row of org1")
+    ]
+    made(path, "DELETE FROM links WHERE id = 2")
+    run(plan)
+    assert asked(path, "SELECT key FROM tenantry_quarantine") == []
+
+
+def test_the_way_back_that_keeps_the_columns_leaves_every_row_without_a_tenant(tmp_path: Path) -> None:
+    path = _prepared(tmp_path)
+    plan = plan_of(path, [_NOTES])
+    run(plan)
+    with conductor.controller(plan) as file:
+        conductor.rollback(plan, file, keep_columns=True, notify=lambda _line: None)
+    assert asked(path, "SELECT count(*) FROM notes WHERE tenant_id IS NOT NULL") == [(0,)]
+    assert asked(path, "SELECT name FROM sqlite_schema WHERE type = 'trigger'") == []
+    run(plan)
+    assert asked(path, "SELECT count(*) FROM notes WHERE tenant_id IS NULL") == [(0,)]
+
+
+def test_rows_that_come_without_a_tenant_after_the_proof_open_the_stage_again(tmp_path: Path) -> None:
+    path = _prepared(tmp_path)
+    plan = plan_of(path, [_NOTES])
+    run(plan)
+    made(path, "UPDATE notes SET tenant_id = NULL WHERE id = 5")
+    said = run(plan)
+    assert any(line.startswith("backfill: the tables are not as it left them") for line in said)
+    assert asked(path, "SELECT tenant_id FROM notes WHERE id = 5") == [("org2",)]

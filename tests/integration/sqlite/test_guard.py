@@ -1,0 +1,119 @@
+"""The write guard of a SQLite file: what it gives, what it leaves alone, what it counts, and when it goes."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from control.plan.model import Plan
+from control.sqlite import conductor, guard, retiring
+from control.sqlite.steps import take
+from tests.integration.sqlite.filled import asked, made, plan_of, run
+from worker import ledger
+
+_TABLES = (
+    "CREATE TABLE entities (id TEXT PRIMARY KEY, org TEXT, changed INT)",
+    "CREATE TABLE relations (a TEXT, b INT, source TEXT, PRIMARY KEY (a, b)) WITHOUT ROWID",
+    "INSERT INTO entities VALUES ('e1', 'red', 0), ('e2', 'blue', 0)",
+    "INSERT INTO relations VALUES ('r', 1, 'e1'), ('r', 2, 'e2')",
+)
+
+
+def _plan(path: Path, **tenant: Any) -> Plan:
+    tables = [
+        {"name": "entities", "tenant": {"expression": "org"}},
+        {"name": "relations", "tenant": {"parent": "entities", "on": {"source": "id"}}},
+    ]
+    return plan_of(path, tables, tenant=tenant, verify={"quiet": "1ms"})
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A file of two tables."""
+    return made(tmp_path / "graph.db", *_TABLES)
+
+
+@pytest.fixture
+def code(path: Path) -> Iterator[sqlite3.Connection]:
+    """Old code, which holds foreign keys and has triggers fire themselves."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("PRAGMA recursive_triggers = ON")
+        yield connection
+
+
+def _tenants(path: Path, table: str) -> list[str]:
+    return [row[0] for row in asked(path, f"SELECT tenant_id FROM {table} ORDER BY 1")]
+
+
+def _uses(plan: Plan) -> dict[str, int]:
+    with conductor.controller(plan) as file:
+        ground = conductor.ground_of(plan, file, ledger.read(file, plan.name), print)
+        return {table: use.uses for table, use in guard.uses(file, plan, ground.original).items()}
+
+
+def test_rows_of_old_code_get_their_tenant_and_each_use_is_counted(
+    path: Path, code: sqlite3.Connection
+) -> None:
+    plan = _plan(path)
+    run(plan)
+    assert _uses(plan) == {"entities": 0, "relations": 0}
+    code.execute("INSERT INTO entities (id, org) VALUES ('e3', 'green'), ('e4', 'red')")
+    code.execute("INSERT OR REPLACE INTO relations (a, b, source) VALUES ('r', 1, 'e3')")
+    code.execute("INSERT INTO relations VALUES ('r', 3, 'e1', NULL) ON CONFLICT DO UPDATE SET source = 'e1'")
+    assert _tenants(path, "entities") == ["blue", "green", "red", "red"]
+    assert _tenants(path, "relations") == ["blue", "green", "red"]
+    assert _uses(plan) == {"entities": 2, "relations": 2}
+    code.execute("UPDATE relations SET source = 'e2'")
+    assert _tenants(path, "relations") == ["blue", "blue", "blue"]
+    code.execute("UPDATE entities SET changed = 1")
+    assert _uses(plan) == {"entities": 2, "relations": 4}
+
+
+def test_what_the_application_says_itself_is_left_alone(path: Path, code: sqlite3.Connection) -> None:
+    plan = _plan(path)
+    run(plan)
+    code.execute("INSERT INTO entities (id, org, tenant_id) VALUES ('e3', 'green', 'own')")
+    code.execute("UPDATE relations SET source = 'e2', tenant_id = 'own' WHERE b = 1")
+    assert _tenants(path, "entities") == ["blue", "own", "red"]
+    assert _tenants(path, "relations") == ["blue", "own"]
+    assert _uses(plan) == {"entities": 0, "relations": 0}
+
+
+def test_rows_follow_their_parent_or_keep_it_from_moving_as_the_plan_says(
+    path: Path, code: sqlite3.Connection, tmp_path: Path
+) -> None:
+    run(_plan(path))
+    code.execute("UPDATE entities SET org = 'green' WHERE id = 'e1'")
+    assert _tenants(path, "relations") == ["blue", "green"]
+    code.execute("INSERT OR REPLACE INTO entities (id, org) VALUES ('e1', 'gold')")
+    assert _tenants(path, "relations") == ["blue", "gold"]
+    other = made(tmp_path / "other.db", *_TABLES)
+    run(_plan(other, moves="refuse"))
+    with closing(sqlite3.connect(other, isolation_level=None)) as refused:
+        with pytest.raises(sqlite3.IntegrityError, match='moves = "refuse"'):
+            refused.execute("UPDATE entities SET org = 'green' WHERE id = 'e1'")
+        refused.execute("DELETE FROM relations WHERE source = 'e1'")
+        refused.execute("UPDATE entities SET org = 'green' WHERE id = 'e1'")
+    assert _tenants(other, "relations") == ["blue"]
+
+
+def test_the_guard_stays_while_old_code_needs_it_and_goes_once_it_does_not(
+    path: Path, code: sqlite3.Connection
+) -> None:
+    plan = _plan(path)
+    run(plan)
+    before = asked(path, "SELECT sql FROM sqlite_schema ORDER BY name")
+    with conductor.controller(plan) as file:
+        ground = conductor.ground_of(plan, file, ledger.read(file, plan.name), print)
+        retiring.observe(ground)
+        code.execute("INSERT INTO entities (id, org) VALUES ('e3', 'green')")
+        assert not retiring.retire(ground, "verify")
+        assert retiring.retire(ground, "verify")
+        assert not asked(path, "SELECT name FROM sqlite_schema WHERE type = 'trigger'")
+        assert guard.uses(file, plan, ground.original) == {}
+        take(guard.put(plan, ground.original), ground, "verify")
+    assert asked(path, "SELECT sql FROM sqlite_schema ORDER BY name") == before
