@@ -172,7 +172,7 @@ def test_rows_are_the_same_with_the_keys_and_after_the_way_back_and_so_is_the_sc
         before, rows, counted = there.schema(), _rows(there), _counted(there)
         there.fill()
         filled = there.schema()
-        there.run()
+        there.run("keys")
         assert _rows(there) == rows
         assert there.is_sound()
         assert _counted(there) == counted
