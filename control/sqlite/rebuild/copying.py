@@ -144,8 +144,8 @@ def pending(file: File, one: Making) -> int:
 def catch_up(file: File, one: Making, rows: int, *, last: bool = False) -> int:
     """Read noted rows again, and take their notes away; how many notes. Call it in a transaction.
 
-    What is in the way of a row is out of date, and noted itself. The `last` time all are read again at once, and
-    nothing may be in the way; the notes stay for what is to be checked of these rows.
+    What is in the way of a row is out of date, and noted itself. The `last` time all are read again at
+    once, and nothing may be in the way; the notes stay for what is to be checked of these rows.
     """
     given: dict[str, Any] = {"rows": rows}
     shared = {

@@ -1,8 +1,8 @@
 """The composite keys, by making the tables anew (`control.sqlite.rebuild`).
 
 Will do: each table with another key, with what is unique within each tenant, and with foreign keys that have
-the tenant in them, is copied, with its rowids, beside the one that everybody works with, checked, and put in its
-place by the schema alone. Tables that foreign keys join change in one moment. Where foreign keys stay as they
+the tenant in them, is copied, with its rowids, beside the one that everybody works with, checked, and put in
+its place by the schema alone. Tables that foreign keys join change in one moment. Where foreign keys stay as they
 are (from outside the plan, or where edges may cross), what they name stays unique.
 
 Gate: every row has its tenant, and no foreign key that gets the tenant crosses. Undoing is the same the other
@@ -149,7 +149,9 @@ def _as_it_is(kept: Sides, live: Catalog) -> Sides:
 
 
 def _changed(one: Rebuild) -> str:
-    return f"{one.name} was changed after `keys`, and its old statement doesn't fit any more: take that change back"
+    return (
+        f"{one.name} was changed after `keys`, and its old statement doesn't fit any more: undo that change"
+    )
 
 
 def _cannot_undo(ground: Ground, one: Rebuild, table: Table) -> str | None:

@@ -17,7 +17,8 @@ from sql.sqlite.connection import connect
 GRAPH = """
 CREATE TABLE entities (id TEXT PRIMARY KEY, entity_type TEXT NOT NULL, properties TEXT DEFAULT '{}');
 CREATE TABLE relations (id TEXT PRIMARY KEY,
-    source_id TEXT NOT NULL REFERENCES entities(id) ON DELETE CASCADE, target_id TEXT REFERENCES entities, weight REAL DEFAULT 1.0);
+    source_id TEXT NOT NULL REFERENCES entities(id) ON DELETE CASCADE,
+    target_id TEXT REFERENCES entities, weight REAL DEFAULT 1.0);
 CREATE INDEX idx_entities_type ON entities (entity_type);
 CREATE INDEX idx_relations_source ON relations (source_id);
 """
