@@ -40,7 +40,7 @@ _BLANKS = (" ", "\n  ", " -- it's, a (comment\n", "/* , */")
 
 @dataclass(frozen=True)
 class Case:
-    """A definition; `key` are its key's columns, plain names, and `references` the columns of foreign keys."""
+    """A definition; `key` are its key's columns, and `references` those of foreign keys."""
 
     statement: str
     columns: tuple[str, ...]

@@ -2,8 +2,8 @@
 
 Will do: each table with another key, with what is unique within each tenant, and with foreign keys that have
 the tenant in them, is copied, with its rowids, beside the one that everybody works with, checked, and put in
-its place by the schema alone. Tables that foreign keys join change in one moment. Where foreign keys stay as they
-are (from outside the plan, or where edges may cross), what they name stays unique.
+its place by the schema alone. Tables that foreign keys join change in one moment. Where foreign keys stay as
+they are (from outside the plan, or where edges may cross), what they name stays unique.
 
 Gate: every row has its tenant, and no foreign key that gets the tenant crosses. Undoing is the same the other
 way, to the statements that the file had. It is impossible once what was unique stands in two tenants.

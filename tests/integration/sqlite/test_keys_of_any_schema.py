@@ -86,7 +86,7 @@ def schemas(draw: st.DrawFn) -> Schema:
         st.lists(
             st.sampled_from(
                 [
-                    "CREATE VIEW seen AS SELECT p.*, c.n FROM [the parents] AS p JOIN child AS c ON c.up = p.id",
+                    "CREATE VIEW seen AS SELECT p.*, c.n FROM [the parents] AS p, child AS c WHERE up = p.id",
                     "CREATE TRIGGER t1 AFTER INSERT ON child BEGIN UPDATE child SET up = up; END",
                     "CREATE TRIGGER t2 BEFORE DELETE ON [the parents] BEGIN SELECT 1; END",
                 ]
@@ -124,8 +124,7 @@ indexes = [{{ name = "child_tenant", columns = ["tenant_id"] }}]
         up = draw(st.none() | st.sampled_from(keys)) if keys else None
         rows.append(
             (
-                "INSERT OR IGNORE INTO child (n, up, v) "
-                "VALUES (?, (SELECT id FROM [the parents] WHERE id = ?), ?)",
+                "INSERT OR IGNORE INTO child (n, up, v) SELECT ?, (SELECT id FROM [the parents] WHERE id = ?), ?",
                 (number, up if kind == "INTEGER" or up is None else f"k{up}", draw(_VALUES)),
             )
         )
