@@ -27,8 +27,8 @@ def test_an_index_of_a_table_that_stays_is_made_and_goes_on_the_way_back(tmp_pat
 
 
 def test_an_index_of_another_name_that_is_the_same_is_adopted(tmp_path: Path) -> None:
-    schema = "ALTER TABLE entities ADD COLUMN tenant_id TEXT; CREATE INDEX own ON entities (tenant_id, Entity_Type);"
-    there = world(tmp_path, GRAPH + schema, PLAN)
+    index = "CREATE INDEX own ON entities (tenant_id, Entity_Type);"
+    there = world(tmp_path, f"{GRAPH} ALTER TABLE entities ADD COLUMN tenant_id TEXT; {index}", PLAN)
     before = there.schema()
     there.run("indexes")
     there.rollback()

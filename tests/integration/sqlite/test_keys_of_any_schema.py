@@ -20,6 +20,12 @@ _VALUES = st.one_of(
     st.binary(max_size=8),
 )
 
+_INTO_CHILD = (
+    "INSERT OR IGNORE INTO child (n, up, v) SELECT ?, (SELECT id FROM [the parents] WHERE id = ?), ?"
+)
+#: A value byte for byte: a text that is made of a blob is no UTF-8.
+_SHOWN = """typeof("{name}"), iif(typeof("{name}") = 'real', quote("{name}"), hex("{name}"))"""
+
 
 @dataclass(frozen=True)
 class Schema:
@@ -124,7 +130,7 @@ indexes = [{{ name = "child_tenant", columns = ["tenant_id"] }}]
         up = draw(st.none() | st.sampled_from(keys)) if keys else None
         rows.append(
             (
-                "INSERT OR IGNORE INTO child (n, up, v) SELECT ?, (SELECT id FROM [the parents] WHERE id = ?), ?",
+                _INTO_CHILD,
                 (number, up if kind == "INTEGER" or up is None else f"k{up}", draw(_VALUES)),
             )
         )
@@ -146,7 +152,7 @@ def _rows(there: World) -> dict[str, list[str]]:
             for (name,) in there.ask(f"SELECT name FROM pragma_table_xinfo('{table}')")
             if name != "tenant_id"
         ]
-        columns = ", ".join(f'"{name}", typeof("{name}"), quote("{name}")' for name in names)
+        columns = ", ".join(_SHOWN.format(name=name) for name in names)
         try:
             found[table] = sorted(map(repr, there.ask(f'SELECT rowid, {columns} FROM "{table}"')))
         except sqlite3.OperationalError:
