@@ -33,8 +33,8 @@ def found(index: PlanIndex, live: Table) -> Index | None:
     if named is not None:
         if not _is_like(index, named):
             raise CatalogError(
-                f"{named.name} of {live.name} is another index than the plan's: {named.sql or 'a constraint'}; "
-                "drop it, or give the plan's another name"
+                f"{named.name} of {live.name} is another index than the plan's: {named.sql or 'a constraint'}"
+                "; drop it, or give the plan's another name"
             )
         return named
     return next((one for one in live.indexes if one.origin == "c" and _is_like(index, one)), None)

@@ -1,7 +1,7 @@
-"""Which indexes a table has by its statements alone, those of its constraints too, and how each is made apart.
+"""Which indexes a table has by its statements alone, those of its constraints too, and how each is made.
 
-Found out by SQLite itself, in an empty database in memory: how it numbers the indexes of constraints, and that
-it makes none for one that another has already, is nothing to guess.
+Found out by SQLite itself, in an empty database in memory: how it numbers the indexes of constraints, and
+that it makes none for one that another has already, is nothing to guess.
 """
 
 import sqlite3
@@ -15,7 +15,7 @@ from sql.sqlite.rebuild import STATEMENTS
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A column of an index, None for an expression, which `text` is; how it is compared and in which order."""
+    """A column of an index, None for an expression, which `text` is; how and in which order it compares."""
 
     column: str | None
     text: str
@@ -30,7 +30,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """An index: `sql` is None where a constraint of the table makes it; `where` is empty where it has all rows."""
+    """An index: `sql` is None where a constraint makes it; `where` is empty where it has all rows."""
 
     name: str
     sql: str | None
@@ -47,7 +47,7 @@ class Piece:
 
 
 def pieces(table: str, statement: str, indexes: Mapping[str, str]) -> tuple[Piece, ...]:
-    """The indexes of a table made by `statement`, those of `indexes` with it; not a primary key that is the table.
+    """The indexes of a table that `statement` makes, with `indexes`; not a primary key that is the table.
 
     Raises:
         sqlite3.OperationalError: it needs a function or a collation that only the application has.

@@ -74,8 +74,8 @@ def schema_edited(file: File) -> Iterator[None]:
     try:
         if not file.value(STATEMENTS.schema_allowed.filled()):
             raise CatalogError(
-                "this SQLite is built to be defensive and lets nobody write a schema; run with a Python whose "
-                "sqlite3 isn't (python.org's, or that of a Linux distribution)"
+                "this SQLite is built to be defensive and lets nobody write a schema; run with a Python "
+                "whose sqlite3 isn't (python.org's, or that of a Linux distribution)"
             )
         yield
         file.execute(STATEMENTS.set_schema_version.filled(version=str(version + 1)))

@@ -165,10 +165,6 @@ PRAGMA secure_delete = FAST;
 -- locks: none. 64 MB of pages for this connection.
 PRAGMA cache_size = -65536;
 
--- name: checkpoint
--- locks: none; without waiting for anybody. What is in the WAL goes into the file between two batches, not in a commit.
-PRAGMA wal_checkpoint(PASSIVE);
-
 -- name: checkpoint_by_hand
 -- locks: none.
 PRAGMA wal_autocheckpoint = 0;
@@ -176,10 +172,6 @@ PRAGMA wal_autocheckpoint = 0;
 -- name: checkpoint_by_itself
 -- locks: none.
 PRAGMA wal_autocheckpoint = 1000;
-
--- name: data_version
--- locks: none. It is another one once another connection has written.
-PRAGMA data_version;
 
 -- name: edge
 -- locks: none; a read of the table's end.

@@ -40,7 +40,7 @@ _BLANKS = (" ", "\n  ", " -- it's, a (comment\n", "/* , */")
 
 @dataclass(frozen=True)
 class Case:
-    """A definition; `key` are its key's columns, plain names, and `references` the columns of foreign keys."""
+    """A definition; `key` are its key's columns, and `references` those of foreign keys."""
 
     statement: str
     columns: tuple[str, ...]
@@ -56,9 +56,12 @@ def _plain(name: str) -> str:
 
 
 @st.composite
-def cases(draw: st.DrawFn) -> Case:
+def cases(draw: st.DrawFn) -> Case:  # noqa: C901  # each kind of constraint
     """Draw a definition that SQLite takes."""
-    choose = lambda *options: draw(st.sampled_from(options))  # noqa: E731
+
+    def choose(*options: Any) -> Any:
+        return draw(st.sampled_from(options))
+
     names = draw(st.lists(st.sampled_from(_NAMES), min_size=2, max_size=5, unique=True))
     keyed = choose("column", "table", "counting")
     label = choose("", 'CONSTRAINT "the key" ', "constraint k ")
@@ -119,8 +122,8 @@ def _facts(statement: str) -> dict[str, Any]:
         ).fetchone()
         keys: dict[int, list[tuple[Any, ...]]] = {}
         for number, _, *rest in memory.execute(
-            'SELECT id, seq, "table", "from", "to", on_update, on_delete, "match" FROM pragma_foreign_key_list(?)'
-            " ORDER BY id, seq",
+            'SELECT id, seq, "table", "from", "to", on_update, on_delete, "match" '
+            "FROM pragma_foreign_key_list(?) ORDER BY id, seq",
             (table,),
         ):
             keys.setdefault(number, []).append(tuple(rest))

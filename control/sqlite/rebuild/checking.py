@@ -25,7 +25,7 @@ def compare(file: File, one: Making, *, noted: bool) -> None:
     unless = ""
     if noted:
         values = ", ".join(f"o.{quoted(name)}" for name in key)
-        unless = f" AND ({values}) NOT IN (SELECT {', '.join(one.noted)} FROM {quoted(one.notes)})"
+        unless = f" AND ({values}) NOT IN (SELECT {', '.join(one.noted)} FROM {quoted(one.notes)})"  # noqa: S608  # names, quoted
     same = balanced([_same(column.name) for column in one.was.columns], "AND")
     differing = int(
         file.value(STATEMENTS.differing.filled(**tables, first=first, same=same, unless_noted=unless))
@@ -89,7 +89,7 @@ def links_hold(
         only = ""
         if within:
             values = ", ".join(f"c.{quoted(name)}" for name in child.key)
-            only = f" AND ({values}) IN (SELECT {', '.join(child.noted)} FROM {quoted(child.notes)})"
+            only = f" AND ({values}) IN (SELECT {', '.join(child.noted)} FROM {quoted(child.notes)})"  # noqa: S608  # names, quoted
         rows = crossing(file, link, tenant, child=child.new, parent=parent.new, within=only)
         if rows:
             raise CatalogError(

@@ -22,7 +22,7 @@ _JOBS = load(Path(sql.sqlite.__file__).parent, "jobs")
 
 
 def record(ground: Ground, one: Making) -> None:
-    """Keep the copy as a job in the ledger, up to the last key as it is. In the transaction that begins it."""
+    """Keep the copy as a job in the ledger, up to the last key as it is. Call it in a transaction."""
     file = ground.connection
     table = ground.plan.table(_planned(ground, one))
     spec = JobSpec(
@@ -144,8 +144,8 @@ def pending(file: File, one: Making) -> int:
 def catch_up(file: File, one: Making, rows: int, *, last: bool = False) -> int:
     """Read noted rows again, and take their notes away; how many notes. Call it in a transaction.
 
-    What is in the way of a row is out of date, and noted itself. The `last` time all are read again at once, so
-    that nothing may be in the way, and the notes stay for what is to be checked of these rows.
+    What is in the way of a row is out of date, and noted itself. The `last` time all are read again at
+    once, and nothing may be in the way; the notes stay for what is to be checked of these rows.
     """
     given: dict[str, Any] = {"rows": rows}
     shared = {

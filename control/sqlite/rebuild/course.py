@@ -16,6 +16,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 
 from control.course import actor, go_on
@@ -23,7 +24,7 @@ from control.sqlite.rebuild import checking, copying, estimating, indexing
 from control.sqlite.rebuild.making import Making, begin, is_begun, is_done, let_go, making
 from control.sqlite.rebuild.pacing import Pace, at_work
 from control.sqlite.rebuild.retiring import retire
-from control.sqlite.rebuild.sides import Sides
+from control.sqlite.rebuild.sides import Link, Pin, Rebuild, Sides
 from control.sqlite.rebuild.switching import switch
 from control.sqlite.stage import WRITE_LOCK, Ground
 from control.sqlite.steps import patiently
@@ -39,6 +40,28 @@ _FEW, _TOO_MANY = 200, 2_000
 _LOOK_EVERY = 20_000
 
 
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """A group of tables on its way."""
+
+    ground: Ground
+    stage: str
+    pace: Pace
+    group: tuple[Making, ...]
+    pins: tuple[Pin, ...]
+    links: tuple[Link, ...]
+
+    @property
+    def file(self) -> File:
+        """The run's connection."""
+        return self.ground.connection
+
+    @property
+    def names(self) -> str:
+        """The tables, for whoever watches."""
+        return ", ".join(one.name for one in self.group)
+
+
 def go(ground: Ground, sides: Sides, stage: str, *, back: bool) -> None:
     """Bring all tables to the side after, or `back` to the side before.
 
@@ -47,15 +70,17 @@ def go(ground: Ground, sides: Sides, stage: str, *, back: bool) -> None:
         CancelledError: the migration is cancelled.
     """
     pace = Pace(ground, stage)
+    groups = list(sides.groups())
     with at_work(ground.connection):
-        for rebuilds in sides.groups():
-            group = [
-                making(ground.connection, one.back if back else one, migration=ground.migration, back=back)
-                for one in rebuilds
-            ]
-            _clear(ground, group, pace)
+        for rebuilds in groups:
+            group = _makings(ground, rebuilds, back=back)
+            # What names no columns means the old key: on the way back only once every table has it again.
+            pins = sides.pins if not back else tuple(pin.back for pin in sides.pins if rebuilds == groups[-1])
+            # Without the tenant a foreign key can't cross.
+            way = _Way(ground, stage, pace, group, pins, () if back else sides.links)
+            _clear(way)
             if not all(is_done(ground.connection, one) for one in group):
-                _group(ground, group, sides, stage, pace, back=back)
+                _through(way)
             for one in group:
                 _retire(ground, one, pace)
     if pace.longest:
@@ -68,94 +93,88 @@ def discard(ground: Ground, sides: Sides, stage: str, *, back: bool) -> None:
     """Take away what a way that was broken off has left of ours; the tables are as they are."""
     pace = Pace(ground, stage)
     with at_work(ground.connection):
-        for one in sides.tables:
-            _drop_new(
-                ground,
-                making(ground.connection, one.back if back else one, migration=ground.migration, back=back),
-                pace,
-            )
+        for one in _makings(ground, sides.tables, back=back):
+            _drop_new(ground, one, pace)
 
 
-def _group(
-    ground: Ground, group: Sequence[Making], sides: Sides, stage: str, pace: Pace, *, back: bool
-) -> None:
-    names = ", ".join(one.name for one in group)
-    pins = [pin.back if back else pin for pin in sides.pins]
-    links = () if back else sides.links
-    tenant = ground.plan.tenant.column
-    file = ground.connection
-    if not any(is_begun(file, one) for one in group):
-        expected = estimating.seconds(file, group)
-        if expected <= SHORT:
+def _makings(ground: Ground, rebuilds: Sequence[Rebuild], *, back: bool) -> tuple[Making, ...]:
+    return tuple(
+        making(ground.connection, one.back if back else one, migration=ground.migration, back=back)
+        for one in rebuilds
+    )
 
-            def at_once() -> None:
-                for one in group:
-                    file.execute(one.bare(after=True, name=one.new))
-                    copying.copy_whole(file, one)
-                    indexing.create_all(file, one)
-                    checking.compare(file, one, noted=False)
-                    checking.integrity(file, one.new)
-                checking.links_hold(file, group, links, tenant)
-                switch(file, group, pins)
 
-            with _not_for_long(file) as broken_off:
-                _once(ground, stage, f"{names}: the new keys, at once", at_once)
-            if not broken_off():
-                return
-        ground.notify(f"{names}: too big for one transaction ({expected:.1f} s), so made while others write")
-
-        def both() -> None:
-            for one in group:
-                begin(file, one)
-                copying.record(ground, one)
-
-        _once(ground, stage, f"{names}: the new tables, and what notes the writes", both)
-    for one in group:
-        ground.notify(f"{one.name}: copying rows")
-        copying.fill(ground, one, pace)
-        indexing.build(ground, one, pace)
+def _through(way: _Way) -> None:
+    if not any(is_begun(way.file, one) for one in way.group):
+        expected = estimating.seconds(way.file, way.group)
+        if expected <= SHORT and _at_once(way):
+            return
+        way.ground.notify(
+            f"{way.names}: too big for one transaction ({expected:.1f} s), so made while others write"
+        )
+        _once(way, "the new tables, and what notes the writes", partial(_begin, way))
+    for one in way.group:
+        way.ground.notify(f"{one.name}: copying rows")
+        copying.fill(way.ground, one, way.pace)
+        indexing.build(way.ground, one, way.pace)
     while True:
-        _catch_up(ground, group, pace)
-        ground.notify(f"{names}: comparing old and new")
-        with file.snapshot():
-            for one in group:
-                checking.compare(file, one, noted=True)
-                checking.integrity(file, one.new)
-            checking.links_hold(file, group, links, tenant)
-        if _switched(ground, group, sides, stage, names, back=back):
+        _catch_up(way)
+        way.ground.notify(f"{way.names}: comparing old and new")
+        with way.file.snapshot():
+            _check(way, noted=True)
+        if _once(way, "the new tables in the place of the old", partial(_exchanged, way)):
             return
 
 
-def _switched(
-    ground: Ground, group: Sequence[Making], sides: Sides, stage: str, names: str, *, back: bool
-) -> bool:
+def _at_once(way: _Way) -> bool:
+    """All of it in one transaction; False where that would have held the lock for too long."""
+
+    def all_of_it() -> bool:
+        for one in way.group:
+            way.file.execute(one.bare(after=True, name=one.new))
+            copying.copy_whole(way.file, one)
+            indexing.create_all(way.file, one)
+        _check(way, noted=False)
+        switch(way.file, way.group, way.pins)
+        return True
+
+    with _not_for_long(way.file) as broken_off:
+        _once(way, "the new keys, at once", all_of_it)
+    return not broken_off()
+
+
+def _begin(way: _Way) -> bool:
+    for one in way.group:
+        begin(way.file, one)
+        copying.record(way.ground, one)
+    return True
+
+
+def _check(way: _Way, *, noted: bool) -> None:
+    for one in way.group:
+        checking.compare(way.file, one, noted=noted)
+        checking.integrity(way.file, one.new)
+    checking.links_hold(way.file, way.group, way.links, way.ground.plan.tenant.column)
+
+
+def _exchanged(way: _Way) -> bool:
     """The switch; False where more was written meanwhile than may be read again within it."""
-    file = ground.connection
-    pins = [pin.back if back else pin for pin in sides.pins]
-    done = False
-
-    def exchange() -> None:
-        nonlocal done
-        if any(copying.pending(file, one) > _TOO_MANY for one in group):
-            return
-        for one in group:
-            copying.catch_up(file, one, _TOO_MANY + 1, last=True)
-        checking.links_hold(file, group, () if back else sides.links, ground.plan.tenant.column, within=True)
-        switch(file, group, pins)
-        done = True
-
-    _once(ground, stage, f"{names}: the new tables in the place of the old", exchange)
-    return done
+    if any(copying.pending(way.file, one) > _TOO_MANY for one in way.group):
+        return False
+    for one in way.group:
+        copying.catch_up(way.file, one, _TOO_MANY + 1, last=True)
+    # All but these rows were looked at before, in the snapshot.
+    tenant = way.ground.plan.tenant.column
+    checking.links_hold(way.file, way.group, way.links, tenant, within=True)
+    switch(way.file, way.group, way.pins)
+    return True
 
 
-def _catch_up(ground: Ground, group: Sequence[Making], pace: Pace) -> None:
-    for one in group:
-        pace.begin_with(200)
-        while copying.pending(ground.connection, one) > _FEW:
-            pace.batch(
-                f"{one.name}: rows written meanwhile",
-                partial(copying.catch_up, ground.connection, one),
-            )
+def _catch_up(way: _Way) -> None:
+    for one in way.group:
+        way.pace.begin_with(200)
+        while copying.pending(way.file, one) > _FEW:
+            way.pace.batch(f"{one.name}: rows written meanwhile", partial(copying.catch_up, way.file, one))
 
 
 def _retire(ground: Ground, one: Making, pace: Pace) -> None:
@@ -164,12 +183,12 @@ def _retire(ground: Ground, one: Making, pace: Pace) -> None:
         copying.forget(ground, one)
 
 
-def _clear(ground: Ground, group: Sequence[Making], pace: Pace) -> None:
+def _clear(way: _Way) -> None:
     """Take away what the way in the other direction has left of these tables, where it was broken off."""
-    for one in group:
+    for one in way.group:
         other = Making(one.was, one.rebuild.back, one.migration, not one.back)
-        _drop_new(ground, other, pace)
-        _retire(ground, one, pace)
+        _drop_new(way.ground, other, way.pace)
+        _retire(way.ground, one, way.pace)
 
 
 def _drop_new(ground: Ground, one: Making, pace: Pace) -> None:
@@ -189,25 +208,26 @@ def _let_go(file: File, one: Making) -> int:
     return 0
 
 
-def _once(ground: Ground, stage: str, what: str, work: Callable[[], None]) -> None:
-    """One transaction with an entry in the audit from before it to after it."""
+def _once(way: _Way, told: str, work: Callable[[], bool]) -> bool:
+    """One transaction with an entry in the audit from before it to after it; what the work says."""
+    ground, stage, file, what = way.ground, way.stage, way.file, f"{way.names}: {told}"
     go_on(ground, stage)
-    file = ground.connection
     event = ledger.begin_statement(
         file, ground.migration, actor(), stage=stage, what=what, statement=what, lock=WRITE_LOCK
     )
-    begun, attempts = time.perf_counter(), 0
+    begun, attempts, said = time.perf_counter(), 0, False
     try:
         for attempt in patiently(ground, what):
             with attempt:
                 attempts += 1
                 with file.transaction():
-                    work()
+                    said = work()
     except (TenantryError, sqlite3.Error) as error:
         ledger.end_statement(file, event, error=str(error))
         raise
     waited = time.perf_counter() - begun - file.held
     ledger.end_statement(file, event, attempts=attempts, waited=waited, took=file.held)
+    return said
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""How long the write lock would be held to make tables anew in one transaction, by a trial on their own rows."""
+"""How long the write lock would be held to make tables anew in one transaction, by a trial on their rows."""
 
 import time
 from collections.abc import Sequence

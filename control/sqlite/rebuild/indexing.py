@@ -1,11 +1,12 @@
-"""The indexes of a new table that is filled: at once where that is short, or else entry by entry in their order.
+"""The indexes of a new table that is filled: at once where that is short, else entry by entry in their order.
 
 SQLite builds an index in one transaction, half a second and more per million rows, and into one that is there
 already entries go in the order of the rows: each batch would write the whole index. But the tree of a table
 WITHOUT ROWID whose key are an index's columns and the rowid is that index's own: sorted beforehand, in
 a temporary file, the entries go in one behind the other, a batch at a time. When the last is in, the entry in
-the schema becomes that of an index. A key of such a table can't hold NULL, so an index that has one, and one of
-expressions, is built at once whatever its size. Nobody but us reads or writes the new table until the switch.
+the schema becomes that of an index. A key of such a table can't hold NULL, so an index that has one, and one
+of expressions, is built at once whatever its size. Nobody but us reads or writes the new table until the
+switch.
 """
 
 from dataclasses import replace

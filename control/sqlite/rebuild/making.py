@@ -51,7 +51,7 @@ class Making:
         return self._entry(self.new, self.coming[at], at)
 
     def old_index(self, at: int) -> str:
-        """What the index of a going piece is called on the old table, once that isn't in its place any more."""
+        """What the index of a going piece is called on the old table, once that is out of its place."""
         return self._entry(self.old, self.going[at], at)
 
     def _entry(self, table: str, piece: Piece, at: int) -> str:
@@ -60,8 +60,8 @@ class Making:
     def comes_along(self, piece: Piece) -> bool:
         """Whether a constraint makes an index on the new table too.
 
-        In a table WITHOUT ROWID a CREATE INDEX doesn't make the same: it orders what it adds of the key as the
-        key does, and a constraint's index doesn't (SQLite's ticket bba7b69f98).
+        In a table WITHOUT ROWID a CREATE INDEX doesn't make the same: it orders what it adds of the key as
+        the key does, and a constraint's index doesn't (SQLite's ticket bba7b69f98).
         """
         return piece.sql is None and self.was.rowid is None
 
@@ -169,7 +169,7 @@ class Making:
             return f"o.{part.text} = NEW.{part.text} COLLATE {quoted(part.collation)}"
         # The expression's own names mean the row that is about to be written.
         row = ", ".join(f"NEW.{quoted(one.name)} AS {quoted(one.name)}" for one in self.was.columns)
-        return f"{part.text} = (SELECT {part.text} FROM (SELECT {row})) COLLATE {quoted(part.collation)}"
+        return f"{part.text} = (SELECT {part.text} FROM (SELECT {row})) COLLATE {quoted(part.collation)}"  # noqa: S608  # names, quoted
 
 
 def making(file: File, one: Rebuild, *, migration: int, back: bool) -> Making:

@@ -1,7 +1,4 @@
-"""Short transactions one after the other: how much goes into each, and the gap in which others get in.
-
-SQLite has no queue for the write lock: who waits looks again, at last every 100 ms.
-"""
+"""Short transactions one after the other: how much goes into each, and the gap in which others get in."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -13,10 +10,9 @@ from control.sqlite.steps import patiently
 from sql.sqlite.connection import File
 from sql.sqlite.rebuild import STATEMENTS
 from worker import ledger
+from worker.sqlite.gaps import Gaps
 
-#: Seconds in which whoever waits has looked at the lock once.
-_LOOK = 0.103
-#: Seconds between two gaps of that length, whether or not anybody was seen to write.
+#: Seconds between two looks at what is tuned.
 _EVERY = 1.0
 #: A batch grows to twice its size at most.
 _GROWS = 2.0
@@ -30,8 +26,7 @@ class Pace:
         self._ground = ground
         self._stage = stage
         self._size = 1_000
-        self._version: int | None = None
-        self._looked = time.monotonic()
+        self._gaps = Gaps(ground.connection)
         self._target, self._asked = 0.0, float("-inf")
         self.longest = 0.0
         """How long a batch had the write lock at most; seconds."""
@@ -55,7 +50,7 @@ class Pace:
                 rows = work(self._size)
         self.longest = max(self.longest, file.held)
         self._resize(file.held)
-        self._leave(file)
+        self._gaps.leave(file.held, throttle=True)
         return rows
 
     def all(self, what: str, work: Callable[[int], int]) -> None:
@@ -69,22 +64,11 @@ class Pace:
 
     def _resize(self, held: float) -> None:
         now = time.monotonic()
-        if now - self._asked > _EVERY:  # what is tuned is for the next batches
+        if now - self._asked > _EVERY:
             self._target = ledger.read(self._ground.connection, self._ground.plan.name).settings.target
             self._asked = now
         factor = min(_GROWS, max(0.1, 0.8 * self._target / max(held, 1e-6)))
         self._size = max(_FEWEST, min(_MOST, int(self._size * factor)))
-
-    def _leave(self, file: File) -> None:
-        version = int(file.value(STATEMENTS.data_version.filled()))
-        others, self._version = version != self._version, version
-        now = time.monotonic()
-        file.rows(STATEMENTS.checkpoint.filled())
-        whole = now - self._looked >= _EVERY
-        gap = _LOOK if whole else min(_LOOK, file.held) if others else 0.0
-        time.sleep(max(0.0, gap - (time.monotonic() - now)))
-        if whole:
-            self._looked = time.monotonic()
 
 
 @contextmanager

@@ -43,7 +43,7 @@ class Rebuild(_Kept):
 
 
 class Pin(_Kept):
-    """A table that isn't made anew: only its statement says from then on which columns its foreign keys name."""
+    """A table that isn't made anew: its statement says from then on which columns its foreign keys name."""
 
     name: str
     before: str
@@ -197,18 +197,16 @@ def _uniques(plan: Plan, at: int, table: PlanTable, was: Table) -> Iterator[Inde
 def _takes_tenant(plan: Plan, catalog: Catalog, child: Table, key: ForeignKey) -> bool:
     """Whether a foreign key gets the tenant: both ends have keys with it, and no edge may cross."""
     ends = [_planned(plan, child.name), _planned(plan, key.target)]
-    if any(end is None or end.primary_key is None for end in ends):
+    own, other = ends
+    if own is None or own.primary_key is None or other is None or other.primary_key is None:
         return False
     if {key.on_delete, key.on_update} & _CLEARING:
         return False
-    return not (plan.tenant.cross_tenant == "source" and _may_cross(plan, catalog, ends, key))
+    return not (plan.tenant.cross_tenant == "source" and _may_cross(catalog, own, other, key))
 
 
-def _may_cross(plan: Plan, catalog: Catalog, ends: Sequence[PlanTable | None], key: ForeignKey) -> bool:
+def _may_cross(catalog: Catalog, child: PlanTable, parent: PlanTable, key: ForeignKey) -> bool:
     """Whether a row may name one of another tenant: not by what tells it its tenant."""
-    child, parent = ends
-    assert child is not None, "both are in the plan"
-    assert parent is not None, "both are in the plan"
     if child.constant and child.constant == parent.constant:
         return False
     first = next(chain(child.tenant))

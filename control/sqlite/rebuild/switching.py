@@ -1,9 +1,9 @@
 """Puts a new table, with its indexes, in the old one's place: by the schema's own rows, whatever their size.
 
 The table's entry stays where it is, with its triggers, the views on it, its place in sqlite_sequence and its
-statistics: it only gets the new rows' root page and the new statement, and so do its indexes' entries. What it
-held is under a name of ours afterwards, a whole table with its own indexes: until it is dropped the file has
-both, and SQLite's own check of it finds nothing amiss.
+statistics: it only gets the new rows' root page and the new statement, and so do its indexes' entries. What
+it held is under a name of ours afterwards, a whole table with its own indexes: until it is dropped the file
+has both, and SQLite's own check of it finds nothing amiss.
 """
 
 from collections.abc import Sequence

@@ -1,8 +1,8 @@
 """The plan's indexes on the tables that stay as they are; those of tables with a new key come with it.
 
-Will do: each index that isn't there yet, under whatever name, in a transaction of its own, for so long as SQLite
-builds it. A table that `keys` makes anew would have it built twice: its indexes are made on the new table.
-Gate: none of its own. Undoing: what the stage made goes; an index that was there before stays.
+Will do: each index that isn't there yet, under whatever name, in a transaction of its own, for as long as
+SQLite builds it. A table that `keys` makes anew would have it built twice: its indexes are made on the new
+table. Gate: none of its own. Undoing: what the stage made goes; an index that was there before stays.
 """
 
 from collections.abc import Iterator

@@ -1,9 +1,9 @@
 """The composite keys, by making the tables anew (`control.sqlite.rebuild`).
 
-Will do: each table with another key, with what is unique within each tenant, and with foreign keys that have the
-tenant in them, is copied, with its rowids, beside the one that everybody works with, checked, and put in its
-place by the schema alone. Tables that foreign keys join change in one moment. Where foreign keys stay as they
-are (from outside the plan, or where edges may cross), what they name stays unique.
+Will do: each table with another key, with what is unique within each tenant, and with foreign keys that have
+the tenant in them, is copied, with its rowids, beside the one that everybody works with, checked, and put in
+its place by the schema alone. Tables that foreign keys join change in one moment. Where foreign keys stay as
+they are (from outside the plan, or where edges may cross), what they name stays unique.
 
 Gate: every row has its tenant, and no foreign key that gets the tenant crosses. Undoing is the same the other
 way, to the statements that the file had. It is impossible once what was unique stands in two tenants.
@@ -115,7 +115,7 @@ def _wanted(ground: Ground) -> Sides:
         one for one in kept.tables if live.table(one.name).sql == one.after.sql and one not in fresh.tables
     )
     waiting = tuple(one for one in kept.tables if one not in done)
-    if waiting == fresh.tables:
+    if waiting == fresh.tables and set(fresh.pins) <= set(kept.pins):
         return kept
     discard(ground, Sides(tables=waiting, pins=(), links=()), STAGE.name, back=False)
     both = Sides(
@@ -149,7 +149,9 @@ def _as_it_is(kept: Sides, live: Catalog) -> Sides:
 
 
 def _changed(one: Rebuild) -> str:
-    return f"{one.name} was changed after `keys`, so its old statement doesn't fit any more: take that change back"
+    return (
+        f"{one.name} was changed after `keys`, and its old statement doesn't fit any more: undo that change"
+    )
 
 
 def _cannot_undo(ground: Ground, one: Rebuild, table: Table) -> str | None:
@@ -175,7 +177,7 @@ def _cannot_undo(ground: Ground, one: Rebuild, table: Table) -> str | None:
         if row is not None:
             names = ", ".join(part.column or part.text for part in piece.parts)
             return (
-                f"{one.name}: {names} = {', '.join(map(str, row[:-1]))} is there for {row[-1]} tenants, so it "
-                "can't be unique again; only deleting rows would undo this"
+                f"{one.name}: {names} = {', '.join(map(str, row[:-1]))} is there for {row[-1]} tenants, so "
+                "it can't be unique again; only deleting rows would undo this"
             )
     return None

@@ -16,7 +16,8 @@ from sql.sqlite.connection import connect
 
 GRAPH = """
 CREATE TABLE entities (id TEXT PRIMARY KEY, entity_type TEXT NOT NULL, properties TEXT DEFAULT '{}');
-CREATE TABLE relations (id TEXT PRIMARY KEY, source_id TEXT NOT NULL REFERENCES entities(id) ON DELETE CASCADE,
+CREATE TABLE relations (id TEXT PRIMARY KEY,
+    source_id TEXT NOT NULL REFERENCES entities(id) ON DELETE CASCADE,
     target_id TEXT REFERENCES entities, weight REAL DEFAULT 1.0);
 CREATE INDEX idx_entities_type ON entities (entity_type);
 CREATE INDEX idx_relations_source ON relations (source_id);
@@ -35,7 +36,7 @@ primary_key = ["id", "tenant_id"]
 """
 
 #: A folder in memory, where there is one: examples by the dozen would wait for the disk at each commit.
-MEMORY = next(filter(Path.is_dir, [Path("/dev/shm")]), None)  # noqa: S108
+MEMORY = next(filter(Path.is_dir, [Path("/dev/shm")]), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,7 @@ class World:
             conductor.rollback(self.plan, file, to=to, notify=lambda _line: None)
 
     def schema(self) -> list[tuple[Any, ...]]:
-        """Every entry of the schema that isn't the ledger's, in its order; behind them those without a text."""
+        """Every entry of the schema that isn't the ledger's, in order; behind them those without a text."""
         return self.ask(
             "SELECT type, name, tbl_name, sql FROM sqlite_schema WHERE name NOT LIKE 'tenantry%' "
             "AND tbl_name NOT LIKE 'tenantry%' ORDER BY sql IS NULL, iif(sql IS NULL, name, rowid)"
@@ -155,7 +156,7 @@ def graph(folder: Path, entities: int = 200) -> World:
 
 @contextmanager
 def ways(*, online: bool) -> Iterator[None]:
-    """Have tables take the way beside everybody's work whatever their size, and sort their indexes' entries."""
+    """Have tables take the way beside everybody's work whatever their size, and sort index entries."""
     kept = course.SHORT, indexing.AT_ONCE
     if online:
         course.SHORT, indexing.AT_ONCE = -1.0, -1

@@ -9,14 +9,14 @@ from tests.integration.sqlite.keyed import graph, ways
 
 @pytest.mark.parametrize("online", [False, True], ids=["at once", "beside writers"])
 def test_keys_have_the_tenant_in_them_and_on_the_way_back_the_schema_is_as_it_was(
-    tmp_path: Path, online: bool
+    tmp_path: Path, *, online: bool
 ) -> None:
     there = graph(tmp_path)
     before, rows = there.schema(), there.ask("SELECT rowid, * FROM relations ORDER BY rowid")
     with ways(online=online):
         there.fill()
         filled = there.schema()
-        there.run()
+        there.run("keys")
         assert there.is_sound()
         assert not there.ours()
         assert there.ask("SELECT name FROM pragma_table_info('entities') WHERE pk ORDER BY pk") == [
@@ -24,7 +24,8 @@ def test_keys_have_the_tenant_in_them_and_on_the_way_back_the_schema_is_as_it_wa
             ("tenant_id",),
         ]
         assert there.ask(
-            'SELECT "table", "from", "to", on_delete FROM pragma_foreign_key_list(\'relations\') ORDER BY id, seq'
+            'SELECT "table", "from", "to", on_delete FROM pragma_foreign_key_list(\'relations\') '
+            "ORDER BY id, seq"
         ) == [
             ("entities", "target_id", "id", "NO ACTION"),
             ("entities", "tenant_id", "tenant_id", "NO ACTION"),
@@ -37,7 +38,7 @@ def test_keys_have_the_tenant_in_them_and_on_the_way_back_the_schema_is_as_it_wa
         there.rollback("application")
         assert there.schema() == filled
         assert there.is_sound()
-        there.run()
+        there.run("keys")
         there.rollback()
     assert there.schema() == before
     assert there.ask("SELECT rowid, * FROM relations ORDER BY rowid") == rows

@@ -3,6 +3,7 @@
 import sqlite3
 import tempfile
 from contextlib import closing, suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,23 +13,27 @@ from hypothesis import strategies as st
 from control.sqlite import conductor
 from control.sqlite.conductor import ground_of
 from control.sqlite.rebuild import checking, copying, indexing
-from control.sqlite.rebuild.making import begin, making
+from control.sqlite.rebuild.making import Making, begin, making
 from control.sqlite.rebuild.pacing import Pace
 from control.sqlite.rebuild.sides import sides
 from control.sqlite.rebuild.switching import switch
 from sql.sqlite import catalog
+from sql.sqlite.connection import File
 from tests.integration.sqlite.keyed import MEMORY, World, world
 from worker import ledger
 
 SCHEMA = """
-CREATE TABLE things (id TEXT PRIMARY KEY, slug TEXT COLLATE NOCASE UNIQUE, n INTEGER, touched INTEGER DEFAULT 0);
+CREATE TABLE things (id TEXT PRIMARY KEY, slug TEXT COLLATE NOCASE UNIQUE, n INTEGER,
+    touched INTEGER DEFAULT 0);
 CREATE UNIQUE INDEX things_n ON things (n + 1) WHERE n > 3;
 CREATE TRIGGER things_touched AFTER UPDATE OF n ON things
     BEGIN UPDATE things SET touched = touched + 1 WHERE id = NEW.id; END;
-CREATE TABLE keyed (a TEXT, b TEXT, note TEXT, thing TEXT REFERENCES things ON DELETE CASCADE ON UPDATE CASCADE,
+CREATE TABLE keyed (a TEXT, b TEXT, note TEXT,
+    thing TEXT REFERENCES things ON DELETE CASCADE ON UPDATE CASCADE,
     PRIMARY KEY (a, b)) WITHOUT ROWID;
 CREATE INDEX keyed_note ON keyed (note DESC);
-CREATE TABLE counted (id INTEGER PRIMARY KEY AUTOINCREMENT, thing TEXT REFERENCES things (id) ON DELETE CASCADE,
+CREATE TABLE counted (id INTEGER PRIMARY KEY AUTOINCREMENT,
+    thing TEXT REFERENCES things (id) ON DELETE CASCADE,
     twice AS (id * 2) STORED);
 """
 
@@ -51,7 +56,8 @@ _OR = st.sampled_from(["", "OR REPLACE", "OR IGNORE", "OR FAIL", "OR ROLLBACK"])
 STATEMENTS = st.one_of(
     st.builds("INSERT {} INTO things (id, slug, n) VALUES ({}, {}, {})".format, _OR, _ID, _SLUG, _N),
     st.builds(
-        "INSERT INTO things (id, slug, n) VALUES ({}, {}, {}) ON CONFLICT DO UPDATE SET n = {}, slug = {}".format,
+        "INSERT INTO things (id, slug, n) VALUES ({}, {}, {}) "
+        "ON CONFLICT DO UPDATE SET n = {}, slug = {}".format,
         _ID,
         _SLUG,
         _N,
@@ -82,6 +88,10 @@ def _write(there: World, statements: list[str], *, recursive: bool) -> None:
                 opened.execute(statement)
 
 
+def _two_rows(file: File, one: Making, _size: int) -> int:
+    return copying.catch_up(file, one, 2)
+
+
 @pytest.mark.parametrize("back", [False, True], ids=["there", "back"])
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
@@ -89,8 +99,8 @@ def _write(there: World, statements: list[str], *, recursive: bool) -> None:
     recursive=st.booleans(),
     sorted_=st.booleans(),
 )
-def test_whatever_is_written_at_whatever_moment_is_in_the_new_table(
-    writes: list[list[str]], recursive: bool, sorted_: bool, *, back: bool
+def test_whatever_is_written_at_whatever_moment_is_in_the_new_table(  # noqa: C901  # one moment each
+    *, writes: list[list[str]], recursive: bool, sorted_: bool, back: bool
 ) -> None:
     with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
         there = world(Path(folder), SCHEMA, TABLES)
@@ -122,7 +132,7 @@ def test_whatever_is_written_at_whatever_moment_is_in_the_new_table(
             _write(there, writes[3], recursive=recursive)
             for one in group:
                 while copying.pending(file, one):
-                    pace.batch("again", lambda _size, one=one: copying.catch_up(file, one, 2))
+                    pace.batch("again", partial(_two_rows, file, one))
             with file.snapshot():
                 for one in group:
                     checking.compare(file, one, noted=False)

@@ -5,6 +5,7 @@ import shutil
 import signal
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ def _killed_at(number: int, work: Callable[[], object]) -> bool:
                 os.kill(os.getpid(), signal.SIGKILL)
             return execute(file, statement, parameters)
 
-        File.execute = counted  # type: ignore[method-assign]
+        File.execute = counted  # type: ignore[method-assign,assignment]
         status = 1
         try:
             work()
@@ -65,9 +66,7 @@ def _walk(there: World, folder: Path, step: int, *, back: bool) -> int:
     number = killed = 0
     while True:
         copy = _copy(there, folder)
-        end: Callable[[], object] = (
-            (lambda: copy.rollback("application")) if back else (lambda: copy.run("keys"))
-        )
+        end = partial(copy.rollback, "application") if back else partial(copy.run, "keys")
         if not _killed_at(number, end):
             return killed
         killed += 1

@@ -14,7 +14,7 @@ from tests.integration.sqlite.keyed import graph, ways
 
 
 def _application(path: Path, ended: Event, told: Connection) -> None:
-    """Write in single statements and IMMEDIATE transactions until told to end; then tell what was acknowledged."""
+    """Write in single statements and IMMEDIATE transactions until told to end; tell what was acknowledged."""
     rows: dict[str, Any] = {}
     errors: list[str] = []
     with closing(sqlite3.connect(path, timeout=5, isolation_level=None)) as opened:
