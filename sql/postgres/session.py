@@ -1,5 +1,6 @@
 """What a controller asks about sessions and counters: who has the migration, how updates went."""
 
+import time
 from pathlib import Path
 
 from psycopg.rows import dict_row
@@ -7,6 +8,9 @@ from psycopg.rows import dict_row
 from sql.errors import AnotherRunError
 from sql.named import load
 from sql.postgres.connection import Connection
+
+#: Between our two questions who had it may have ended: both are asked again, so often, before that is said.
+_TRIES, _TRY_EVERY = 20, 0.05
 
 SESSION = load(Path(__file__).parent, "session")
 
@@ -17,17 +21,19 @@ def take_migration(connection: Connection, name: str) -> str | None:
     The lock is asked for and never waited for: a session that waits for an advisory lock holds a snapshot,
     and CREATE INDEX CONCURRENTLY would wait for it for ever (lessons: postgres-migrations#36).
     """
-    if _got(connection, "try_migration_lock", name):
-        # A controller that was killed while its lanes built leaves them to the server, which builds on.
-        if _got(connection, "lanes_are_over", name):
-            return None
-        connection.execute(SESSION.leave_migration.compose(), {"name": name})
-    with connection.cursor(row_factory=dict_row) as cursor:
-        holder = cursor.execute(SESSION.migration_lock_holder.compose(), {"name": name}).fetchone()
-    if holder is None:
-        return "it has just ended"
-    since = f"{holder['backend_start']:%Y-%m-%d %H:%M:%S}"
-    return f"server process {holder['pid']} from {holder['host']} since {since}"
+    for _ in range(_TRIES):
+        if _got(connection, "try_migration_lock", name):
+            # A controller that was killed while its lanes built leaves them to the server, which builds on.
+            if _got(connection, "lanes_are_over", name):
+                return None
+            connection.execute(SESSION.leave_migration.compose(), {"name": name})
+        with connection.cursor(row_factory=dict_row) as cursor:
+            holder = cursor.execute(SESSION.migration_lock_holder.compose(), {"name": name}).fetchone()
+        if holder is not None:
+            since = f"{holder['backend_start']:%Y-%m-%d %H:%M:%S}"
+            return f"server process {holder['pid']} from {holder['host']} since {since}"
+        time.sleep(_TRY_EVERY)
+    return "it has just ended"
 
 
 def join_migration(connection: Connection, name: str) -> None:

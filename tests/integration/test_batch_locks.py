@@ -8,7 +8,7 @@ from psycopg import sql
 from control.embedded.valkey import EmbeddedValkey
 from control.stages.backfill import jobs_of
 from sql.named import Statement
-from sql.postgres.batch import BATCH, JobSQL, bound_parameters, range_parameters
+from sql.postgres.batch import BATCH, JobSQL, bound_parameters, never_in_the_way, range_parameters
 from sql.postgres.connection import Connection, connect
 from sql.postgres.paging import PAGING
 from tests.integration.backfilling import plan_of, prepared
@@ -25,6 +25,7 @@ def filled_parent(sample: str, valkey: EmbeddedValkey) -> Iterator[tuple[Connect
     with connect(sample, "test") as connection:
         plan = plan_of(sample)
         ground = prepared(plan, connection, valkey.url)
+        never_in_the_way(connection)  # as a worker: the relations wait for their own batches
         connection.execute("UPDATE graph_entities SET tenant_id = properties->>'org_id'")
         (job,) = jobs_of(ground, plan.table("graph_relations"), [ground.original.table("graph_relations")])
         ids = paging.plan_group(connection, job, batch_rows=100)
