@@ -116,9 +116,10 @@ def _through(way: _Way) -> None:
     for one in way.group:
         way.ground.notify(f"{one.name}: copying rows")
         copying.fill(way.ground, one, way.pace)
+        _level(way, one)
         indexing.build(way.ground, one, way.pace)
     while True:
-        _catch_up(way)
+        _catch_up(way, way.group)
         way.ground.notify(f"{way.names}: comparing old and new")
         with way.file.snapshot():
             _check(way, noted=True)
@@ -170,8 +171,20 @@ def _exchanged(way: _Way) -> bool:
     return True
 
 
-def _catch_up(way: _Way) -> None:
-    for one in way.group:
+def _level(way: _Way, one: Making) -> None:
+    """Have the new table as the old one is at one moment, before its first index is begun.
+
+    Rows were copied at different moments, and a value that went from one to another may be in both: nothing
+    unique could be built on that. From then on nobody touches the table until all of its indexes are there.
+    """
+    if indexing.is_begun(way.file, one):
+        return
+    _catch_up(way, [one])
+    way.pace.batch(f"{one.name}: rows written meanwhile", lambda _size: copying.catch_up(way.file, one, -1))
+
+
+def _catch_up(way: _Way, group: Sequence[Making]) -> None:
+    for one in group:
         way.pace.begin_with(200)
         while copying.pending(way.file, one) > _FEW:
             way.pace.batch(f"{one.name}: rows written meanwhile", partial(copying.catch_up, way.file, one))

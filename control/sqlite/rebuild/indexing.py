@@ -45,6 +45,15 @@ def build(ground: Ground, one: Making, pace: Pace) -> None:
             _entry_by_entry(ground, one, piece, name, pace)
 
 
+def is_begun(file: File, one: Making) -> bool:
+    """Whether one of the indexes is there, or its entries are."""
+    return any(
+        rebuild.kind_of(file, one.index(at)) is not None
+        for at, piece in enumerate(one.coming)
+        if not one.comes_along(piece)
+    )
+
+
 def create_all(file: File, one: Making) -> None:
     """Build every index at once. Call it in a transaction."""
     for at, piece in enumerate(one.coming):

@@ -57,7 +57,7 @@ def schemas(draw: st.DrawFn) -> Schema:
     more = choose(
         "",
         ", CHECK (a IS NOT 'never') -- a comment, with a comma\n",
-        ', made TEXT AS (id || "a, b") STORED',
+        ', made TEXT AS (id || typeof("a, b")) STORED',
         ", made TEXT GENERATED ALWAYS AS (upper(b)) VIRTUAL, UNIQUE (c, id)",
     )
     odd = f'"a, b" {any_} DEFAULT (1 + 1)'
