@@ -53,6 +53,10 @@ def is_busy(error: sqlite3.Error) -> bool:
     return code is not None and code & 0xFF in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 
 
+def _text(written: bytes) -> str:
+    return written.decode("utf-8", "surrogateescape")
+
+
 class File:
     """A connection to a file, in autocommit.
 
@@ -70,6 +74,8 @@ class File:
         self._connection = sqlite3.connect(
             uri, uri=True, timeout=busy_seconds, isolation_level=None, check_same_thread=False
         )
+        # SQLite takes any bytes for a text: what is no UTF-8 is to be shown and compared, not to end a read.
+        self._connection.text_factory = _text
         self._closed = False
         self._depth = 0
 

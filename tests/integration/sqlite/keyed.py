@@ -39,6 +39,11 @@ primary_key = ["id", "tenant_id"]
 MEMORY = next(filter(Path.is_dir, [Path("/dev/shm")]), None)
 
 
+def bytes_as_text(written: bytes) -> str:
+    """A text as it lies in the file, whether it is UTF-8 or not."""
+    return written.decode("utf-8", "surrogateescape")
+
+
 @dataclass(frozen=True, slots=True)
 class World:
     """A file with its plan; `tenants` are statements that give its rows their tenants."""
@@ -51,6 +56,7 @@ class World:
         """A connection like an application's."""
         opened = sqlite3.connect(self.path, timeout=5, isolation_level=None)
         opened.execute("PRAGMA foreign_keys = ON")
+        opened.text_factory = bytes_as_text
         return opened
 
     def ask(self, statement: str) -> list[tuple[Any, ...]]:

@@ -147,7 +147,7 @@ def test_rows_without_a_tenant_are_set_aside_shown_and_filled_once_they_are_mend
         )
     shown = json.loads(typed(folder, "quarantine", "--json").stdout)
     # A file keeps its tables by the rowid, and by that it names a row.
-    assert {row["key"][0] for row in shown["rows"]} == {"7", "8", "999"}
+    assert {row["key"]["rowid"] for row in shown["rows"]} == {"7", "8", "999"}
     with closing(sqlite3.connect(folder / "graph.db")) as connection:
         connection.execute(
             "UPDATE entities SET properties = json_set(properties, '$.org_id', 'org-07') "
