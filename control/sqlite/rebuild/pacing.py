@@ -74,7 +74,12 @@ class Pace:
 @contextmanager
 def at_work(file: File) -> Iterator[None]:
     """Have the connection as batches want it: more memory, and the WAL written back between them."""
-    for statement in (STATEMENTS.more_memory, STATEMENTS.checkpoint_by_hand, STATEMENTS.free_quickly):
+    for statement in (
+        STATEMENTS.more_memory,
+        STATEMENTS.sort_beside,
+        STATEMENTS.checkpoint_by_hand,
+        STATEMENTS.free_quickly,
+    ):
         file.rows(statement.filled())
     try:
         yield
