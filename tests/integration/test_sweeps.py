@@ -6,7 +6,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from control import proof
+from control import completion, proof
 from control.embedded.valkey import EmbeddedValkey
 from control.plan.model import Plan
 from sql.errors import JobStoppedError, QuarantineError
@@ -78,7 +78,8 @@ def test_sweeps_end_where_a_trigger_keeps_rows_as_they_are_however_many(
 ) -> None:
     """More of them than one sweep hands over."""
     monkeypatch.setattr(proof, "SWEPT", 4)
-    monkeypatch.setattr(proof, "SWEEPS", 3)
+    monkeypatch.setattr(completion, "SWEPT", 4)
+    monkeypatch.setattr(completion, "SWEEPS", 3)
     monkeypatch.setattr(proof, "swept_together", lambda _left, _rows: 1)
     operator.execute(
         f"""
