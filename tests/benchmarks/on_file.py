@@ -40,7 +40,7 @@ _ENDS = {
         'ORDER BY "from", "to", id'
     ),
     "indexes": (
-        "SELECT sql FROM sqlite_schema WHERE type = 'index' AND tbl_name = '{table}' AND sql IS NOT NULL "
+        "SELECT replace(sql, '\"', '') FROM sqlite_schema WHERE type = 'index' AND tbl_name = '{table}' AND sql IS NOT NULL "
         "ORDER BY name"
     ),
 }
