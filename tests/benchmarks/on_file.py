@@ -40,8 +40,8 @@ _ENDS = {
         'ORDER BY "from", "to", id'
     ),
     "indexes": (
-        "SELECT replace(sql, '\"', '') FROM sqlite_schema WHERE type = 'index' AND tbl_name = '{table}' AND sql IS NOT NULL "
-        "ORDER BY name"
+        "SELECT replace(sql, '\"', '') FROM sqlite_schema "
+        "WHERE type = 'index' AND tbl_name = '{table}' AND sql IS NOT NULL ORDER BY name"
     ),
 }
 
