@@ -169,6 +169,19 @@ PRAGMA cache_size = -65536;
 -- locks: none. Sorting takes a second thread: a table's indexes were sorted in half of the time.
 PRAGMA threads = 2;
 
+-- name: sync_less
+-- locks: none. A copy that is lost with the power is made again: in WAL mode its transactions need not wait for the disk. An
+-- application's own commits, which do, take along what came before them.
+PRAGMA synchronous = NORMAL;
+
+-- name: sync_fully
+-- locks: none. What is in the place of the application's table from now on is on the disk before anybody is told.
+PRAGMA synchronous = FULL;
+
+-- name: journal_mode
+-- locks: none; a read.
+SELECT journal_mode FROM pragma_journal_mode;
+
 -- name: checkpoint_by_hand
 -- locks: none.
 PRAGMA wal_autocheckpoint = 0;

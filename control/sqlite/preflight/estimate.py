@@ -10,8 +10,8 @@ from control.sqlite.indexes import missing
 from control.sqlite.jobs import is_instant
 from control.sqlite.preflight import costs
 from control.sqlite.preflight.integrity import LIMIT
+from control.sqlite.rebuild import indexing
 from control.sqlite.rebuild.course import SHORT
-from control.sqlite.rebuild.indexing import AT_ONCE
 from control.sqlite.rebuild.sides import Rebuild, Sides, sides
 from control.sqlite.stage import WRITE_LOCK, Ground
 from sql.sqlite import preflight
@@ -76,9 +76,11 @@ def _anew(ground: Ground, group: Sequence[Rebuild], found: Mapping[str, Size]) -
     yield Hold("keys", f"{named}: the new tables in the place of the old", costs.SWITCH)
     for one in group:
         for piece in pieces(one.name, one.after.sql, one.after.indexes):
-            if found[one.name].rows > AT_ONCE and not _is_sorted_first(ground, one, piece):
-                built = costs.index(found[one.name], len(piece.parts))
-                yield Hold("keys", f"{one.name}: {piece.name} on the new table", built)
+            built = costs.index(found[one.name], len(piece.parts))
+            if built > indexing.SHORT and _is_sorted_first(ground, one, piece):
+                # What takes longer is broken off, and goes in entry by entry.
+                built = indexing.SHORT if found[one.name].rows <= indexing.AT_ONCE else 0.0
+            yield Hold("keys", f"{one.name}: {piece.name} on the new table", built)
 
 
 def whole(group: Sequence[Rebuild], found: Mapping[str, Size]) -> float:

@@ -14,30 +14,29 @@ same again:
 
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
 from control.course import actor, go_on
 from control.sqlite.rebuild import checking, copying, estimating, indexing
 from control.sqlite.rebuild.making import Making, begin, is_begun, is_done, let_go, making
-from control.sqlite.rebuild.pacing import Pace, at_work
+from control.sqlite.rebuild.pacing import Pace, at_work, durably, not_longer_than
 from control.sqlite.rebuild.retiring import retire
 from control.sqlite.rebuild.sides import Link, Pin, Rebuild, Sides
 from control.sqlite.rebuild.switching import switch
 from control.sqlite.stage import WRITE_LOCK, Ground
 from control.sqlite.steps import patiently
 from sql.errors import TenantryError
-from sql.sqlite.connection import File
+from sql.sqlite.connection import SCHEME, File, connect
+from sql.sqlite.rebuild import STATEMENTS
 from worker import ledger
 
 #: Seconds of write lock that a group of tables may take at once; and after which it is broken off.
-SHORT, NEVER = 1.5, 3.5
+SHORT, NEVER = indexing.SHORT, 3.5
 #: Noted rows that are left for the switch itself; with more than the second it is put off.
 _FEW, _TOO_MANY = 200, 2_000
-#: Instructions of SQLite's machine between two looks at the clock.
-_LOOK_EVERY = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +120,7 @@ def _through(way: _Way) -> None:
     while True:
         _catch_up(way, way.group)
         way.ground.notify(f"{way.names}: comparing old and new")
-        with way.file.snapshot():
-            _check(way, noted=True)
+        _check_beside_writers(way)
         if _once(way, "the new tables in the place of the old", partial(_exchanged, way)):
             return
 
@@ -135,11 +133,13 @@ def _at_once(way: _Way) -> bool:
             way.file.execute(one.bare(after=True, name=one.new))
             copying.copy_whole(way.file, one)
             indexing.create_all(way.file, one)
-        _check(way, noted=False)
+        _check(way, way.file, noted=False)
+        for one in way.group:
+            checking.integrity(way.file, one.new)
         switch(way.file, way.group, way.pins)
         return True
 
-    with _not_for_long(way.file) as broken_off:
+    with not_longer_than(way.file, NEVER) as broken_off:
         _once(way, "the new keys, at once", all_of_it)
     return not broken_off()
 
@@ -151,11 +151,33 @@ def _begin(way: _Way) -> bool:
     return True
 
 
-def _check(way: _Way, *, noted: bool) -> None:
+def _check(way: _Way, file: File, *, noted: bool) -> None:
     for one in way.group:
-        checking.compare(way.file, one, noted=noted)
-        checking.integrity(way.file, one.new)
-    checking.links_hold(way.file, way.group, way.links, way.ground.plan.tenant.column)
+        checking.compare(file, one, noted=noted)
+    checking.links_hold(file, way.group, way.links, way.ground.plan.tenant.column)
+
+
+def _check_beside_writers(way: _Way) -> None:
+    """Every check at once, in two snapshots: nobody but us writes to the new tables, and we wait.
+
+    SQLite's own check takes as long as all the others: it has a connection, and a core, of its own.
+    """
+    with connect(f"{SCHEME}{way.file.path.absolute()}") as beside, ThreadPoolExecutor(1) as other:
+        sound = other.submit(_sound, way, beside)
+        try:
+            with way.file.snapshot():
+                _check(way, way.file, noted=True)
+        except BaseException:
+            beside.raw.interrupt()
+            raise
+        sound.result()
+
+
+def _sound(way: _Way, file: File) -> None:
+    file.rows(STATEMENTS.more_memory.filled())
+    with file.snapshot():
+        for one in way.group:
+            checking.integrity(file, one.new)
 
 
 def _exchanged(way: _Way) -> bool:
@@ -233,7 +255,7 @@ def _once(way: _Way, told: str, work: Callable[[], bool]) -> bool:
         for attempt in patiently(ground, what):
             with attempt:
                 attempts += 1
-                with file.transaction():
+                with durably(file), file.transaction():
                     said = work()
     except (TenantryError, sqlite3.Error) as error:
         ledger.end_statement(file, event, error=str(error))
@@ -241,23 +263,3 @@ def _once(way: _Way, told: str, work: Callable[[], bool]) -> bool:
     waited = time.perf_counter() - begun - file.held
     ledger.end_statement(file, event, attempts=attempts, waited=waited, took=file.held)
     return said
-
-
-@contextmanager
-def _not_for_long(file: File) -> Iterator[Callable[[], bool]]:
-    """Break off what holds the write lock for too long; whether it was, the body's end tells."""
-    over = False
-
-    def look() -> int:
-        nonlocal over
-        over = over or (file.in_transaction and time.perf_counter() - file.begun > NEVER)
-        return int(over)
-
-    file.raw.set_progress_handler(look, _LOOK_EVERY)
-    try:
-        yield lambda: over
-    except sqlite3.OperationalError:
-        if not over:
-            raise
-    finally:
-        file.raw.set_progress_handler(None, 0)

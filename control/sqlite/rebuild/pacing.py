@@ -1,5 +1,6 @@
 """Short transactions one after the other: how much goes into each, and the gap in which others get in."""
 
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,6 +18,8 @@ _EVERY = 1.0
 #: A batch grows to twice its size at most.
 _GROWS = 2.0
 _FEWEST, _MOST = 50, 50_000
+#: Instructions of SQLite's machine between two looks at the clock.
+_LOOK_EVERY = 20_000
 
 
 class Pace:
@@ -73,7 +76,10 @@ class Pace:
 
 @contextmanager
 def at_work(file: File) -> Iterator[None]:
-    """Have the connection as batches want it: more memory, and the WAL written back between them."""
+    """Have the connection as batches want it: more memory, and the WAL written back between them.
+
+    Batches don't wait for the disk where that is safe; what must, does so by `durably`.
+    """
     for statement in (
         STATEMENTS.more_memory,
         STATEMENTS.sort_beside,
@@ -81,7 +87,46 @@ def at_work(file: File) -> Iterator[None]:
         STATEMENTS.free_quickly,
     ):
         file.rows(statement.filled())
+    if _may_sync_less(file):
+        file.execute(STATEMENTS.sync_less.filled())
     try:
         yield
     finally:
+        file.execute(STATEMENTS.sync_fully.filled())
         file.rows(STATEMENTS.checkpoint_by_itself.filled())
+
+
+@contextmanager
+def durably(file: File) -> Iterator[None]:
+    """Have a transaction, and all before it, on the disk at its end; within `at_work`."""
+    file.execute(STATEMENTS.sync_fully.filled())
+    try:
+        yield
+    finally:
+        if _may_sync_less(file):
+            file.execute(STATEMENTS.sync_less.filled())
+
+
+def _may_sync_less(file: File) -> bool:
+    """Whether that loses transactions at most, and tears none apart: with a rollback journal it could."""
+    return bool(file.value(STATEMENTS.journal_mode.filled()) == "wal")
+
+
+@contextmanager
+def not_longer_than(file: File, seconds: float) -> Iterator[Callable[[], bool]]:
+    """Break off a transaction that holds the write lock for longer; the body's end tells whether it was."""
+    over = False
+
+    def look() -> int:
+        nonlocal over
+        over = over or (file.in_transaction and time.perf_counter() - file.begun > seconds)
+        return int(over)
+
+    file.raw.set_progress_handler(look, _LOOK_EVERY)
+    try:
+        yield lambda: over
+    except sqlite3.OperationalError:
+        if not over:
+            raise
+    finally:
+        file.raw.set_progress_handler(None, 0)
