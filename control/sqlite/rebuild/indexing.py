@@ -1,12 +1,12 @@
 """The indexes of a new table that is filled: at once where that is short, else entry by entry in their order.
 
 SQLite builds an index in one transaction, which is tried first: a third of a second per million narrow rows
-(seen: 0.7 s for 2 million, 1.7 s entry by entry). One that takes too long is broken off, and it and the others
-of its table go the long way. Into an index that is there already entries go in the order of the rows: each
+(seen: 0.7 s for 2 million, 1.7 s entry by entry). One that takes too long is broken off, and goes the long
+way with the others of its table. Into an index that is there already entries go in the order of the rows: each
 batch would write the whole index. But the tree of a table WITHOUT ROWID whose key are an index's columns and
 the rowid is that index's own: sorted beforehand, in a temporary file, the entries go in one behind the other,
-a batch at a time. When the last is in, the entry in the schema becomes that of an index. A key of such a table
-can't hold NULL, so an index that has one, and one of expressions, is built at once whatever its size. Nobody
+a batch at a time. When the last is in, the entry in the schema becomes that of an index. The key of such
+a table can't hold NULL, so an index that has one, and one of expressions, is built at once whatever its size. Nobody
 but us reads or writes the new table until the switch.
 """
 
@@ -23,7 +23,7 @@ from sql.sqlite.names import quoted
 from sql.sqlite.pieces import Piece
 from sql.sqlite.rebuild import STATEMENTS, balanced
 
-#: Seconds of write lock that an index may take at once: others wait, and none fails with a busy timeout of 5 s.
+#: Seconds of write lock that an index may take at once; with a busy timeout of 5 s nobody fails for that.
 SHORT = 1.5
 #: With more rows it isn't even tried.
 AT_ONCE = 10_000_000
