@@ -2,12 +2,12 @@
 
 SQLite builds an index in one transaction, which is tried first: a third of a second per million narrow rows
 (seen: 0.7 s for 2 million, 1.7 s entry by entry). One that takes too long is broken off, and goes the long
-way with the others of its table. Into an index that is there already entries go in the order of the rows: each
-batch would write the whole index. But the tree of a table WITHOUT ROWID whose key are an index's columns and
-the rowid is that index's own: sorted beforehand, in a temporary file, the entries go in one behind the other,
-a batch at a time. When the last is in, the entry in the schema becomes that of an index. The key of such
-a table can't hold NULL, so an index that has one, and one of expressions, is built at once whatever its size. Nobody
-but us reads or writes the new table until the switch.
+way with the others of its table. Into an index that is there already entries go in the order of the rows:
+each batch would write the whole index. But the tree of a table WITHOUT ROWID whose key are an index's
+columns and the rowid is that index's own: sorted beforehand, in a temporary file, the entries go in one
+behind the other, a batch at a time. When the last is in, the entry in the schema becomes that of an index.
+The key of such a table can't hold NULL, so an index that has one, and one of expressions, is built at once
+whatever its size. Nobody but us reads or writes the new table until the switch.
 """
 
 from dataclasses import replace
