@@ -8,8 +8,8 @@ from control.plan.model import Index as PlanIndex
 from control.plan.model import Table as PlanTable
 from sql.errors import CatalogError
 from sql.named import load
-from sql.sqlite.definition import index_parts
 from sql.sqlite.facts import Index, Table
+from sql.sqlite.index_definition import index_parts
 from sql.sqlite.names import folded, listed, quoted
 from sql.sqlite.words import words
 

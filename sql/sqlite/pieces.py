@@ -8,7 +8,7 @@ import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sql.sqlite.definition import index_parts, renamed_index
+from sql.sqlite.index_definition import index_parts, renamed_index
 from sql.sqlite.names import quoted
 from sql.sqlite.rebuild import STATEMENTS
 

@@ -9,17 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sql.sqlite.definition import (
-    Reference,
-    bare,
-    index_parts,
-    named,
-    read,
-    renamed_index,
-    rewritten,
-    widened_index,
-    with_column,
-)
+from sql.sqlite.definition import Reference, read
+from sql.sqlite.index_definition import index_parts, renamed_index, widened_index
+from sql.sqlite.redefinition import bare, named, rewritten, with_column
 from sql.sqlite.words import words
 
 _NAMES = ("id", '"odd ""name"', "[order]", "`key`", "slug", "größe", '"a,b)"')

@@ -7,11 +7,11 @@ from functools import cached_property
 from control.sqlite.rebuild.sides import Rebuild
 from sql.sqlite import catalog, rebuild
 from sql.sqlite.connection import File
-from sql.sqlite.definition import bare
 from sql.sqlite.facts import Table
 from sql.sqlite.names import listed, quoted
 from sql.sqlite.pieces import Part, Piece, automatic, pieces
 from sql.sqlite.rebuild import STATEMENTS
+from sql.sqlite.redefinition import bare
 
 
 @dataclass(frozen=True)

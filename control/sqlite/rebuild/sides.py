@@ -8,9 +8,11 @@ from pydantic import BaseModel, ConfigDict
 from control.plan.model import Plan, nearest
 from control.plan.model import Table as PlanTable
 from control.sqlite.indexes import missing
-from sql.sqlite.definition import Reference, read, rewritten, widened_index
+from sql.sqlite.definition import Reference, read
 from sql.sqlite.facts import Catalog, ForeignKey, Index, Table
+from sql.sqlite.index_definition import widened_index
 from sql.sqlite.names import folded, listed
+from sql.sqlite.redefinition import rewritten
 from sql.tenant_source import Parent, chain
 
 #: What a foreign key may do to its row that would take the tenant along with it.
