@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from control import following, tuning, window
 from control.arrivals import taken_along
@@ -14,7 +14,7 @@ from control.passage import begin, complete, let_in, open_stages, passing, state
 from control.plan.begun import KEPT_AS, begun_with, changes
 from control.plan.model import Plan
 from control.plan.values import size
-from control.stage import Amendable, Ground, Stage, Works
+from control.stage import Amendable, Ground, NoMemory, Stage, Works
 from control.stages import (
     application,
     backfill,
@@ -117,19 +117,7 @@ def survey(plan: Plan, connection: Connection, notify: Notify) -> Ground:
         as_begun(plan, connection, known)
         look(connection, plan)
         return ground_of(plan, connection, known, notify, None)
-    return Ground(plan, look(connection, plan), connection, _NoMemory(), notify=notify)
-
-
-@dataclass(frozen=True, slots=True)
-class _NoMemory:
-    """The memory of a migration that has not begun."""
-
-    def remember(self, key: str, value: dict[str, object]) -> None:
-        """Keep nothing."""
-
-    def recall(self, key: str) -> None:  # noqa: ARG002  # there is nothing under any key
-        """Nothing is kept."""
-        return
+    return Ground(plan, look(connection, plan), connection, NoMemory(), notify=notify)
 
 
 def ground_of(

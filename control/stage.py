@@ -96,6 +96,18 @@ class Memory(Protocol):
         """What was last kept under `key`; None if nothing was."""
 
 
+@dataclass(frozen=True, slots=True)
+class NoMemory:
+    """The memory of a migration that has not begun."""
+
+    def remember(self, key: str, value: dict[str, object]) -> None:
+        """Keep nothing."""
+
+    def recall(self, key: str) -> None:  # noqa: ARG002  # there is nothing under any key
+        """Nothing is kept."""
+        return
+
+
 class Standing(Protocol):
     """What a stage stands on, whichever database the migration is in."""
 

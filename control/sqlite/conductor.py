@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 from control import passage
@@ -14,7 +14,7 @@ from control.sqlite import fitting, keeping
 from control.sqlite.stage import Ground, Stage
 from control.sqlite.stages import application, backfill, backup, columns, indexes, keys, preflight, verify
 from control.sqlite.steps import look, take
-from control.stage import Amendable, OneWay, Unworks, Works
+from control.stage import Amendable, NoMemory, OneWay, Unworks, Works
 from control.status import FILE_STAGES
 from sql.errors import AnotherRunError, GivenWrongError
 from sql.postgres.connection import resolve
@@ -42,18 +42,6 @@ IN_ORDER: dict[str, Stage] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class _NoMemory:
-    """The memory of a migration that has not begun."""
-
-    def remember(self, key: str, value: dict[str, object]) -> None:
-        """Keep nothing."""
-
-    def recall(self, key: str) -> None:  # noqa: ARG002  # there is nothing under any key
-        """Nothing is kept."""
-        return
-
-
 def survey(plan: Plan, file: File, notify: Notify) -> Ground:
     """The ground of a dry run or a check: nothing is written, not even a ledger.
 
@@ -67,7 +55,7 @@ def survey(plan: Plan, file: File, notify: Notify) -> Ground:
         as_begun(plan, file, known)
         look(file, plan)
         return ground_of(plan, file, known, notify)
-    return Ground(plan, look(file, plan), file, _NoMemory(), notify=notify)
+    return Ground(plan, look(file, plan), file, NoMemory(), notify=notify)
 
 
 def ground_of(plan: Plan, file: File, migration: Migration, notify: Notify) -> Ground:

@@ -5,9 +5,9 @@ finding stops. Undoing: nothing to undo.
 """
 
 from control.preflight.checklist import look
+from control.preflight.finding import let_begin
 from control.stage import Ground, WithoutStatements
 from control.verification import baseline
-from sql.errors import GateClosedError
 
 
 class Preflight(WithoutStatements):
@@ -21,13 +21,7 @@ class Preflight(WithoutStatements):
         Raises:
             GateClosedError: at least one finding stops, each with its way out.
         """
-        findings = look(ground)
-        for finding in findings:
-            if finding.level == "warn":
-                ground.notify(f"preflight: {finding.name}: {finding.fact}; {finding.way_out}")
-        stops = [f"{f.name}: {f.fact} ({f.way_out})" for f in findings if f.level == "stop"]
-        if stops:
-            raise GateClosedError(self.name, stops, "Mend that; `tenantry check` shows the whole list")
+        let_begin(look(ground), ground.notify)
         baseline.keep(ground)
 
 
