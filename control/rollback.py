@@ -40,14 +40,14 @@ def rollback(
     migration = ledger.read(connection, plan.name)
     as_begun(plan, connection, migration)
     forget(ground_of(plan, connection, migration, notify), migration)
-    states = passage.states(connection, migration.id)
-    stages = stages_of(plan.tenant.isolation)
-    begun = passage.begun_after(states, stages, to, keep=passage.KEPT[-1] if keep_columns else None)
     if keep_columns and plan.separates:
         raise GivenWrongError(
             "--keep-columns is for tables that stay shared; `tenantry rollback --to backfill` keeps the "
             "columns with their tenants, and without --to everything goes"
         )
+    states = passage.states(connection, migration.id)
+    stages = stages_of(plan.tenant.isolation)
+    begun = passage.begun_after(states, stages, to, keep=passage.KEPT[-1] if keep_columns else None)
     if "keys" in begun:
         # Copies stand beside their rows, and no old key can come back.
         assignments.none_half_way(connection, migration.id)

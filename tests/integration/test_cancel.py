@@ -154,13 +154,16 @@ def test_a_paused_run_takes_no_further_step_until_it_is_resumed(operator: Operat
             began = "SELECT count(*) FROM tenantry.stages WHERE name = 'columns' AND state = 'running'"
             _there(operator, began, "the columns to be added")
             operator.done("pause")
-            other.rollback()
             seen: set[object] = set()
 
             def looked_often() -> bool:
                 seen.update(look.execute(looks).fetchall())
                 return len(seen) > 4
 
+            # An attempt that was under way as the word came would else get the lock.
+            until(looked_often, 30, "the controller to have heard it")
+            other.rollback()
+            seen.clear()
             until(looked_often, 30, "the controller to look again and again")
             assert run.poll() is None
             assert operator.count(column) == 0
