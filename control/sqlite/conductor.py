@@ -13,7 +13,7 @@ from control.plan.model import Plan
 from control.sqlite import fitting, keeping
 from control.sqlite.stage import Ground, Stage
 from control.sqlite.stages import application, backfill, backup, columns, indexes, keys, preflight, verify
-from control.sqlite.steps import look, take
+from control.sqlite.steps import look, patience, take
 from control.stage import Amendable, NoMemory, OneWay, Unworks, Works
 from control.status import FILE_STAGES
 from sql.errors import AnotherRunError, GivenWrongError
@@ -25,6 +25,9 @@ from worker import assignments, ledger
 from worker.ledger import Migration
 
 Notify = Callable[[str], None]
+
+#: What waits when the ledger can't be written, for whoever watches.
+_LEDGER = "the ledger"
 
 #: A module for each stage of `control.status.FILE_STAGES`.
 IN_ORDER: dict[str, Stage] = {
@@ -101,6 +104,7 @@ def run(
         GateClosedError: a stage must wait; what is done so far is on record.
         TenantryError: a stage failed.
     """
+    file.patience = patience(notify, _LEDGER)
     migration = _begin(plan, file, throttle=throttle and not maintenance_window)
     alone = " in a maintenance window" if maintenance_window else ""
     ledger.record(file, migration.id, actor(), "run", f"to {to or 'the end'}{alone}")
@@ -201,6 +205,7 @@ def rollback(
         GivenWrongError: `to` is not done, or the plan has been edited.
         GateClosedError: a stage can't be undone any more, and says why; or the operator cancelled it.
     """
+    file.patience = patience(notify, _LEDGER)
     migration = ledger.read(file, plan.name)
     as_begun(plan, file, migration)
     states = passage.states(file, migration.id)

@@ -48,7 +48,8 @@ def drive(ground: Ground, job_id: int, station: Station) -> None:
         CancelledError: the operator cancelled the migration.
         ServerError: SQLite refused something that no other try will mend.
     """
-    _Drive(ground, job_id, station).to_the_end()
+    with ground.connection.impatient():  # it waits itself, and looks meanwhile whether it may go on
+        _Drive(ground, job_id, station).to_the_end()
 
 
 @dataclass(slots=True)

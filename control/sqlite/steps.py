@@ -1,10 +1,11 @@
 """Takes steps on a file, unless the schema says that they are done, with an entry in the audit for each."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 import structlog
 from tenacity import (
+    AttemptManager,
     RetryCallState,
     Retrying,
     retry_if_exception_type,
@@ -94,15 +95,21 @@ def _run(step: Step, ground: Ground, stage: str) -> None:
     ledger.end_statement(file, event, attempts=attempts, waited=waited, took=file.held)
 
 
-def patiently(ground: Ground, what: str) -> Retrying:
-    """Try again while another writer is in the way, and tell who watches.
+def patiently(ground: Ground, what: str) -> Iterator[AttemptManager]:
+    """Try a whole transaction again while another writer is in the way, and tell who watches.
 
     Raises:
         FileBusyError: it still was at the last attempt.
     """
+    with ground.connection.impatient():  # else each attempt would be as many
+        yield from patience(ground.notify, what)
+
+
+def patience(notify: Callable[[str], None], what: str) -> Retrying:
+    """How a run waits for other writers; a `File.patience`, for what it writes into the ledger."""
 
     def told(state: RetryCallState) -> None:
-        ground.notify(f"{what}: another connection writes; attempt {state.attempt_number} of {_ATTEMPTS}")
+        notify(f"{what}: another connection writes; attempt {state.attempt_number} of {_ATTEMPTS}")
 
     return Retrying(
         retry=retry_if_exception_type(FileBusyError),

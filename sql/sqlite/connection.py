@@ -7,10 +7,10 @@ whatever the busy timeout (`database is locked`); and it is short, for a file ha
 
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Protocol, Self, TypeVar
 from urllib.parse import quote
 
 from sql.errors import FileBusyError, GivenWrongError, UnreachableError
@@ -26,6 +26,15 @@ BUSY_SECONDS = 5.0
 _SESSION = ("PRAGMA foreign_keys = OFF", "PRAGMA recursive_triggers = OFF")
 
 Parameters = Mapping[str, Any] | Sequence[Any]
+
+_T = TypeVar("_T")
+
+
+class Patience(Protocol):
+    """What does something again while another writer is in the way."""
+
+    def __call__(self, work: Callable[[], _T], /) -> _T:
+        """Do it, and answer what it answers; FileBusyError once patience is at its end."""
 
 
 def is_file(url: str) -> bool:
@@ -61,14 +70,18 @@ class File:
     """A connection to a file, in autocommit.
 
     `held` is for how long the last transaction had the write lock, in seconds; `longest` the longest so far;
-    `begun` is when it got it, as `time.perf_counter` counts.
+    `begun` is when it got it, as `time.perf_counter` counts. `patience` does again what begins a
+    transaction, or is one by itself, while another writer is in the way; without it the busy timeout is all.
     """
+
+    patience: Patience | None
 
     def __init__(self, path: Path, *, busy_seconds: float = BUSY_SECONDS) -> None:
         self.path = path
         self.held = 0.0
         self.longest = 0.0
         self.begun = 0.0
+        self.patience = None
         # mode=rw: a misspelt path must not become a new, empty file. Threads: a display reads by its own.
         uri = f"file:{quote(str(path.absolute()))}?mode=rw"
         self._connection = sqlite3.connect(
@@ -114,9 +127,24 @@ class File:
         """Send one statement.
 
         Raises:
-            FileBusyError: another connection was in the way for longer than the busy timeout.
+            FileBusyError: another connection was in the way for longer than the busy timeout, and than
+                `patience` lasts.
             sqlite3.Error: anything else that SQLite refuses.
         """
+        if self.patience is None or self._connection.in_transaction:
+            return self._sent(statement, parameters)
+        return self.patience(lambda: self._sent(statement, parameters))
+
+    @contextmanager
+    def impatient(self) -> Iterator[None]:
+        """Leave it to the body to do again what another writer is in the way of."""
+        patience, self.patience = self.patience, None
+        try:
+            yield
+        finally:
+            self.patience = patience
+
+    def _sent(self, statement: str, parameters: Parameters) -> sqlite3.Cursor:
         try:
             return self._connection.execute(statement, parameters)
         except sqlite3.OperationalError as error:

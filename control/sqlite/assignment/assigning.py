@@ -18,7 +18,7 @@ from control.conductor import settings_of
 from control.course import go_on
 from control.sqlite.assignment.lists import Lists, family_of, follow, lists_of
 from control.sqlite.stage import Ground
-from control.sqlite.steps import patiently
+from control.sqlite.steps import patience, patiently
 from control.tenants.assigning import ROUNDS, STAGE, end
 from control.tenants.family import Family, Named
 from sql.errors import AssignmentError
@@ -48,6 +48,7 @@ def carry_out(ground: Ground, assignment: Assignment, *, throttle: bool = True) 
         CancelledError: the migration is cancelled.
     """
     file, plan, migration = ground.connection, ground.plan, ground.migration
+    file.patience = patience(ground.notify, "the ledger")
     known = ledger.read(file, plan.name)
     ledger.tune(file, migration, known.tuned, settings_of(plan, throttle=throttle, tuned=known.tuned))
     ledger.set_state(file, migration, "running")
