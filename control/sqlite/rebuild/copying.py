@@ -94,7 +94,7 @@ def fill(ground: Ground, one: Making, pace: Pace) -> None:
     file = ground.connection
     job = job_of(ground, one)
     while job is not None and job.state == "running":
-        pace.batch(f"{one.name}: copy rows", partial(_copy_next, file, one, job))
+        pace.batch(f"{one.name}: copy rows", partial(_copy_next, file, one, job), job=job.id)
         job = jobs.read(file, job.id)
 
 

@@ -8,10 +8,13 @@ from contextlib import contextmanager
 from control.course import go_on
 from control.sqlite.stage import Ground
 from control.sqlite.steps import patiently
+from sql.errors import TenantryError
 from sql.sqlite.connection import File
 from sql.sqlite.rebuild import STATEMENTS
 from worker import ledger
-from worker.sqlite.gaps import Gaps
+from worker.ledger import Settings
+from worker.sqlite.batch import Done
+from worker.sqlite.governing import Governor
 
 #: Seconds between two looks at what is tuned.
 _EVERY = 1.0
@@ -29,8 +32,9 @@ class Pace:
         self._ground = ground
         self._stage = stage
         self._size = 1_000
-        self._gaps = Gaps(ground.connection)
-        self._target, self._asked = 0.0, float("-inf")
+        self._governor = Governor(ground.connection, ground.migration)
+        self._settings: Settings | None = None
+        self._asked = float("-inf")
         self.longest = 0.0
         """How long a batch had the write lock at most; seconds."""
 
@@ -39,21 +43,24 @@ class Pace:
         """Rows of the next batch."""
         return self._size
 
-    def batch(self, what: str, work: Callable[[int], int]) -> int:
+    def batch(self, what: str, work: Callable[[int], int], *, job: int | None = None) -> int:
         """One transaction with `work`, which is given the size and says how many rows it were, and the gap.
+
+        It goes once the governor lets it, as the backfill's batches do; a hold is no work of the `job`'s.
 
         Raises:
             CancelledError: the migration is cancelled.
             FileBusyError: others were in the way, again and again.
         """
-        go_on(self._ground, self._stage)
+        settings = self._turn(job)
+        begun, asked = time.monotonic(), time.perf_counter()
         file, rows = self._ground.connection, 0
         for attempt in patiently(self._ground, what):
             with attempt, file.transaction():
                 rows = work(self._size)
         self.longest = max(self.longest, file.held)
-        self._resize(file.held)
-        self._gaps.leave(file.held, throttle=True)
+        self._resize(file.held, settings.target)
+        self._governor.done(settings, Done(rows, file.held, file.begun - asked), begun)
         return rows
 
     def all(self, what: str, work: Callable[[int], int]) -> None:
@@ -65,12 +72,29 @@ class Pace:
         """Set the size, where another kind of work begins."""
         self._size = rows
 
-    def _resize(self, held: float) -> None:
+    def _turn(self, job: int | None) -> Settings:
+        """Wait for the next batch's turn; what is tuned by then."""
+        file = self._ground.connection
+        try:
+            while True:
+                go_on(self._ground, self._stage)
+                settings = self._tuned()
+                with file.impatient():  # what is only shown is left out while another writer has the file
+                    if self._governor.may_go(settings, job):
+                        return settings
+        except TenantryError:
+            self._governor.leave()
+            raise
+
+    def _tuned(self) -> Settings:
         now = time.monotonic()
-        if now - self._asked > _EVERY:
-            self._target = ledger.read(self._ground.connection, self._ground.plan.name).settings.target
+        if self._settings is None or now - self._asked > _EVERY:
+            self._settings = ledger.read(self._ground.connection, self._ground.plan.name).settings
             self._asked = now
-        factor = min(_GROWS, max(0.1, 0.8 * self._target / max(held, 1e-6)))
+        return self._settings
+
+    def _resize(self, held: float, target: float) -> None:
+        factor = min(_GROWS, max(0.1, 0.8 * target / max(held, 1e-6)))
         self._size = max(_FEWEST, min(_MOST, int(self._size * factor)))
 
 
