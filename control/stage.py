@@ -131,6 +131,14 @@ class Standing(Protocol):
     def migration(self) -> int:
         """Its id in the ledger; 0 before there is one."""
 
+    @property
+    def confirmed(self) -> frozenset[str]:
+        """The stages that the operator has confirmed."""
+
+    @property
+    def window(self) -> bool:
+        """Whether this is a maintenance window: nobody else is at work."""
+
 
 OnGround_contra = TypeVar("OnGround_contra", bound=Standing, contravariant=True)
 

@@ -6,10 +6,10 @@ changes something while another session could touch the tables. An idle session 
 next statement may come at any time.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from control.stage import Closed, Ground, Stage, Step
+from control.stage import Closed, Ground, Stage, Standing, Step
 from control.unscoped import QuietTime
 from sql.errors import GateClosedError, GivenWrongError
 from sql.postgres.window import sessions
@@ -22,7 +22,7 @@ ALONE = frozenset({"columns", "backfill", "indexes", "keys", "rls", "schemas", "
 _MOST = 10
 
 
-def settle(ground: Ground, states: Mapping[str, str]) -> None:
+def settle(ground: Standing, states: Mapping[str, str]) -> None:
     """Keep how the columns come to be added; refuse to go on beside an application without a guard.
 
     Raises:
@@ -45,9 +45,14 @@ def occupied(ground: Ground, stage: str) -> Closed | None:
     if not ground.window or stage not in ALONE:
         return None
     found = sessions(ground.connection, [table.identifier for table in ground.original.tables.values()])
+    return unless_alone([str(session) for session in found])
+
+
+def unless_alone(found: Sequence[str]) -> Closed | None:
+    """Who is to go first; None where nobody was found."""
     if not found:
         return None
-    named = [str(session) for session in found[:_MOST]]
+    named = list(found[:_MOST])
     if len(found) > _MOST:
         named.append(f"and {len(found) - _MOST} more")
     return Closed(

@@ -10,12 +10,13 @@ from control.conductor import settings_of
 from control.course import actor, go_on
 from control.plan.begun import KEPT_AS, begun_with, changes
 from control.plan.model import Plan
-from control.sqlite import fitting, keeping
+from control.sqlite import fitting, keeping, window
 from control.sqlite.stage import Ground, Stage
 from control.sqlite.stages import application, backfill, backup, columns, indexes, keys, preflight, verify
 from control.sqlite.steps import look, patience, take
 from control.stage import Amendable, NoMemory, OneWay, Unworks, Works
 from control.status import FILE_STAGES
+from control.window import settle
 from sql.errors import AnotherRunError, GivenWrongError
 from sql.postgres.connection import resolve
 from sql.sqlite.connection import File, connect
@@ -100,6 +101,8 @@ def run(
 ) -> None:
     """Go through every open stage, as far as `to` or the first closed gate. `file` is a `controller`'s.
 
+    In a maintenance window nobody else may have the file open, so there is no throttle and no guard.
+
     Raises:
         GateClosedError: a stage must wait; what is done so far is on record.
         TenantryError: a stage failed.
@@ -113,6 +116,7 @@ def run(
     def ground() -> Ground:
         return replace(ground_of(plan, file, migration, notify), window=maintenance_window)
 
+    settle(ground(), passage.states(file, migration.id))
     _reopen_amended(ground())
     past = FILE_STAGES.index("backfill")
     for name in passage.open_stages(file, migration.id, FILE_STAGES, to):
@@ -187,9 +191,10 @@ def _reopen_amended(ground: Ground) -> None:
 
 def _go_through(stage: Stage, ground: Ground) -> None:
     with passage.passing(ground, stage.name):
+        passage.let_in(stage.name, window.occupied(ground, stage.name))
         passage.let_in(stage.name, stage.gate(ground))
         passage.begin(ground, stage.name)
-        take(stage.steps(ground.plan, ground.original), ground, stage.name)
+        take(window.steps(stage, ground), ground, stage.name)
         go_on(ground, stage.name)
         if isinstance(stage, Works):
             stage.work(ground)

@@ -7,6 +7,7 @@ updates the row right after it was written to what the plan's source says, and c
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 
 from control.plan.model import Plan
 from control.plan.model import Table as PlanTable
@@ -24,6 +25,11 @@ from sql.tenant_source import Expression, chain
 
 def put(plan: Plan, original: Catalog) -> Iterator[Step]:
     """Put the guard in its place. What undoing `verify` begins with."""
+    for step in _put_all(plan, original):
+        yield replace(step, guards=True)
+
+
+def _put_all(plan: Plan, original: Catalog) -> Iterator[Step]:
     guarded = _guarded(plan, original)
     if guarded:
         yield Step(

@@ -40,12 +40,16 @@ class Ground:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Statements that are one transaction; `done` reads the live schema (`Live`)."""
+    """Statements that are one transaction; `done` reads the live schema (`Live`).
+
+    `guards` says that it is for rows that others write meanwhile: a maintenance window goes without it.
+    """
 
     what: str
     statements: tuple[str, ...]
     done: "Callable[[Live], bool]"
     lock: str = WRITE_LOCK
+    guards: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,12 +2,21 @@
 
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 _PROCESSES = Path("/proc")
 
 
-def openers(file: Path) -> list[str] | None:
+@dataclass(frozen=True, slots=True)
+class Openers:
+    """The processes that were seen to have it open, and how many could not be looked into."""
+
+    seen: list[str]
+    hidden: int
+
+
+def openers(file: Path) -> Openers | None:
     """Name them, without this one; None where the operating system doesn't tell.
 
     Another user's are told only to root.
@@ -18,11 +27,14 @@ def openers(file: Path) -> list[str] | None:
         wanted = file.stat()
     except OSError:
         return None
-    return [
-        f"{_name(process)} (process {process.name})"
-        for process in _others()
-        if any(_is_same(descriptor, wanted) for descriptor in _descriptors(process))
-    ]
+    seen, hidden = [], 0
+    for process in _others():
+        descriptors = _descriptors(process)
+        if descriptors is None:
+            hidden += 1
+        elif any(_is_same(descriptor, wanted) for descriptor in descriptors):
+            seen.append(f"{_name(process)} (process {process.name})")
+    return Openers(seen, hidden)
 
 
 def _others() -> Iterator[Path]:
@@ -31,9 +43,12 @@ def _others() -> Iterator[Path]:
             yield process
 
 
-def _descriptors(process: Path) -> list[Path]:
+def _descriptors(process: Path) -> list[Path] | None:
+    """What a process has open, nothing where it has ended by now; None where that is hidden."""
     try:
         return list((process / "fd").iterdir())
+    except PermissionError:
+        return None
     except OSError:
         return []
 

@@ -46,7 +46,8 @@ def _open(path: Path) -> Finding:
     found = openers(path)
     if found is None:
         return Finding("pass", "who has it open", "can't be seen on this machine")
-    return Finding("pass", "who has it open", ", ".join(found) or "nobody else that this user can see")
+    hidden = f"; {found.hidden} processes of other users can't be looked into" if found.hidden else ""
+    return Finding("pass", "who has it open", f"{', '.join(found.seen) or 'nobody else'}{hidden}")
 
 
 def _writers(*, free: bool) -> Finding:

@@ -5,6 +5,7 @@ Will do: nothing in the file. Gate: the operator's word. Undoing: nothing.
 
 from control.sqlite.stage import Ground, WithoutStatements
 from control.stage import Closed
+from control.stages.application import unless_confirmed
 
 
 class Application(WithoutStatements):
@@ -14,12 +15,7 @@ class Application(WithoutStatements):
 
     def gate(self, ground: Ground) -> Closed | None:
         """Closed until the operator has confirmed the deployment."""
-        if self.name in ground.confirmed:
-            return None
-        return Closed(
-            (f"nobody has confirmed that all code reads and writes {ground.plan.tenant.column}",),
-            "Deploy the tenant-aware code, then `tenantry confirm application`",
-        )
+        return unless_confirmed(ground, self.name)
 
 
 STAGE = Application()
