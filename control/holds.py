@@ -16,6 +16,7 @@ from sql.ledger import HOLDS, JOBS, send
 from sql.postgres.connection import Connection
 from sql.postgres.holds import ask
 from sql.postgres.locks import Blocker
+from sql.sqlite.batch import ROWID, primary_key_at
 from sql.sqlite.connection import File
 from sql.sqlstate import meaning
 
@@ -80,7 +81,7 @@ class Stopped(Place):
 
 
 class SetAside(Place):
-    """A row in quarantine; `key` is its key by column name."""
+    """A row in quarantine; `key` is its key by column name, in a file behind its rowid."""
 
     key: dict[str, str]
     sqlstate: str
@@ -100,7 +101,10 @@ class Holds(Fact):
 
 def read(connection: Database, migration: int, *, most: int) -> Holds:
     """Read what is held, of the quarantine the first `most` rows."""
-    rows = tuple(_set_aside(row) for row in send(connection, HOLDS.set_aside, migration=migration, most=most))
+    rows = tuple(
+        _set_aside(connection, row)
+        for row in send(connection, HOLDS.set_aside, migration=migration, most=most)
+    )
     count = int(send(connection, JOBS.count_quarantined, migration=migration)[0]["count"])
     return Holds(
         rows=rows,
@@ -134,13 +138,16 @@ def stopped(connection: Database, migration: int) -> tuple[Stopped, ...]:
     return tuple(Stopped(**row) for row in send(connection, HOLDS.stopped, migration=migration))
 
 
-def _set_aside(row: dict[str, Any]) -> SetAside:
+def _set_aside(connection: Database, row: dict[str, Any]) -> SetAside:
     names = [column["name"] for column in row["columns"]] or [PLACE.name]
+    key = dict(zip(names, row["key"], strict=True))
+    if isinstance(connection, File) and row["columns"][0]["type"] == ROWID:
+        key |= primary_key_at(connection, row["part"], names[0], int(row["key"][0]))
     return SetAside(
         table=row["table"],
         part=row["part"],
         parted=row["parted"],
-        key=dict(zip(names, row["key"], strict=True)),
+        key=key,
         sqlstate=row["sqlstate"],
         meaning=meaning(row["sqlstate"]) if row["sqlstate"] else "",
         message=row["message"],

@@ -38,6 +38,20 @@ def key_of(file: File, table: Table) -> tuple[KeyColumn, ...]:
     return tuple(KeyColumn(name=row["name"], type="", collation=row["collation"]) for row in rows)
 
 
+def primary_key_at(file: File, table: str, rowid: str, at: int) -> dict[str, str]:
+    """A row's primary key as SQL literals, by column; `rowid` is what its table calls that.
+
+    Empty where the row or the table is gone, or has no such key.
+    """
+    key = [KeyColumn(**row) for row in file.rows(PAGING.primary_key.filled(), {"table": table})]
+    if not key:
+        return {}
+    values = ", ".join(map(_literal, key))
+    statement = PAGING.at.filled(key=values, table=quoted(table), rowid=of("t", rowid))
+    row = file.execute(statement, {"rowid": at}).fetchone()
+    return {} if row is None else dict(zip((column.name for column in key), row, strict=True))
+
+
 def _walks(file: File, table: str, key: Sequence[KeyColumn]) -> bool:
     """Whether ranges of these columns, and their order, are those of the table itself."""
     order = ", ".join(map(_ordered, key))

@@ -33,6 +33,14 @@ INSERT INTO tenantry_quarantine (job_id, key, sqlstate, message, created_at)
 SELECT :job, :key, '', 'its source gives it no tenant', :now FROM {table} AS t WHERE {is_it} AND {unfinished}
 ON CONFLICT (job_id, key) DO NOTHING;
 
+-- name: primary_key
+-- locks: none; a read of the schema. The primary key that a table was declared with.
+SELECT name, '' AS type FROM pragma_table_info(:table) WHERE pk ORDER BY pk;
+
+-- name: at
+-- locks: none; a read of one row, by where it lies.
+SELECT {key} FROM {table} AS t WHERE {rowid} = :rowid;
+
 -- name: below
 -- locks: none; a read of one entry. The key right below another.
 SELECT {key} FROM {table} AS t WHERE {range} ORDER BY {backwards} LIMIT 1;

@@ -69,6 +69,25 @@ def test_rows_that_fail_are_set_aside_with_key_and_message_and_filled_once_mende
     assert asked(path, "SELECT count(*) FROM notes WHERE tenant_id IS NOT doc->>'org'") == [(0,)]
 
 
+def test_a_row_that_is_set_aside_is_told_by_its_rowid_and_by_its_primary_key(tmp_path: Path) -> None:
+    path = made(
+        tmp_path / "file.db",
+        'CREATE TABLE notes (org TEXT, b INTEGER, "a ""key" TEXT, PRIMARY KEY ("a ""key", b))',
+        'INSERT INTO notes (rowid, "a ""key", b, org)'
+        " VALUES (7, 'it''s', 1, NULL), (8, 'y', 2, 'o'), (9, 'z', 3, NULL)",
+    )
+    plan = plan_of(path, [{"name": "notes", "tenant": {"expression": "org"}}])
+    with pytest.raises(QuarantineError):
+        run(plan)
+    made(path, "DELETE FROM notes WHERE rowid = 9")
+    with conductor.controller(plan) as file:
+        found = holds.read(file, ledger.read(file, plan.name).id, most=10)
+    assert [row.key for row in found.rows] == [
+        {"rowid": "7", 'a "key': "'it''s'", "b": "1"},
+        {"rowid": "9"},
+    ]
+
+
 def test_a_job_of_which_more_than_half_of_the_batches_fail_stops_and_says_why(tmp_path: Path) -> None:
     path = _prepared(
         tmp_path, "CREATE TRIGGER never AFTER UPDATE ON notes BEGIN SELECT RAISE(ABORT, 'closed'); END"
