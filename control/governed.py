@@ -75,13 +75,13 @@ def read(connection: Database, migration: int, settings: Settings) -> GovernorSt
         signals=tuple(
             SignalStatus(
                 signal=signal,
-                label=label,
+                label=sample.label(signal),
                 value=sample.values.get(signal),
                 detail=sample.details.get(signal),
                 limit=limits.get(signal, none).max,
                 stop=limits.get(signal, none).stop,
                 unreadable=sample.unreadable.get(signal),
             )
-            for signal, label in LABELS.items()
+            for signal in LABELS
         ),
     )

@@ -45,6 +45,9 @@ LABELS: dict[SignalName, str] = {
     "batch": "seconds of a batch",
 }
 
+#: Those that mean something else on a SQLite file, where we are the ones who wait.
+_ON_FILE: dict[SignalName, str] = {"waited": "seconds that a batch of ours waits for another writer"}
+
 #: What becomes of a signal that can't be read, by the plan's word for it.
 UNREADABLE = {"hold": "no batch goes until it can be", "ignore": "it is not judged"}
 
@@ -63,7 +66,7 @@ class Sample(BaseModel):
 
     A signal that does not apply, as lag without a standby, is in neither `values` nor `unreadable`, which
     says why one could not be read: a right that is missing, an error of the plan's query. `details` names
-    what stands behind a value: the standby, the slot, the session.
+    what stands behind a value: the standby, the slot, the session. `on_file`: of a SQLite file.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -71,3 +74,8 @@ class Sample(BaseModel):
     values: dict[SignalName, float] = Field(default_factory=dict)
     unreadable: dict[SignalName, str] = Field(default_factory=dict)
     details: dict[SignalName, str] = Field(default_factory=dict)
+    on_file: bool = False
+
+    def label(self, signal: SignalName) -> str:
+        """What a signal is called where people read it."""
+        return _ON_FILE.get(signal, LABELS[signal]) if self.on_file else LABELS[signal]

@@ -60,6 +60,8 @@ class Reading:
     limit: Limit
     detail: str = ""
     trend: Trend | None = None
+    label: str = ""
+    """What it is called where people read it; empty: what it is called on a server."""
 
     @property
     def smoothed(self) -> float:
@@ -89,11 +91,12 @@ class Reading:
 
     def __str__(self) -> str:
         named = f" ({self.detail})" if self.detail else ""
+        label = self.label or LABELS[self.signal]
         if self.zone is Zone.HOLD:
-            return f"{LABELS[self.signal]}: {self.value:.4g}{named}, stop at {self.limit.stop:.4g}"
+            return f"{label}: {self.value:.4g}{named}, stop at {self.limit.stop:.4g}"
         differs = not math.isclose(self.smoothed, self.value, rel_tol=0.01, abs_tol=1e-9)
         smoothed = f", {self.smoothed:.4g} smoothed" if differs else ""
-        return f"{LABELS[self.signal]}: {self.value:.4g}{named}{smoothed}, limit {self.limit.max:.4g}"
+        return f"{label}: {self.value:.4g}{named}{smoothed}, limit {self.limit.max:.4g}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +114,12 @@ def readings(
     """The signals that have a limit and could be read."""
     return [
         Reading(
-            signal, sample.values[signal], limit, sample.details.get(signal, ""), (trends or {}).get(signal)
+            signal,
+            sample.values[signal],
+            limit,
+            sample.details.get(signal, ""),
+            (trends or {}).get(signal),
+            sample.label(signal),
         )
         for signal, limit in limits.items()
         if signal in sample.values
@@ -151,5 +159,5 @@ def judge_sample(
         for signal in limits:
             if signal in sample.unreadable:
                 why = sample.unreadable[signal]
-                return Verdict(Zone.HOLD, signal, f"{LABELS[signal]}: can't be read, {why}")
+                return Verdict(Zone.HOLD, signal, f"{sample.label(signal)}: can't be read, {why}")
     return judge(readings(sample, limits, trends))

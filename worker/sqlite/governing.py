@@ -22,7 +22,7 @@ from sql.sqlite.connection import File
 from worker import ledger
 from worker.governor.commits import p90
 from worker.governor.cost import Cost
-from worker.governor.limits import LABELS, UNREADABLE, Sample, SignalName
+from worker.governor.limits import UNREADABLE, Sample, SignalName
 from worker.governor.shared import SAMPLE_EVERY, Posted, next_posted
 from worker.governor.window import closed
 from worker.governor.zones import Zone
@@ -176,14 +176,14 @@ class Governor:
                 values["query"] = float(self.file.value(settings.query))
             except (sqlite3.Error, FileBusyError, TypeError, ValueError) as error:
                 unreadable["query"] = str(error)
-        return Sample(values=values, details=details, unreadable=unreadable)
+        return Sample(values=values, details=details, unreadable=unreadable, on_file=True)
 
     def _tell_unreadable(self, sample: Sample, settings: Settings) -> None:
         for signal, why in sample.unreadable.items():
             if signal in settings.limits and signal not in self._unreadable:
                 self._unreadable.add(signal)
                 then = UNREADABLE[settings.unreadable]
-                message = f"{LABELS[signal]}: can't be read, {why}; {then}"
+                message = f"{sample.label(signal)}: can't be read, {why}; {then}"
                 ledger.record_unreadable(self.file, self.migration, self.name, message)
 
     def _say(self, reason: str | None) -> None:

@@ -14,6 +14,8 @@ from control.sqlite import conductor
 from sql.errors import CancelledError, GateClosedError, JobStoppedError, QuarantineError
 from tests.integration.sqlite.filled import asked, made, plan_of, run
 from worker import jobs, ledger
+from worker.governor.limits import LABELS, Limit, Sample
+from worker.governor.zones import judge_sample
 
 _ROWS = 1_000
 _NUMBERS = f"WITH RECURSIVE s (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s WHERE n < {_ROWS})"
@@ -86,6 +88,21 @@ def test_a_row_that_is_set_aside_is_told_by_its_rowid_and_by_its_primary_key(tmp
         {"rowid": "7", 'a "key': "'it''s'", "b": "1"},
         {"rowid": "9"},
     ]
+
+
+def test_waiting_for_a_lock_is_told_in_words_that_are_true_of_a_file(tmp_path: Path) -> None:
+    plan = plan_of(_prepared(tmp_path), [_NOTES])
+    run(plan)
+    with conductor.controller(plan) as file:
+        governor = status.read(file, plan.name).governor
+    assert governor is not None
+    labels = {signal.signal: signal.label for signal in governor.signals}
+    assert set(labels) == set(LABELS)
+    assert labels["waited"] == "seconds that a batch of ours waits for another writer"
+    verdict = judge_sample(
+        Sample(values={"waited": 2.0}, on_file=True), {"waited": Limit(max=0.2, stop=1.0)}, {}, "hold"
+    )
+    assert verdict.reason == "seconds that a batch of ours waits for another writer: 2, stop at 1"
 
 
 def test_a_job_of_which_more_than_half_of_the_batches_fail_stops_and_says_why(tmp_path: Path) -> None:
