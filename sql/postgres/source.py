@@ -137,11 +137,16 @@ def tenant_of(source: TenantSource | str | None, rules: Rules) -> sql.Composable
 
 
 def _above(source: Parent, rules: Rules) -> sql.Composed:
-    """The tenant of the row's parent, where that is filled."""
-    return sql.SQL("(SELECT r.{}::text FROM {} WHERE {} AND {})").format(
+    """The tenant of the row's parent, where that is filled; no row of a tree is its own."""
+    other: sql.Composable = sql.SQL("")
+    if source.parent == rules.table:
+        keys = {name: name for name in source.on.values()}
+        other = sql.SQL(" AND ({}) IS NOT TRUE").format(matches(keys, "r", "t"))
+    return sql.SQL("(SELECT r.{}::text FROM {} WHERE {}{} AND {})").format(
         sql.Identifier(rules.column),
         _as(source.parent, "r"),
         matches(source.on, "r", "t"),
+        other,
         rules.filled("r"),
     )
 
@@ -172,12 +177,12 @@ def _of_tree(source: Parent, rules: Rules) -> sql.Composed:
     return sql.SQL(
         "(WITH RECURSIVE up AS (SELECT {start}, true AS own, NULL::text AS tenant"
         " UNION SELECT {next}, false, CASE WHEN {filled} THEN r.{column}::text END"
-        " FROM up JOIN {table} ON {above} WHERE up.tenant IS NULL)"
+        " FROM up JOIN {table} ON {above} AND ({itself}) IS NOT TRUE WHERE up.tenant IS NULL)"
         " SELECT CASE WHEN up.tenant IS NOT NULL THEN up.tenant"
         " WHEN up.own THEN {otherwise_of_own}"
         " ELSE (SELECT {otherwise} FROM {tree} WHERE {topmost}) END"
         " FROM up WHERE up.tenant IS NOT NULL"
-        " OR NOT EXISTS (SELECT FROM {table} WHERE {above} AND NOT ({itself})) LIMIT 1)"
+        " OR NOT EXISTS (SELECT FROM {table} WHERE {above} AND ({itself}) IS NOT TRUE) LIMIT 1)"
     ).format(
         start=sql.SQL(", ").join(steps["start"]),
         next=sql.SQL(", ").join(steps["next"]),

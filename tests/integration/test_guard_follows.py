@@ -159,6 +159,28 @@ def test_a_tree_may_be_written_from_below_in_one_statement(
         assert _of(tables, "folders") == {1: "acme", 2: "acme", 3: "acme"}
 
 
+def test_a_row_that_is_its_own_parent_has_what_otherwise_says_by_now_and_the_rows_below_too(
+    tables: Connection, postgres: EmbeddedPostgres
+) -> None:
+    with _guarded(tables, postgres, folders=TREE):
+        tables.execute("INSERT INTO folders VALUES (1, 1, NULL, 'acme'), (2, 1, NULL, 'none of its own')")
+        assert _of(tables, "folders") == {1: "acme", 2: "acme"}
+        tables.execute("UPDATE folders SET note = 'umbra' WHERE id = 1")
+        assert _of(tables, "folders") == {1: "umbra", 2: "umbra"}
+
+
+def test_what_had_its_last_resort_follows_the_first_tenant_that_the_application_gives_its_parent(
+    tables: Connection, postgres: EmbeddedPostgres
+) -> None:
+    with _guarded(tables, postgres, folders=NOTE, files=FOLDER | {"otherwise": "rest"}):
+        tables.execute("INSERT INTO files VALUES (1, 1, NULL, NULL)")
+        assert _of(tables, "files") == {1: "rest"}
+        tables.execute("INSERT INTO folders VALUES (1, NULL, NULL, NULL)")
+        assert _of(tables, "folders") == {1: ""}
+        tables.execute("UPDATE folders SET note = 'acme'")
+        assert _of(tables, "files") == {1: "acme"}
+
+
 def test_what_waits_for_a_row_without_a_tenant_has_one_once_the_application_mends_that(
     tables: Connection, postgres: EmbeddedPostgres
 ) -> None:
