@@ -30,8 +30,12 @@ SELECT 1 FROM tenantry_assigned AS a WHERE a.assignment = :undoes AND a.of_table
 SELECT 1 FROM temp.{moving} AS m WHERE {place};
 
 -- name: choose
--- locks: none; the next rows at the top, in order of where they lie, of a tenant's by its index where there is one.
-SELECT {identity} FROM {table} AS t WHERE t.{column} = :from AND ({where}) AND {after} ORDER BY {identity} LIMIT :most;
+-- locks: none; the next rows at the top, in order of where they lie, of a tenant's by its index where that has this order.
+SELECT {identity} FROM {table} AS t{walked} WHERE {plain}t.{column} = :from AND ({where}) AND {after} ORDER BY {identity} LIMIT :most;
+
+-- name: choose_how
+-- locks: none; nothing is run. How SQLite would go about a query.
+EXPLAIN QUERY PLAN {query};
 
 -- name: choose_all
 -- locks: none; all rows at the top, beside every writer.

@@ -1,6 +1,7 @@
 """Tenants of a file one at a time: whose rows go where, with all that goes along, and back."""
 
 import json
+import re
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -210,6 +211,48 @@ def test_a_row_that_somebody_changed_since_it_was_chosen_stays(
     assign(graph_of_one, wished(f"{OF_ONE} AND entity_type <> 'kept'"))
     assert of(graph_of_one, "entities")["e001"] == "default"
     assert of(graph_of_one, "entities")["e005"] == "acme"
+
+
+@pytest.mark.parametrize("index", [None, "(tenant_id)", "(tenant_id, org)", "(org, tenant_id)"])
+@pytest.mark.parametrize(
+    "key", ["INTEGER PRIMARY KEY)", "TEXT PRIMARY KEY)", "TEXT PRIMARY KEY) WITHOUT ROWID"]
+)
+def test_each_page_begins_behind_the_last_and_is_read_in_order_without_a_sort(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, index: str | None, key: str
+) -> None:
+    monkeypatch.setattr(assigning, "FIRST", 10)
+    monkeypatch.setattr(assigning, "MOST", 10)
+    path = tmp_path / "pages.db"
+    with application(path) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute(f"CREATE TABLE notes (org TEXT, id {key}")
+        connection.executemany(
+            "INSERT INTO notes VALUES (?, ?)", [(f"o{i % 7}", 1000 + i) for i in range(100)]
+        )
+    more = {"tables": [{"name": "notes", "tenant": {"constant": "default"}}]}
+    plan = plan_of(path, **more)
+    with conductor.controller(plan) as file:
+        conductor.run(plan, file, to="backfill", notify=lambda _line: None)
+    if index is not None:
+        change(path, f"CREATE INDEX by_tenant ON notes {index}")
+    pages: list[str] = []
+    with conductor.controller(plan) as file:
+        ground = asking.ground(plan, file)
+        wish = wished(None)
+        begun = shared.begin(ground, asking.prospect(ground, wish).family, wish)
+        file.raw.set_trace_callback(
+            lambda sent: pages.append(sent) if sent.startswith("SELECT") and "ORDER BY" in sent else None
+        )
+        assert assigning.carry_out(ground, begun) == {"notes": 100}
+        file.raw.set_trace_callback(None)
+        pages = [page for page in pages if page.endswith("LIMIT 10")]
+        begin = [int(found[1]) for page in pages if (found := re.search(r"> \('?(\d+)'?\)", page))]
+        assert len(begin) >= 10
+        assert begin == sorted(begin)
+        assert len(set(begin)) == len(begin)
+        for page in pages:
+            how = [row["detail"] for row in file.rows(f"EXPLAIN QUERY PLAN {page}")]
+            assert not [line for line in how if "TEMP B-TREE" in line], page
 
 
 def test_a_tree_goes_as_a_whole_with_its_topmost_row(tmp_path: Path) -> None:
