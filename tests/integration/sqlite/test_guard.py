@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -117,3 +117,19 @@ def test_the_guard_stays_while_old_code_needs_it_and_goes_once_it_does_not(
         assert guard.uses(file, plan, ground.original) == {}
         take(guard.put(plan, ground.original), ground, "verify")
     assert asked(path, "SELECT sql FROM sqlite_schema ORDER BY name") == before
+
+
+@pytest.mark.parametrize(
+    ("expression", "fails"),
+    [("doc->>'org'", True), ("CASE WHEN json_valid(doc) THEN doc->>'org' END", False)],
+)
+def test_an_expression_that_fails_fails_the_write_and_one_that_gives_null_leaves_it(
+    tmp_path: Path, expression: str, *, fails: bool
+) -> None:
+    path = made(tmp_path / "file.db", "CREATE TABLE notes (id INTEGER PRIMARY KEY, doc TEXT)")
+    plan = plan_of(path, [{"name": "notes", "tenant": {"expression": expression}}])
+    with conductor.controller(plan) as file:
+        conductor.run(plan, file, to="columns", notify=lambda _line: None)
+    with pytest.raises(sqlite3.OperationalError, match="JSON") if fails else nullcontext():
+        made(path, "INSERT INTO notes (doc) VALUES ('no json')")
+    assert asked(path, "SELECT count(*) FROM notes WHERE tenant_id IS NULL") == [(0 if fails else 1,)]
