@@ -46,6 +46,11 @@ class Making:
         """Where the keys of rows are noted that were written meanwhile."""
         return f"{self.new}_notes"
 
+    @property
+    def keeper(self) -> str:
+        """The index of no row that has VACUUM leave the new table's rowids as they are."""
+        return f"{self.new}_keeps"
+
     def index(self, at: int) -> str:
         """What the index of a coming piece is called on the new table."""
         return self._entry(self.new, self.coming[at], at)
@@ -192,15 +197,18 @@ def is_done(file: File, one: Making) -> bool:
 def begin(file: File, one: Making) -> None:
     """Make the new table and what notes the writes. Call it in a transaction."""
     file.execute(one.bare(after=True, name=one.new))
+    if one.was.rowid is not None:
+        file.execute(STATEMENTS.keep_rowids.filled(index=quoted(one.keeper), table=quoted(one.new)))
     file.execute(one.make_notes())
     for _, statement in one.triggers():
         file.execute(statement)
 
 
 def let_go(file: File, one: Making) -> None:
-    """Take the notes away, with what writes them. Call it in a transaction."""
+    """Take the notes away, with what writes them, and what kept the rowids. Call it in a transaction."""
     for name, _ in one.triggers():
         file.execute(STATEMENTS.drop_trigger.filled(trigger=quoted(name)))
+    file.execute(STATEMENTS.drop_index.filled(index=quoted(one.keeper)))
     file.execute(STATEMENTS.drop_table.filled(table=quoted(one.notes)))
 
 
