@@ -9,18 +9,7 @@ from pathlib import Path
 import pytest
 
 from control.sqlite.rebuild.pacing import Pace
-from tests.integration.sqlite.keyed import MEMORY, World, graph, ways, world
-
-STRICT = """
-CREATE TABLE things (id ANY PRIMARY KEY, v ANY) STRICT;
-CREATE INDEX things_v ON things (v DESC) WHERE v IS NOT NULL;
-"""
-STRICT_PLAN = """
-[[tables]]
-name = "things"
-tenant = { constant = "acme" }
-primary_key = ["id", "tenant_id"]
-"""
+from tests.integration.sqlite.keyed import MEMORY, World, graph, ways
 
 
 @pytest.fixture
@@ -115,13 +104,3 @@ def test_vacuum_of_somebody_else_at_any_moment_is_nothing_to_the_rows(
         assert there.ask(rows) == were
         assert there.is_sound()
         assert not there.ours()
-
-
-def test_values_of_an_any_column_of_a_strict_table_are_in_its_index_as_they_are(tmp_path: Path) -> None:
-    values: list[list[object]] = [["1", "1"], [1, 1], [2, "2.0"], ["x", b"1"]]
-    there = world(tmp_path, STRICT, STRICT_PLAN, rows={"things": values})
-    there.fill()
-    there.run("keys")
-    assert there.is_sound()
-    found = there.ask("SELECT id FROM things INDEXED BY things_v WHERE v IS NOT NULL AND v = '1'")
-    assert found == [("1",)]
