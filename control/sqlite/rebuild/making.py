@@ -7,11 +7,15 @@ from functools import cached_property
 from control.sqlite.rebuild.sides import Rebuild
 from sql.sqlite import catalog, rebuild
 from sql.sqlite.connection import File
-from sql.sqlite.facts import Table
-from sql.sqlite.names import listed, quoted
+from sql.sqlite.facts import Column, Table
+from sql.sqlite.names import folded, listed, literal, quoted
 from sql.sqlite.pieces import Part, Piece, automatic, pieces
 from sql.sqlite.rebuild import STATEMENTS
 from sql.sqlite.redefinition import bare
+from sql.sqlite.words import words
+
+#: Words that mean a value as a default.
+_CONSTANTS = {"null", "true", "false", "current_date", "current_time", "current_timestamp"}
 
 
 @dataclass(frozen=True)
@@ -170,11 +174,24 @@ class Making:
             )
 
     def _alike(self, part: Part) -> str:
-        if part.column is not None:
-            return f"o.{part.text} = NEW.{part.text} COLLATE {quoted(part.collation)}"
+        column = None if part.column is None else self.was.column(part.column)
+        if column is not None:
+            return f"o.{part.text} = {_written(column)} COLLATE {quoted(part.collation)}"
         # The expression's own names mean the row that is about to be written.
-        row = ", ".join(f"NEW.{quoted(one.name)} AS {quoted(one.name)}" for one in self.was.columns)
+        row = ", ".join(f"{_written(one)} AS {quoted(one.name)}" for one in self.was.columns)
         return f"{part.text} = (SELECT {part.text} FROM (SELECT {row})) COLLATE {quoted(part.collation)}"  # noqa: S608  # names, quoted
+
+
+def _written(column: Column) -> str:
+    """What a column of the row is to hold: REPLACE puts the default in the place of a refused NULL."""
+    value = f"NEW.{quoted(column.name)}"
+    if not column.not_null or column.default is None:
+        return value
+    first, *more = (word for word in words(column.default) if not word.is_blank)
+    is_name = first.kind == "name" or (first.kind == "word" and folded(first.text) not in _CONSTANTS)
+    # A name as a default is a text to SQLite; in a trigger it would be a column.
+    default = literal(first.named) if is_name and not more else f"({column.default})"
+    return f"ifnull({value}, {default})"
 
 
 def making(file: File, one: Rebuild, *, migration: int, back: bool) -> Making:
