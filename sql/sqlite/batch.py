@@ -12,7 +12,7 @@ from sql.job import JobSpec, Key, KeyColumn, Range
 from sql.named import Statement, load
 from sql.sqlite.connection import File
 from sql.sqlite.facts import Table
-from sql.sqlite.names import literal, quoted
+from sql.sqlite.names import literal, quoted, written
 from sql.sqlite.source import PARTS, Rules, SourceSQL, of, source_sql, unfilled
 
 BATCH = load(Path(__file__).parent, "batch")
@@ -70,14 +70,9 @@ def _row(parts: Sequence[str]) -> str:
 
 
 def _literal(column: KeyColumn) -> str:
-    """A column's value as SQL writes it; `quote()` would end a text at its NUL."""
+    """A column's value as SQL writes it."""
     name = of("t", column.name)
-    if column.type == ROWID:
-        return f"quote({name})"
-    return (
-        f"CASE WHEN typeof({name}) = 'text' AND instr({name}, char(0))"
-        f" THEN 'CAST(x''' || hex({name}) || ''' AS TEXT)' ELSE quote({name}) END"
-    )
+    return f"quote({name})" if column.type == ROWID else written(name)
 
 
 @dataclass(frozen=True, slots=True)

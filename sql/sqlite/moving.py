@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from sql.named import load
 from sql.sqlite.connection import File
 from sql.sqlite.facts import Table
-from sql.sqlite.names import folded, listed, quoted
+from sql.sqlite.names import folded, listed, quoted, written
 from sql.sqlite.words import words
 
 STATEMENTS = load(Path(__file__).parent, "moving")
@@ -191,7 +191,7 @@ class Moving:
 
     @property
     def _fragments(self) -> dict[str, str]:
-        key = ", ".join(f"quote(t.{quoted(name)})" for name in self.own_key)
+        key = ", ".join(written(f"t.{quoted(name)}") for name in self.own_key)
         key = f"json_array({key})"
         where = self.where
         if self.undoes is not None:

@@ -22,6 +22,16 @@ def literal(value: str | None) -> str:
     return "NULL" if value is None else "'" + value.replace("'", "''") + "'"
 
 
+def written(value: str) -> str:
+    """What writes an SQL expression's value as SQL: `quote()` ends a text at its NUL, and has no infinity."""
+    return (
+        f"CASE WHEN typeof({value}) = 'text' AND instr({value}, char(0))"
+        f" THEN 'CAST(x''' || hex({value}) || ''' AS TEXT)'"
+        f" WHEN typeof({value}) = 'real' AND abs({value}) = 9e999 THEN iif({value} > 0, '9e999', '-9e999')"
+        f" ELSE quote({value}) END"
+    )
+
+
 def folded(name: str) -> str:
     """Fold a name as SQLite compares names: ASCII letters only, whatever the quotes around them."""
     return "".join(chr(ord(letter) + 32) if "A" <= letter <= "Z" else letter for letter in name)

@@ -60,6 +60,11 @@ def write(file: File, was: Entry, now: Entry) -> None:
     )
 
 
+def version(file: File) -> int:
+    """A number that is another one after each change of the schema, and after VACUUM."""
+    return int(file.value(STATEMENTS.schema_version.filled()))
+
+
 @contextmanager
 def schema_edited(file: File) -> Iterator[None]:
     """Let the body write entries; afterwards every connection, ours too, reads the schema anew.
@@ -69,7 +74,7 @@ def schema_edited(file: File) -> Iterator[None]:
     Raises:
         CatalogError: this SQLite lets nobody write them.
     """
-    version = int(file.value(STATEMENTS.schema_version.filled()))
+    was = version(file)
     file.execute(STATEMENTS.allow_schema.filled())
     try:
         if not file.value(STATEMENTS.schema_allowed.filled()):
@@ -78,7 +83,7 @@ def schema_edited(file: File) -> Iterator[None]:
                 "whose sqlite3 isn't (python.org's, or that of a Linux distribution)"
             )
         yield
-        file.execute(STATEMENTS.set_schema_version.filled(version=str(version + 1)))
+        file.execute(STATEMENTS.set_schema_version.filled(version=str(was + 1)))
     finally:
         file.execute(STATEMENTS.forbid_schema.filled())
     file.value(STATEMENTS.next_place.filled())

@@ -7,6 +7,10 @@
 -- locks: the file's write lock, for an empty table: milliseconds.
 CREATE TABLE {notes} ({columns}, PRIMARY KEY ({key})){tail};
 
+-- name: keep_rowids
+-- locks: the file's write lock for a moment. VACUUM numbers the rows of a table anew that has no index, so it has one of no row.
+CREATE INDEX {index} ON {table} (0) WHERE 0;
+
 -- name: note_after
 -- locks: the file's write lock for a moment. From then on each row that is written costs one row of a number more.
 CREATE TRIGGER {trigger} AFTER {event} ON {table} BEGIN {body} END;

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from sql.named import load
 from sql.sqlite.connection import File
 from sql.sqlite.facts import Table
-from sql.sqlite.names import quoted
+from sql.sqlite.names import quoted, written
 
 STATEMENTS = load(Path(__file__).parent, "verify")
 
@@ -62,7 +62,7 @@ def samples(file: File, table: Table, columns: Sequence[str], most: int) -> list
         return []
     fragments = {
         "table": quoted(table.name),
-        "key": ", ".join(f"quote({quoted(name)})" for name in key),
+        "key": ", ".join(written(quoted(name)) for name in key),
         "values": ", ".join(f"quote({quoted(name)})" for name in columns),
     }
     if table.rowid is None:
@@ -95,7 +95,9 @@ def again(file: File, table: Table, key: Mapping[str, str], columns: Sequence[st
 
 
 def _checksum(value: str | bytes) -> str:
-    return sha256(value.encode() if isinstance(value, str) else value).hexdigest()[:12]
+    return sha256(value.encode("utf-8", "surrogateescape") if isinstance(value, str) else value).hexdigest()[
+        :12
+    ]
 
 
 def strays(file: File, child: Table, parent: Table, pairs: Sequence[tuple[str, str]], column: str) -> Strays:

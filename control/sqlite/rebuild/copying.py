@@ -12,7 +12,7 @@ from sql.job import Copying, JobSpec, KeyColumn, Range
 from sql.ledger import send
 from sql.named import load
 from sql.sqlite.connection import File
-from sql.sqlite.names import listed, quoted
+from sql.sqlite.names import listed, quoted, written
 from sql.sqlite.rebuild import STATEMENTS
 from worker import jobs
 from worker.jobs import Job
@@ -81,7 +81,7 @@ def _edge(file: File, one: Making, *, backwards: bool) -> list[str] | None:
     order = ", ".join(f"{quoted(name)}{' DESC' if backwards else ''}" for name in one.key)
     row = file.execute(
         STATEMENTS.edge.filled(
-            quoted=", ".join(f"quote({quoted(name)})" for name in one.key),
+            quoted=", ".join(written(quoted(name)) for name in one.key),
             table=quoted(one.name),
             order=order,
         )
@@ -104,7 +104,7 @@ def _copy_next(file: File, one: Making, job: Job, size: int) -> int:
     aliases = [f"k{at}" for at in range(len(one.key))]
     found = file.execute(
         STATEMENTS.page.filled(
-            quoted=", ".join(f"quote({alias})" for alias in aliases),
+            quoted=", ".join(map(written, aliases)),
             named=", ".join(
                 f"{quoted(name)} AS {alias}" for name, alias in zip(one.key, aliases, strict=True)
             ),

@@ -29,6 +29,7 @@ from control.sqlite.rebuild.switching import switch
 from control.sqlite.stage import WRITE_LOCK, Ground
 from control.sqlite.steps import patiently
 from sql.errors import TenantryError
+from sql.sqlite import rebuild
 from sql.sqlite.connection import SCHEME, File, connect
 from sql.sqlite.rebuild import STATEMENTS
 from worker import ledger
@@ -120,8 +121,9 @@ def _through(way: _Way) -> None:
     while True:
         _catch_up(way, way.group)
         way.ground.notify(f"{way.names}: comparing old and new")
+        version = rebuild.version(way.file)
         _check_beside_writers(way)
-        if _once(way, "the new tables in the place of the old", partial(_exchanged, way)):
+        if _once(way, "the new tables in the place of the old", partial(_exchanged, way, version)):
             return
 
 
@@ -180,8 +182,13 @@ def _sound(way: _Way, file: File) -> None:
             checking.integrity(file, one.new)
 
 
-def _exchanged(way: _Way) -> bool:
-    """The switch; False where more was written meanwhile than may be read again within it."""
+def _exchanged(way: _Way, version: int) -> bool:
+    """The switch; False where more was written meanwhile than may be read again within it, or not noted.
+
+    VACUUM may give rows other rowids, and nothing notes that: it shows in the schema's version.
+    """
+    if rebuild.version(way.file) != version:
+        return False
     if any(copying.pending(way.file, one) > _TOO_MANY for one in way.group):
         return False
     for one in way.group:
@@ -233,7 +240,8 @@ def _drop_new(ground: Ground, one: Making, pace: Pace) -> None:
     pace.batch(f"{one.name}: no notes any more", lambda _size: _let_go(file, one))
     for at in range(len(one.coming)):
         name = one.index(at)
-        retire(file, name, one.was.rowid, pace)
+        if rebuild.kind_of(file, name) == "table":  # its entries; once it is an index it goes with its table
+            retire(file, name, one.was.rowid, pace)
     retire(file, one.new, one.was.rowid, pace)
     copying.forget(ground, one)
 

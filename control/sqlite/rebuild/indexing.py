@@ -19,7 +19,7 @@ from control.sqlite.stage import Ground
 from sql.errors import CatalogError
 from sql.sqlite import rebuild
 from sql.sqlite.connection import File
-from sql.sqlite.names import quoted
+from sql.sqlite.names import folded, quoted
 from sql.sqlite.pieces import Piece
 from sql.sqlite.rebuild import STATEMENTS, balanced
 
@@ -119,7 +119,10 @@ def _make(file: File, one: Making, piece: Piece, name: str) -> int:
     columns, order = [], []
     for at, part in enumerate(piece.parts):
         declared = one.was.column(part.column or "")
+        # Only in a STRICT table does ANY take values as they are; elsewhere it makes numbers of texts.
         type_ = "" if declared is None else declared.type
+        if one.was.strict and folded(type_) == "any":  # elsewhere it makes numbers of texts
+            type_ = ""
         columns.append(f"k{at} {type_} COLLATE {quoted(part.collation)}")
         order.append(f"k{at}{' DESC' if part.descending else ''}")
     file.execute(

@@ -7,11 +7,15 @@ from functools import cached_property
 from control.sqlite.rebuild.sides import Rebuild
 from sql.sqlite import catalog, rebuild
 from sql.sqlite.connection import File
-from sql.sqlite.facts import Table
-from sql.sqlite.names import listed, quoted
+from sql.sqlite.facts import Column, Table
+from sql.sqlite.names import folded, listed, literal, quoted
 from sql.sqlite.pieces import Part, Piece, automatic, pieces
 from sql.sqlite.rebuild import STATEMENTS
 from sql.sqlite.redefinition import bare
+from sql.sqlite.words import words
+
+#: Words that mean a value as a default.
+_CONSTANTS = {"null", "true", "false", "current_date", "current_time", "current_timestamp"}
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,11 @@ class Making:
     def notes(self) -> str:
         """Where the keys of rows are noted that were written meanwhile."""
         return f"{self.new}_notes"
+
+    @property
+    def keeper(self) -> str:
+        """The index of no row that has VACUUM leave the new table's rowids as they are."""
+        return f"{self.new}_keeps"
 
     def index(self, at: int) -> str:
         """What the index of a coming piece is called on the new table."""
@@ -165,11 +174,24 @@ class Making:
             )
 
     def _alike(self, part: Part) -> str:
-        if part.column is not None:
-            return f"o.{part.text} = NEW.{part.text} COLLATE {quoted(part.collation)}"
+        column = None if part.column is None else self.was.column(part.column)
+        if column is not None:
+            return f"o.{part.text} = {_written(column)} COLLATE {quoted(part.collation)}"
         # The expression's own names mean the row that is about to be written.
-        row = ", ".join(f"NEW.{quoted(one.name)} AS {quoted(one.name)}" for one in self.was.columns)
+        row = ", ".join(f"{_written(one)} AS {quoted(one.name)}" for one in self.was.columns)
         return f"{part.text} = (SELECT {part.text} FROM (SELECT {row})) COLLATE {quoted(part.collation)}"  # noqa: S608  # names, quoted
+
+
+def _written(column: Column) -> str:
+    """What a column of the row is to hold: REPLACE puts the default in the place of a refused NULL."""
+    value = f"NEW.{quoted(column.name)}"
+    if not column.not_null or column.default is None:
+        return value
+    first, *more = (word for word in words(column.default) if not word.is_blank)
+    is_name = first.kind == "name" or (first.kind == "word" and folded(first.text) not in _CONSTANTS)
+    # A name as a default is a text to SQLite; in a trigger it would be a column.
+    default = literal(first.named) if is_name and not more else f"({column.default})"
+    return f"ifnull({value}, {default})"
 
 
 def making(file: File, one: Rebuild, *, migration: int, back: bool) -> Making:
@@ -192,15 +214,18 @@ def is_done(file: File, one: Making) -> bool:
 def begin(file: File, one: Making) -> None:
     """Make the new table and what notes the writes. Call it in a transaction."""
     file.execute(one.bare(after=True, name=one.new))
+    if one.was.rowid is not None:
+        file.execute(STATEMENTS.keep_rowids.filled(index=quoted(one.keeper), table=quoted(one.new)))
     file.execute(one.make_notes())
     for _, statement in one.triggers():
         file.execute(statement)
 
 
 def let_go(file: File, one: Making) -> None:
-    """Take the notes away, with what writes them. Call it in a transaction."""
+    """Take the notes away, with what writes them, and what kept the rowids. Call it in a transaction."""
     for name, _ in one.triggers():
         file.execute(STATEMENTS.drop_trigger.filled(trigger=quoted(name)))
+    file.execute(STATEMENTS.drop_index.filled(index=quoted(one.keeper)))
     file.execute(STATEMENTS.drop_table.filled(table=quoted(one.notes)))
 
 

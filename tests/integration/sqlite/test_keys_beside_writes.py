@@ -24,7 +24,7 @@ from worker import ledger
 
 SCHEMA = """
 CREATE TABLE things (id TEXT PRIMARY KEY, slug TEXT COLLATE NOCASE UNIQUE, n INTEGER,
-    touched INTEGER DEFAULT 0);
+    touched INTEGER DEFAULT 0, place TEXT NOT NULL DEFAULT "first", UNIQUE (place, n));
 CREATE UNIQUE INDEX things_n ON things (n + 1) WHERE n > 3;
 CREATE TRIGGER things_touched AFTER UPDATE OF n ON things
     BEGIN UPDATE things SET touched = touched + 1 WHERE id = NEW.id; END;
@@ -65,6 +65,8 @@ STATEMENTS = st.one_of(
         _SLUG,
     ),
     st.builds("UPDATE {} things SET n = {}, slug = {} WHERE id = {}".format, _OR, _N, _SLUG, _ID),
+    st.builds("UPDATE {} things SET place = NULL WHERE id = {}".format, _OR, _ID),
+    st.builds("UPDATE {} things SET place = id WHERE n = {}".format, _OR, _N),
     st.builds("UPDATE {} things SET id = {} WHERE n = {}".format, _OR, _ID, _N),
     st.builds("UPDATE {} things SET rowid = {} WHERE id = {}".format, _OR, _N, _ID),
     st.builds("DELETE FROM things WHERE id = {}".format, _ID),
@@ -108,6 +110,20 @@ def _two_rows(file: File, one: Making, _size: int) -> int:
         [],
         ["INSERT OR REPLACE INTO things (id, slug, n, tenant_id) VALUES ('a', 'y', 1, 'other')"],
         [],
+    ],
+    recursive=False,
+    sorted_=False,
+)
+@example(  # REPLACE puts the default in the place of a NULL, and then a row is in its way
+    writes=[
+        [
+            f"INSERT INTO things (id, n, place) VALUES ('{one}', 1, '{at}')"
+            for one, at in (("a", "first"), ("b", "x"))
+        ],
+        [],
+        [],
+        [],
+        ["UPDATE OR REPLACE things SET place = NULL WHERE id = 'b'"],
     ],
     recursive=False,
     sorted_=False,
