@@ -35,6 +35,10 @@ DROP TRIGGER IF EXISTS {trigger};
 -- locks: the file's write lock while its pages are put on the list of free ones: 80 ms for 300 MB that were in memory.
 DROP TABLE IF EXISTS {table};
 
+-- name: forget_statistics
+-- locks: the file's write lock for a moment. What somebody's ANALYZE has written down of a table that gets another name.
+DELETE FROM {statistics} WHERE tbl = :table OR tbl GLOB :trees;
+
 -- name: drop_index
 -- locks: the file's write lock while its pages are put on the list of free ones: 15 ms for 50 MB.
 DROP INDEX IF EXISTS {index};

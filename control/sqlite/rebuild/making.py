@@ -222,11 +222,15 @@ def begin(file: File, one: Making) -> None:
 
 
 def let_go(file: File, one: Making) -> None:
-    """Take the notes away, with what writes them, and what kept the rowids. Call it in a transaction."""
+    """Take away the notes, what writes them, what kept the rowids, and statistics. Call it in a transaction."""
     for name, _ in one.triggers():
         file.execute(STATEMENTS.drop_trigger.filled(trigger=quoted(name)))
     file.execute(STATEMENTS.drop_index.filled(index=quoted(one.keeper)))
     file.execute(STATEMENTS.drop_table.filled(table=quoted(one.notes)))
+    for statistics in ("sqlite_stat1", "sqlite_stat4"):
+        if rebuild.kind_of(file, statistics) is not None:
+            forget = STATEMENTS.forget_statistics.filled(statistics=statistics)
+            file.execute(forget, {"table": one.new, "trees": f"{one.new}_*"})
 
 
 def columns_of(one: Making) -> str:

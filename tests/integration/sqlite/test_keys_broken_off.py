@@ -86,8 +86,8 @@ def test_vacuum_of_somebody_else_at_any_moment_is_nothing_to_the_rows(
     memory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     number, did = 0, [""]
-    while number < len(did):
-        number += 1
+    while number < len(did):  # every other moment
+        number += 2
         folder = memory / str(number)
         folder.mkdir()
         there = _with_gaps(folder)
@@ -104,3 +104,25 @@ def test_vacuum_of_somebody_else_at_any_moment_is_nothing_to_the_rows(
         assert there.ask(rows) == were
         assert there.is_sound()
         assert not there.ours()
+
+
+def test_what_somebody_analyzes_at_any_moment_of_the_way_back_is_not_left_behind(
+    memory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    number, did = 0, [""]
+    while number < len(did):  # every other moment
+        number += 2
+        folder = memory / str(number)
+        folder.mkdir()
+        there = _with_gaps(folder)
+        there.run("keys")
+
+        def analyze(there: World = there) -> None:
+            with closing(there.connect()) as opened:
+                opened.execute("ANALYZE")
+
+        with monkeypatch.context() as patched:
+            did = _until(patched, number, analyze)
+            there.rollback()
+        assert not there.ask("SELECT tbl FROM sqlite_stat1 WHERE tbl GLOB 'tenantry_*'")
+        assert there.is_sound()
