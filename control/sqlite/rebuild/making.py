@@ -222,7 +222,7 @@ def begin(file: File, one: Making) -> None:
 
 
 def let_go(file: File, one: Making) -> None:
-    """Take away the notes, what writes them, what kept the rowids, and statistics. Call it in a transaction."""
+    """Take away notes, what writes them, what kept the rowids, and statistics. Call it in a transaction."""
     for name, _ in one.triggers():
         file.execute(STATEMENTS.drop_trigger.filled(trigger=quoted(name)))
     file.execute(STATEMENTS.drop_index.filled(index=quoted(one.keeper)))

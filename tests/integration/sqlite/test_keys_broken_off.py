@@ -5,6 +5,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -34,8 +35,8 @@ def _until(monkeypatch: pytest.MonkeyPatch, number: int, act: Callable[[], None]
     """Have `act` done after that batch of the keys; what the batches were for."""
     batch, done = Pace.batch, list[str]()
 
-    def counted(pace: Pace, what: str, work: Callable[[int], int]) -> int:
-        rows = batch(pace, what, work)
+    def counted(pace: Pace, what: str, work: Callable[[int], int], **more: Any) -> int:
+        rows = batch(pace, what, work, **more)
         done.append(what)
         if len(done) == number:
             act()
