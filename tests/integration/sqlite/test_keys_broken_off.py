@@ -117,6 +117,7 @@ def test_what_somebody_analyzes_at_any_moment_of_the_way_back_is_not_left_behind
         folder.mkdir()
         there = _with_gaps(folder)
         there.run("keys")
+        there.ask("ANALYZE")
 
         def analyze(there: World = there) -> None:
             with closing(there.connect()) as opened:
