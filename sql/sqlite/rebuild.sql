@@ -48,8 +48,8 @@ DROP INDEX IF EXISTS {index};
 SELECT count(*) FROM {table};
 
 -- name: page
--- locks: none; a read of a batch's keys. The last of the next rows after a key.
-SELECT {quoted} FROM (SELECT {named} FROM {table} {range} ORDER BY {key} LIMIT :rows) ORDER BY {backwards} LIMIT 1;
+-- locks: none; a read of a batch's keys. The last of the next rows after a key: OFFSET steps over those before it.
+SELECT {quoted} FROM {table} {range} ORDER BY {key} LIMIT 1 OFFSET :before;
 
 -- name: copy
 -- locks: the file's write lock, for a batch of rows.

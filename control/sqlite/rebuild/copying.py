@@ -99,26 +99,22 @@ def fill(ground: Ground, one: Making, pace: Pace) -> None:
 
 
 def _copy_next(file: File, one: Making, job: Job, size: int) -> int:
-    key = listed(one.key)
-    above = "" if job.planned_to is None else f"({key}) > ({', '.join(job.planned_to)}) AND "
-    aliases = [f"k{at}" for at in range(len(one.key))]
-    found = file.execute(
-        STATEMENTS.page.filled(
-            quoted=", ".join(map(written, aliases)),
-            named=", ".join(
-                f"{quoted(name)} AS {alias}" for name, alias in zip(one.key, aliases, strict=True)
-            ),
-            table=quoted(one.name),
-            range=f"WHERE {above}({key}) <= ({', '.join(job.last_key or [])})",
-            key=key,
-            backwards=", ".join(f"{alias} DESC" for alias in aliases),
-        ),
-        {"rows": size},
-    ).fetchone()
-    if found is None:
+    if job.planned or job.last_key is None:
         jobs.set_state(file, job.id, "complete")
         return 0
-    upto = list(found)
+    key = listed(one.key)
+    above = "" if job.planned_to is None else f"({key}) > ({', '.join(job.planned_to)}) AND "
+    found = file.execute(
+        STATEMENTS.page.filled(
+            quoted=", ".join(written(quoted(name)) for name in one.key),
+            table=quoted(one.name),
+            range=f"WHERE {above}({key}) <= ({', '.join(job.last_key)})",
+            key=key,
+        ),
+        {"before": size - 1},
+    ).fetchone()
+    # Fewer rows than a batch has are left: it goes as far as the copy.
+    upto = job.last_key if found is None else list(found)
     rows = file.execute(
         STATEMENTS.copy.filled(
             into=quoted(one.new),
