@@ -115,11 +115,15 @@ def _wanted(ground: Ground) -> Sides:
         one for one in kept.tables if live.table(one.name).sql == one.after.sql and one not in fresh.tables
     )
     waiting = tuple(one for one in kept.tables if one not in done)
-    if waiting == fresh.tables and set(fresh.pins) <= set(kept.pins):
+    # Of a table that has its keys another look may find more to do: a run that was killed behind the switch
+    # made such a table anew once more.
+    have = {one.name for one in done}
+    left = tuple(one for one in fresh.tables if one.name not in have)
+    if waiting == left and set(fresh.pins) <= set(kept.pins):
         return kept
     discard(ground, Sides(tables=waiting, pins=(), links=()), STAGE.name, back=False)
     both = Sides(
-        tables=(*done, *fresh.tables),
+        tables=(*done, *left),
         pins=tuple(dict.fromkeys((*kept.pins, *fresh.pins))),
         links=tuple(dict.fromkeys((*kept.links, *fresh.links))),
     )
