@@ -10,8 +10,8 @@ from control.arrivals import taken_along
 from control.course import actor, go_on
 from control.departures import forget, left_out, without_departed
 from control.keys import outside, views
-from control.passage import begin, complete, let_in, open_stages, passing, states, unless_held
-from control.plan.begun import KEPT_AS, begun_with, changes
+from control.passage import begin, complete, let_in, open_stages, passing, states, unedited, unless_held
+from control.plan.begun import KEPT_AS, begun_with
 from control.plan.model import Plan
 from control.plan.values import size
 from control.stage import Amendable, Ground, NoMemory, Stage, Works
@@ -225,15 +225,7 @@ def as_begun(plan: Plan, connection: Connection, known: Migration) -> None:
             "finish it or roll it back, or give the plan another name; only a table that was dropped since "
             "may be left out"
         )
-    kept = ledger.Memory(connection, known.id).recall(KEPT_AS) or {}
-    stages = ledger.stages(connection, known.id).values()
-    begun = {stage.name for stage in stages if stage.state != "open"}
-    for change in changes(plan, kept, begun):
-        raise plan.wrong(
-            f"{change.what} was {change.was} when {plan.name!r} began, and so it is in the database; "
-            "put it back as it was, or roll back with it first",
-            *change.place,
-        )
+    unedited(plan, connection, known.id, "the database")
 
 
 def _begin(plan: Plan, connection: Connection, *, throttle: bool) -> Migration:

@@ -6,6 +6,8 @@ from contextlib import contextmanager
 import structlog
 
 from control.course import actor, go_on
+from control.plan.begun import KEPT_AS, changes
+from control.plan.model import Plan
 from control.recording import recorded
 from control.stage import Closed, Standing
 from sql.database import Database
@@ -41,6 +43,22 @@ def unless_held(migration: Migration) -> None:
         back = "; `tenantry rollback` walks back" if migration.state == "cancelled" else ""
         raise GateClosedError(
             "run", [f"the migration is {migration.state}"], f"`tenantry resume` lets it go on{back}"
+        )
+
+
+def unedited(plan: Plan, connection: Database, migration: int, place: str) -> None:
+    """Nothing, where the plan says what the stages so far were done by; `place` is what they were done to.
+
+    Raises:
+        PlanError: names the place in the plan, and how it was.
+    """
+    kept = ledger.Memory(connection, migration).recall(KEPT_AS) or {}
+    begun = {name for name, state in states(connection, migration).items() if state != "open"}
+    for change in changes(plan, kept, begun):
+        raise plan.wrong(
+            f"{change.what} was {change.was} when {plan.name!r} began, and so it is in {place}; "
+            "put it back as it was, or roll back with it first",
+            *change.place,
         )
 
 

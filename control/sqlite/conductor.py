@@ -8,7 +8,7 @@ from functools import partial
 from control import passage
 from control.conductor import settings_of
 from control.course import actor, go_on
-from control.plan.begun import KEPT_AS, begun_with, changes
+from control.plan.begun import KEPT_AS, begun_with
 from control.plan.model import Plan
 from control.sqlite import fitting, keeping, window
 from control.sqlite.stage import Ground, Stage
@@ -167,14 +167,7 @@ def as_begun(plan: Plan, file: File, known: Migration) -> None:
             f"migration {plan.name!r} was begun with the tables {', '.join(known.tables)}; "
             "finish it or roll it back, or give the plan another name"
         )
-    kept = ledger.Memory(file, known.id).recall(KEPT_AS) or {}
-    begun = {name for name, state in passage.states(file, known.id).items() if state != "open"}
-    for change in changes(plan, kept, begun):
-        raise plan.wrong(
-            f"{change.what} was {change.was} when {plan.name!r} began, and so it is in the file; "
-            "put it back as it was, or roll back with it first",
-            *change.place,
-        )
+    passage.unedited(plan, file, known.id, "the file")
 
 
 def _reopen_amended(ground: Ground) -> None:

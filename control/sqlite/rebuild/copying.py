@@ -1,24 +1,19 @@
 """Fills a new table in batches, gives it its indexes, and reads again what was written meanwhile."""
 
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-import sql.sqlite
 from control.sqlite.rebuild.making import Making, columns_of
 from control.sqlite.rebuild.pacing import Pace
 from control.sqlite.stage import Ground
 from sql.job import Copying, JobSpec, KeyColumn, Range
 from sql.ledger import send
-from sql.named import load
 from sql.sqlite.connection import File
+from sql.sqlite.ledger import JOBS as FILE_JOBS
 from sql.sqlite.names import listed, quoted, written
 from sql.sqlite.rebuild import STATEMENTS
 from worker import jobs
 from worker.jobs import Job
-
-#: `done` is a statement of a file's alone: a server's batch says so itself.
-_JOBS = load(Path(sql.sqlite.__file__).parent, "jobs")
 
 
 def record(ground: Ground, one: Making) -> None:
@@ -127,7 +122,7 @@ def _copy_next(file: File, one: Making, job: Job, size: int) -> int:
     ).rowcount
     batch = Range(by="key", lower=job.planned_to, upper=upto, stripe=None)
     (number,) = jobs.add_batches(file, job.id, [batch], "plan")
-    send(file, _JOBS.done, batch=number, rows=rows, duration_ms=None)
+    send(file, FILE_JOBS.done, batch=number, rows=rows, duration_ms=None)
     jobs.advance(file, job.id, planned_to=upto, planned=upto == job.last_key, batch_rows=size)
     return rows
 
