@@ -1,4 +1,4 @@
-"""The alerts of grafana/rules.yml: what they ask for exists, each is told in the runbook, and each fires when it must."""
+"""The alerts: what they ask for exists, each is told in the runbook, and each fires when it must and not else."""
 
 import os
 import re
