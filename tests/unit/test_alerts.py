@@ -1,4 +1,4 @@
-"""The alerts: what they ask for exists, each is told in the runbook, and each fires when it must and not else."""
+"""The alerts: what they ask for exists, each is told in the runbook, and each fires when it must."""
 
 import os
 import re
