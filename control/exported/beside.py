@@ -11,10 +11,12 @@ from sql.ledger import LEDGER, send
 from sql.postgres import exported, guard, rls, surroundings
 from sql.postgres.connection import Connection
 from sql.postgres.facts import Catalog
+from sql.postgres.session import has_migration
 from sql.sqlite import guard as file_guard
 from sql.sqlite.connection import File
 from sql.sqlite.names import folded
 from sql.sqlite.preflight import settings
+from sql.sqlite.session import holder
 from worker import ledger
 from worker.ledger import Memory, Migration
 
@@ -23,12 +25,14 @@ from worker.ledger import Memory, Migration
 class Beside:
     """Facts of one moment, by the plan's names of tables; waits are seconds.
 
-    `events` holds when one of each kind was last written. A SQLite file has no indexes that are not valid,
-    and shows nobody who waits. `spent` is None for a migration that keeps no budget. `unscoped` holds
-    accesses by role as the server counts them: the ledger is brought up to that only while a run looks.
+    `events` holds when one of each kind was last written; `controllers` is 1 while a command has the migration.
+    A SQLite file has no indexes that are not valid, and shows nobody who waits. `spent` is None for a migration
+    that keeps no budget. `unscoped` holds accesses by role as the server counts them: the ledger is brought up
+    to that only while a run looks.
     """
 
     events: dict[str, datetime]
+    controllers: int
     guard_uses: dict[str, int]
     spent: Spent | None
     invalid_indexes: dict[str, int] = field(default_factory=dict)
@@ -49,6 +53,7 @@ def read(connection: Database, migration: str) -> Beside:
     if isinstance(connection, File):
         return Beside(
             events=events,
+            controllers=0 if holder(connection.path) is None else 1,
             guard_uses=_used_in_file(connection, found),
             spent=budget.spent(memory, disk=settings(connection).bytes_, wal=None),
         )
@@ -56,6 +61,7 @@ def read(connection: Database, migration: str) -> Beside:
     original = Catalog.model_validate(found.original)
     return Beside(
         events=events,
+        controllers=0 if has_migration(connection, migration) is None else 1,
         guard_uses=_used(connection, original),
         spent=budget.spent(memory, disk=now.disk, wal=now.wal),
         invalid_indexes=exported.invalid_indexes(

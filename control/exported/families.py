@@ -129,6 +129,7 @@ def _beside(families: Families, who: str, beside: Beside) -> None:
         families.add(series.GUARD_USES, count, who, table)
     for role, count in beside.unscoped.items():
         families.add(series.UNSCOPED_ACCESSES, count, who, role)
+    families.add(series.CONTROLLERS, beside.controllers, who)
     families.add(series.RLS_STRICT, beside.strict, who)
     for table, count in beside.invalid_indexes.items():
         families.add(series.INVALID_INDEXES, count, who, table)

@@ -91,6 +91,9 @@ LAST_PROGRESS = Series(
 )
 QUARANTINE_ROWS = Series("tenantry_quarantine_rows", "Rows set aside.")
 
+CONTROLLERS = Series(
+    "tenantry_controllers", "Commands that have the migration in hand: 1 during a run or a way back, else 0."
+)
 WORKERS = Series("tenantry_workers", "Workers with a connection to the database.")
 WORKERS_HOLDING = Series("tenantry_workers_holding", "Living workers that let no batch go.")
 HELD = Series("tenantry_held", "1 while a worker is held, by what holds it.", ("migration", "reason"))

@@ -2,6 +2,7 @@
 
 import time
 from pathlib import Path
+from typing import Any
 
 from psycopg.rows import dict_row
 
@@ -27,13 +28,18 @@ def take_migration(connection: Connection, name: str) -> str | None:
             if _got(connection, "lanes_are_over", name):
                 return None
             connection.execute(SESSION.leave_migration.compose(), {"name": name})
-        with connection.cursor(row_factory=dict_row) as cursor:
-            holder = cursor.execute(SESSION.migration_lock_holder.compose(), {"name": name}).fetchone()
+        holder = has_migration(connection, name)
         if holder is not None:
             since = f"{holder['backend_start']:%Y-%m-%d %H:%M:%S}"
             return f"server process {holder['pid']} from {holder['host']} since {since}"
         time.sleep(_TRY_EVERY)
     return "it has just ended"
+
+
+def has_migration(connection: Connection, name: str) -> dict[str, Any] | None:
+    """The session that has a migration: its `pid`, `host` and `backend_start`; None where nobody has."""
+    with connection.cursor(row_factory=dict_row) as cursor:
+        return cursor.execute(SESSION.migration_lock_holder.compose(), {"name": name}).fetchone()
 
 
 def join_migration(connection: Connection, name: str) -> None:

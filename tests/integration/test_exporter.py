@@ -9,8 +9,10 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from control import exporter
+from control.conductor import controller
 from control.exported import series
 from control.exported.series import Series
+from control.plan.reading import read_plan
 from tests.integration.operating import Operator
 from tests.waiting import until
 
@@ -162,3 +164,9 @@ def test_what_was_foretold_of_wal_and_disk_is_shown_beside_what_is_used_up(begun
     for one in (series.WAL_WRITTEN, series.DISK_GROWN):
         assert after.of(one)[0] - scrape.of(one)[0] > 10e6
     assert (after.of(series.WAL_BUDGET), after.of(series.DISK_BUDGET)) == ([wal], [disk])
+
+
+def test_a_run_that_goes_on_has_the_migration_in_hand(begun: Operator) -> None:
+    assert Scrape(begun).of(series.CONTROLLERS) == [0]
+    with controller(read_plan(begun.plan)):
+        assert Scrape(begun).of(series.CONTROLLERS) == [1]

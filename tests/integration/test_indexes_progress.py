@@ -68,7 +68,9 @@ def test_a_build_shows_its_phase_and_whom_it_waits_for_in_status_and_metrics(sam
             shown = status.read(look, "graph")
             (told,) = shown.model_dump(mode="json")["building"]
             assert told["waits_for"]["application"] == "writer"
-            series = {metric.name: metric.samples for metric in of(shown, Beside({}, {}, spent=None)).every()}
+            series = {
+                metric.name: metric.samples for metric in of(shown, Beside({}, 0, {}, spent=None)).every()
+            }
             assert [one.value for one in series["tenantry_index_build_waiting"]] == [1.0]
             assert not series["tenantry_index_build_eta_seconds"]
             writer.rollback()

@@ -117,7 +117,7 @@ def test_status_and_metrics_show_the_pace_and_every_signal_without_the_queue_ser
     assert "ago: the plan's own query: 7, limit 5" in told
     series = {
         (sample.name, *sample.labels.values()): sample.value
-        for metric in of(shown, Beside({}, {}, spent=None)).every()
+        for metric in of(shown, Beside({}, 0, {}, spent=None)).every()
         for sample in metric.samples
         if sample.name.startswith("tenantry_governor_")
     }
@@ -139,7 +139,7 @@ def test_lag_is_shown_as_the_governor_sees_it_and_not_at_all_once_its_sample_is_
 
         def lag() -> list[float]:
             shown = status.read(session, ground.plan.name)
-            families = of(shown, Beside({}, {}, spent=None))
+            families = of(shown, Beside({}, 0, {}, spent=None))
             gauges = {metric.name: metric.samples for metric in families.every()}
             return [
                 sample.value
