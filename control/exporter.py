@@ -222,8 +222,8 @@ def _building(found: Status) -> Iterable[Metric]:
     yield from (share, eta, waiting)
 
 
-def serve(url: str, migration: str, port: int) -> None:
-    """Answer scrapes on `port` until interrupted.
+def serve(url: str, migration: str, port: int, host: str) -> None:
+    """Answer scrapes on `port` of `host` until interrupted.
 
     Raises:
         KeyboardInterrupt: told to stop.
@@ -231,7 +231,7 @@ def serve(url: str, migration: str, port: int) -> None:
     registry = CollectorRegistry()
     collector = StatusCollector(url, migration)
     registry.register(collector)
-    server, thread = start_http_server(port, registry=registry)
+    server, thread = start_http_server(port, addr=host, registry=registry)
     log.info("exporter answers", port=port)
     try:
         thread.join()

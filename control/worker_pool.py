@@ -25,6 +25,8 @@ import worker
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
+#: Where counts are served unless it is said otherwise: whoever asks is told, so to this machine alone.
+LOOPBACK = "127.0.0.1"
 #: A worker that dies again and again is started again after 0.5, 1, 2 … 30 s.
 _BACK_OFF = (0.5, 30.0)
 #: A worker that lived this long begins its back-off anew.
@@ -176,6 +178,7 @@ def workers(
     namespace: str = "tenantry",
     log_to: IO[bytes] | None = None,
     metrics_port: int | None = None,
+    metrics_host: str = LOOPBACK,
 ) -> Iterator[WorkerPool]:
     """Run `count` workers for as long as the context lasts.
 
@@ -197,7 +200,7 @@ def workers(
         if metrics_port is not None:
             registry = CollectorRegistry()
             MultiProcessCollector(registry, path=counts)  # type: ignore[no-untyped-call]  # untyped there
-            server, _thread = start_http_server(metrics_port, registry=registry)
+            server, _thread = start_http_server(metrics_port, addr=metrics_host, registry=registry)
         try:
             pool.start(count)
             yield pool

@@ -47,9 +47,9 @@ def _free_port() -> int:
         return port
 
 
-def _scraped(port: int) -> str:
+def _scraped(port: int, host: str = "127.0.0.1") -> str:
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://{host}:{port}/metrics", timeout=5) as answer:
             text: str = answer.read().decode()
             return text
     except urllib.error.URLError:
@@ -82,6 +82,20 @@ def test_the_exporter_shows_how_the_migration_stands(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("service", ["worker", "exporter"])
+def test_what_a_service_counts_is_for_this_machine_alone_unless_it_is_told_otherwise(
+    folder: Path, service: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TENANTRY_METRICS_PORT", str(port := _free_port()))
+    elsewhere = "127.0.0.2"  # an address of this machine that only a listener on every one answers
+    with _service(folder, service):
+        until(lambda: _scraped(port), 30, f"the {service}")
+        assert _scraped(port, elsewhere) == ""
+    monkeypatch.setenv("TENANTRY_METRICS_HOST", "0.0.0.0")
+    with _service(folder, service):
+        until(lambda: _scraped(port, elsewhere), 30, f"the {service} for everybody")
+
+
+@pytest.mark.parametrize("service", ["worker", "exporter"])
 def test_a_service_that_is_told_to_stop_ends_with_status_0(folder: Path, service: str) -> None:
     port = _free_port()
     option = {"worker": "--metrics-port", "exporter": "--port"}[service]
@@ -105,7 +119,7 @@ def test_a_worker_without_a_queue_of_the_operators_is_refused(folder: Path) -> N
 
 def test_a_port_that_is_taken_is_named(folder: Path) -> None:
     with socket.socket() as taken:
-        taken.bind(("0.0.0.0", 0))  # the exporter listens for everybody
+        taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = str(taken.getsockname()[1])
         ended = subprocess.run(
@@ -118,4 +132,4 @@ def test_a_port_that_is_taken_is_named(folder: Path) -> None:
             env=os.environ,
         )
     assert ended.returncode == 2
-    assert f"tenantry: port {port}: Address already in use" in ended.stderr
+    assert f"tenantry: 127.0.0.1, port {port}: Address already in use" in ended.stderr
