@@ -26,6 +26,7 @@ from tests.containers import (
     services,
     words,
 )
+from tests.dockerfile import context
 
 DOCKERFILE = (REPOSITORY / "Dockerfile").read_text(encoding="utf-8")
 PROMETHEUS = read_yaml(REPOSITORY / "grafana/prometheus.yml")
@@ -215,6 +216,17 @@ def test_prometheus_reads_its_files_where_they_are() -> None:
     assert f"prometheus:{options['storage.tsdb.path']}" in services()["prometheus"]["volumes"]
     for rules in PROMETHEUS.get("rule_files", []):
         assert seen[str(config.parent / rules)] == REPOSITORY / "grafana" / rules
+
+
+def test_a_build_is_sent_nothing_but_what_it_copies() -> None:
+    copied = {
+        source
+        for words in re.findall(r"^COPY (?!--from)(.+) \S+$", DOCKERFILE, re.MULTILINE)
+        for source in words.split()
+    }
+    sent = context(REPOSITORY)
+    assert {path.parts[0] for path in sent} == copied
+    assert [path for path in sent if "__pycache__" in path.parts or path.name.startswith(".")] == []
 
 
 def test_a_worker_has_longer_to_stop_than_its_pool_waits() -> None:
