@@ -20,7 +20,7 @@ _ABSOLUTE = re.compile(r"(?<![\w./$}])/(?=\w)")
 
 @dataclass
 class Image:
-    """What is built: its root folder, and what a container starts with; its steps run as `account`, or as us."""
+    """What is built: its root folder, and what a container starts with; steps run as `account`, or us."""
 
     root: Path
     environment: dict[str, str]
