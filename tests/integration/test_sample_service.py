@@ -109,6 +109,12 @@ def test_the_application_deploys_the_code_whose_key_came_last_and_has_no_error(
             until(lambda: _works(said, "old"), 30, "the old code")
             connection.execute("CREATE UNIQUE INDEX CONCURRENTLY ON graph_entities (id, tenant_id)")
             until(lambda: _works(said, "new"), 30, "the new code")
-        with _application(sample, tmp_path) as said:  # again, over what the first left, in the code that fits
+            connection.execute("ALTER TABLE graph_entities DROP CONSTRAINT graph_entities_pkey CASCADE")
+            lines = len(said.read_text().splitlines())
+            until(lambda: len(said.read_text().splitlines()) > lines + 1, 30, "a look at what is left")
+            connection.execute("CREATE UNIQUE INDEX CONCURRENTLY old_again ON graph_entities (id)")
+            until(lambda: _works(said, "old"), 30, "the old code, on the way back")
+            connection.execute("DROP INDEX old_again")
+        with _application(sample, tmp_path) as said:  # over what the first left, in the code that fits
             until(lambda: _works(said, "new"), 30, "the new code at once")
             assert "old code" not in said.read_text()
