@@ -4,7 +4,6 @@ As much of the language as ours uses: FROM … AS, WORKDIR, ENV, COPY, RUN, USER
 """
 
 import json
-import os
 import re
 import shlex
 import shutil
@@ -13,6 +12,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
+
+from control.embedded.keeper import Account
+from tests.ownership import hand_over
 
 #: An absolute path of the image, where a word or a part of it begins.
 _ABSOLUTE = re.compile(r"(?<![\w./$}])/(?=\w)")
@@ -24,7 +26,7 @@ class Image:
 
     root: Path
     environment: dict[str, str]
-    account: int | None
+    account: Account | None
     workdir: str = "/"
     user: str = "0"
     entrypoint: list[str] = field(default_factory=list)
@@ -36,8 +38,8 @@ class Image:
             command,
             cwd=self.inside(self.workdir),
             env=self.environment,
-            user=self.account,
-            group=self.account,
+            user=self.account.uid if self.account else None,
+            group=self.account.gid if self.account else None,
             extra_groups=None if self.account is None else [],
             check=False,
             capture_output=True,
@@ -55,16 +57,7 @@ class Image:
     def make(self, path: str) -> None:
         """Make a folder of the image."""
         self.inside(path).mkdir(parents=True, exist_ok=True)
-        self.hand_over()
-
-    def hand_over(self) -> None:
-        """Give everything to the account."""
-        if self.account is None:
-            return
-        for here, folders, files in os.walk(self.root, topdown=False):
-            for entry in (*folders, *files):
-                os.chown(Path(here, entry), self.account, self.account, follow_symlinks=False)
-        os.chown(self.root, self.account, self.account)
+        hand_over(self.root, self.account)
 
 
 def context(repository: Path) -> list[Path]:
@@ -94,7 +87,9 @@ def _ignored(path: Path, patterns: list[str]) -> bool:
     return ignored
 
 
-def build(repository: Path, folder: Path, *, account: int | None, environment: Mapping[str, str]) -> Image:
+def build(
+    repository: Path, folder: Path, *, account: Account | None, environment: Mapping[str, str]
+) -> Image:
     """Build every stage, each in `folder / "root"`, and return the last.
 
     Raises:
@@ -112,7 +107,7 @@ def build(repository: Path, folder: Path, *, account: int | None, environment: M
             image.make("/")
         elif instruction == "COPY":
             _copy(said.split(), image, folder, repository)
-            image.hand_over()
+            hand_over(image.root, account)
         else:
             _do(instruction, said, image)
     return image

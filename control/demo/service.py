@@ -1,7 +1,6 @@
 """The demo's application as a service: it works on a sample until told to stop, in the code that fits."""
 
 import tempfile
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -78,8 +77,8 @@ def _watch(
 ) -> None:
     errors = 0
     due = time.monotonic()
-    pause = threading.Event()
-    while not pause.wait(_LOOK_EVERY):
+    while True:
+        time.sleep(_LOOK_EVERY)
         if (code := fitting.code()) != running:
             application.switch(code)
             running = code

@@ -22,6 +22,8 @@ from control.embedded.keeper import Keeper, package_folder, unprivileged_account
 from control.embedded.postgres import EmbeddedPostgres, start_postgres
 from tests.containers import mounts, ours, services, words
 from tests.integration.operating import TENANTRY
+from tests.integration.standby import programs
+from tests.ownership import hand_over
 from tests.waiting import until
 
 #: As long as the compose file gives a service to stop, and more than any start takes here.
@@ -158,14 +160,8 @@ def _standby(primary: EmbeddedPostgres) -> Iterator[int]:
     try:
         data, port = home / "18/docker", free_port()
         command = _copied(primary, home, data)
-        if account is not None:
-            for here, folders, files in os.walk(home, topdown=False):
-                for entry in (*folders, *files):
-                    os.chown(Path(here, entry), account.uid, account.gid, follow_symlinks=False)
-            os.chown(home, account.uid, account.gid)
-        # The wheel's server program, or the copy of it that root's primary runs from.
-        copies = list(primary.folder.glob("software/*/*/bin"))
-        program = str((copies[0] if copies else primary.bin) / command[0])
+        hand_over(home, account)
+        program = str(programs(primary) / command[0])
         keeper = Keeper("the standby", stop="INT", force="QUIT", account=account)
         settings = {
             "port": port,

@@ -14,8 +14,10 @@ import pytest
 from control.embedded.keeper import unprivileged_account
 from tests.containers import REPOSITORY, ours, words
 from tests.dockerfile import Image, build
+from tests.ownership import hand_over
 
-pytestmark = pytest.mark.full
+#: The first of them downloads everything that the lock names.
+pytestmark = [pytest.mark.full, pytest.mark.timeout(900)]
 
 
 def _runs(python: str, account: int | None) -> bool:
@@ -43,8 +45,7 @@ def image() -> Iterator[Image]:
     # The account must get through to it, and pytest's folders are closed to others.
     folder = Path(tempfile.mkdtemp(prefix="image-", dir="/tmp"))
     try:
-        if uid is not None:
-            os.chown(folder, uid, uid)
+        hand_over(folder, account)
         pythons = (sys.executable, *filter(None, [shutil.which("python3", path="/usr/bin:/usr/local/bin")]))
         python = next((each for each in pythons if _runs(each, uid)), None)
         if python is None:
@@ -67,12 +68,11 @@ def image() -> Iterator[Image]:
             group=uid,
             check=True,
         )
-        yield build(REPOSITORY, folder, account=uid, environment=environment)
+        yield build(REPOSITORY, folder, account=account, environment=environment)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-@pytest.mark.timeout(900)  # it downloads everything that the lock names
 def test_the_image_runs_the_program_in_its_working_folder(image: Image) -> None:
     version = image.run(*image.entrypoint, "--version")
     assert (version.returncode, version.stderr) == (0, "")
