@@ -10,8 +10,8 @@ COPY control control
 COPY worker worker
 COPY sql sql
 RUN pip wheel --no-deps --no-build-isolation --wheel-dir /wheels . \
- && python -m venv /opt/tenantry \
- && /opt/tenantry/bin/pip install --no-index --find-links /wheels tenantry
+ && python -m venv --without-pip /opt/tenantry \
+ && pip --python /opt/tenantry/bin/python install --no-index --find-links /wheels tenantry
 
 FROM python:3.13.5-slim-bookworm
 COPY --from=build /opt/tenantry /opt/tenantry

@@ -77,8 +77,8 @@ class StatusCollector(Collector):
             self._connection.close()
 
 
-def serve(url: str, migration: str, port: int) -> None:
-    """Answer scrapes on `port` until interrupted.
+def serve(url: str, migration: str, port: int, host: str) -> None:
+    """Answer scrapes on `port` of `host` until interrupted.
 
     Raises:
         KeyboardInterrupt: told to stop.
@@ -88,7 +88,7 @@ def serve(url: str, migration: str, port: int) -> None:
     collector = StatusCollector(url, migration)
     registry.register(collector)
     try:
-        with answering("", port, registry, collector.unready):
+        with answering(host, port, registry, collector.unready):
             log.info("exporter answers", port=port)
             threading.Event().wait()
     finally:

@@ -26,6 +26,8 @@ from control.endpoints import answering
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
+#: Where counts are served unless it is said otherwise: whoever asks is told, so to this machine alone.
+LOOPBACK = "127.0.0.1"
 #: A worker that dies again and again is started again after 0.5, 1, 2 … 30 s.
 _BACK_OFF = (0.5, 30.0)
 #: A worker that lived this long begins its back-off anew.
@@ -183,6 +185,7 @@ def workers(
     namespace: str = "tenantry",
     log_to: IO[bytes] | None = None,
     metrics_port: int | None = None,
+    metrics_host: str = LOOPBACK,
 ) -> Iterator[WorkerPool]:
     """Run `count` workers for as long as the context lasts.
 
@@ -204,7 +207,7 @@ def workers(
             if metrics_port is not None:
                 registry = CollectorRegistry()
                 MultiProcessCollector(registry, path=counts)  # type: ignore[no-untyped-call]  # untyped there
-                served.enter_context(answering("", metrics_port, registry, pool.unready))
+                served.enter_context(answering(metrics_host, metrics_port, registry, pool.unready))
             try:
                 pool.start(count)
                 yield pool

@@ -40,6 +40,7 @@ COMMANDS = {
     "worker": "services",
     "tenants": "tenants",
     "exporter": "services",
+    "sample": "sample",
 }
 
 

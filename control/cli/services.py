@@ -11,10 +11,14 @@ from control.cli.options import DEFAULT_FILE, File
 from control.plan.reading import read_plan
 from control.queue import namespace_of, queue_of
 from control.resizing import resized
+from control.worker_pool import LOOPBACK
 from control.worker_pool import workers as worker_processes
 from sql.database import describe
 from sql.errors import GivenWrongError
 from sql.postgres.connection import resolve
+
+_HOST = "TENANTRY_METRICS_HOST"
+_HOST_HELP = "The address to listen on; 0.0.0.0 for every one that this machine has."
 
 
 def worker(
@@ -27,6 +31,7 @@ def worker(
             min=1, max=65535, envvar="TENANTRY_METRICS_PORT", help="Where Prometheus finds what they count."
         ),
     ] = None,
+    metrics_host: Annotated[str, typer.Option(envvar=_HOST, help=_HOST_HELP)] = LOOPBACK,
 ) -> None:
     """Work at the batches of a `run` that goes on elsewhere, until told to stop."""
     plan = read_plan(file)
@@ -38,13 +43,14 @@ def worker(
     describe(url)
     with (
         queue_of(plan) as queue,
-        _until_told_to_stop(metrics_port),
+        _until_told_to_stop(metrics_host, metrics_port),
         worker_processes(
             workers,
             database_url=url,
             redis_url=queue,
             namespace=namespace_of(plan),
             metrics_port=metrics_port,
+            metrics_host=metrics_host,
         ) as pool,
         resized(pool, url, plan.name, otherwise=workers),
     ):
@@ -60,25 +66,26 @@ def exporter(
             min=1, max=65535, envvar="TENANTRY_METRICS_PORT", help="Where Prometheus finds the gauges."
         ),
     ] = 9187,
+    host: Annotated[str, typer.Option(envvar=_HOST, help=_HOST_HELP)] = LOOPBACK,
 ) -> None:
     """Show Prometheus how the migration stands, until told to stop."""
     plan = read_plan(file)
     url = resolve(plan.database.url.get_secret_value())
     describe(url)
-    with _until_told_to_stop(port):
-        exporting.serve(url, plan.name, port)
+    with _until_told_to_stop(host, port):
+        exporting.serve(url, plan.name, port, host)
 
 
 @contextmanager
-def _until_told_to_stop(port: int | None) -> Iterator[None]:
+def _until_told_to_stop(host: str, port: int | None) -> Iterator[None]:
     """Being stopped is how a service ends: no failure.
 
     Raises:
-        GivenWrongError: the port is taken.
+        GivenWrongError: the port is taken, or the host is none of this machine's.
     """
     try:
         yield
     except KeyboardInterrupt:
         return
     except OSError as error:
-        raise GivenWrongError(f"port {port}: {error.strerror}") from None
+        raise GivenWrongError(f"{host}, port {port}: {error.strerror}") from None

@@ -106,13 +106,18 @@ class Client:
         self._code: Code = deployment.wanted
         self._choice = random.Random(settings.seed * 1_000 + number)  # noqa: S311  # a repeatable load, no secret
         self._holdings = Holdings(
-            number, connections=settings.connections, entities=settings.entities, choice=self._choice
+            number,
+            connections=settings.connections,
+            entities=settings.entities,
+            choice=self._choice,
+            deletes=settings.run is None,
         )
         self._serial = itertools.count(1)
         # What was sent and not answered yet, with the entity that it is about.
         self._open: tuple[EntityEntry | RelationEntry | DeleteEntry | SharedEntry, Owned | None] | None = None
         self._session = connect(settings, meter)
-        self._journal = Journal(settings.folder, number)
+        self._journal = Journal(None if settings.run else settings.folder, number)
+        self._prefix = f"live-{settings.run}" if settings.run else "live"
 
     def run(self) -> None:
         """Work at the settings' pace until told to stop; errors are counted and never end it."""
@@ -235,7 +240,7 @@ class Client:
         self._holdings.remove(entity)
 
     def _new_key(self, kind: str) -> str:
-        return f"live-{kind}-{self._number}-{next(self._serial):08d}"
+        return f"{self._prefix}-{kind}-{self._number}-{next(self._serial):08d}"
 
     def _properties(self, org: str) -> Properties:
         return {

@@ -4,6 +4,7 @@ One file of JSON lines for each connection, so that no two threads share one. Ea
 the acknowledgement is there: an application that is killed loses at most the operation it was in.
 """
 
+import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -75,12 +76,12 @@ _PATTERN = "connection-*.jsonl"
 
 
 class Journal:
-    """The journal of one connection, open for writing."""
+    """The journal of one connection, open for writing; without a folder what is written is forgotten."""
 
-    def __init__(self, folder: Path, connection: int) -> None:
-        path = folder / f"connection-{connection}.jsonl"
+    def __init__(self, folder: Path | None, connection: int) -> None:
+        path = Path(os.devnull) if folder is None else folder / f"connection-{connection}.jsonl"
         # Line buffered: what was acknowledged must survive even a SIGKILL of the application.
-        self._file = path.open("x", buffering=1, encoding="utf-8")
+        self._file = path.open("w" if folder is None else "x", buffering=1, encoding="utf-8")
 
     def write(self, entry: Entry) -> None:
         """Append one entry."""

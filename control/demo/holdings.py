@@ -36,15 +36,25 @@ class Holdings:
         connections: how many there are; the sample's entities are shared out among them.
         entities: how many entities the sample has.
         choice: where the choices come from.
+        deletes: whether entities of the sample may be deleted too.
     """
 
-    def __init__(self, connection: int, *, connections: int, entities: int, choice: random.Random) -> None:
+    def __init__(
+        self,
+        connection: int,
+        *,
+        connections: int,
+        entities: int,
+        choice: random.Random,
+        deletes: bool = True,
+    ) -> None:
         self._first = connection or connections
         self._step = connections
         self._count = (entities - self._first) // connections + 1
         self._entities = entities
         self._stride = math.lcm(connections, sample.ORGANISATIONS)
         self._choice = choice
+        self._deleted_at_most = _DELETED_AT_MOST * self._count if deletes else 0
         self._deleted: set[int] = set()
         self._inserted: list[Owned] = []
 
@@ -67,7 +77,7 @@ class Holdings:
 
     def may_delete(self, entity: Owned) -> bool:
         """Whether enough of the sample would be left."""
-        return not self._is_of_sample(entity) or len(self._deleted) + 1 <= _DELETED_AT_MOST * self._count
+        return not self._is_of_sample(entity) or len(self._deleted) + 1 <= self._deleted_at_most
 
     def has(self, entity: Owned) -> bool:
         """Whether it is of the sample, or was added."""

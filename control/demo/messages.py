@@ -18,7 +18,11 @@ class _Message(BaseModel):
 
 
 class Settings(_Message):
-    """What the application starts with; `rate` is operations per second over all connections."""
+    """What the application starts with; `rate` is operations per second over all connections.
+
+    `run` names one of several runs over the same graph, at once or one after another. It makes keys of its
+    own, deletes no entity of the sample's, which another may own, and keeps no journal.
+    """
 
     url: SecretStr
     folder: Path
@@ -27,6 +31,7 @@ class Settings(_Message):
     rate: Annotated[float, Field(gt=0)] = 300.0
     seed: int = 1
     code: Code = "old"
+    run: str | None = None
 
     @field_serializer("url", when_used="json")
     def _reveal(self, url: SecretStr) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from pydantic import SecretStr
 from rich.console import Console
 
 import sql.postgres
@@ -18,7 +19,8 @@ from control.demo.messages import Settings
 from control.demo.summary import Told
 from control.embedded.postgres import EmbeddedPostgres, start_postgres
 from control.embedded.valkey import start_valkey
-from control.plan.model import Plan
+from control.plan.model import Backup, Database, Plan
+from control.plan.reading import read_plan
 from control.queue import namespace_of
 from control.worker_pool import workers
 from sql.named import load
@@ -28,42 +30,17 @@ from worker.broker import doorbell
 
 STATEMENTS = load(Path(sql.postgres.__file__).parent, "demo")
 
+#: As it is written for servers that the environment names; the demo brings its own.
+PLAN = Path(__file__).with_name("sample.toml")
+
 _DATABASE = "graph"
 _WORKERS = 2
 
 
 def plan_for(url: str, backup: Path) -> Plan:
     """The plan of the guide for the sample graph: entities by expression, relations by their source."""
-    tenant_index = {"columns": ["tenant_id"]}
-    return Plan.model_validate(
-        {
-            "name": "multi-tenancy",
-            "database": {"url": url},
-            "backup": {"path": str(backup)},
-            "tables": [
-                {
-                    "name": "graph_entities",
-                    "tenant": {"expression": "properties->>'org_id'", "otherwise": "legacy_default"},
-                    "indexes": [
-                        {"name": "idx_entities_tenant", **tenant_index},
-                        {"name": "idx_entities_tenant_type", "columns": ["tenant_id", "entity_type"]},
-                    ],
-                    "primary_key": ["id", "tenant_id"],
-                    "rls": {"policy": "tenant_isolation_entities", "mode": "strict", "quiet": "3s"},
-                },
-                {
-                    "name": "graph_relations",
-                    "tenant": {"parent": "graph_entities", "on": {"source_id": "id"}},
-                    "indexes": [
-                        {"name": "idx_relations_tenant", **tenant_index},
-                        {"name": "idx_relations_tenant_source", "columns": ["tenant_id", "source_id"]},
-                        {"name": "idx_relations_tenant_target", "columns": ["tenant_id", "target_id"]},
-                    ],
-                    "primary_key": ["id", "tenant_id"],
-                    "rls": {"policy": "tenant_isolation_relations", "mode": "strict", "quiet": "3s"},
-                },
-            ],
-        }
+    return read_plan(PLAN).model_copy(
+        update={"database": Database(url=SecretStr(url)), "redis": None, "backup": Backup(path=str(backup))}
     )
 
 

@@ -25,10 +25,10 @@ from worker.ledger import Memory, Migration
 class Beside:
     """Facts of one moment, by the plan's names of tables; waits are seconds.
 
-    `events` holds when one of each kind was last written; `controllers` is 1 while a command has the migration.
-    A SQLite file has no indexes that are not valid, and shows nobody who waits. `spent` is None for a migration
-    that keeps no budget. `unscoped` holds accesses by role as the server counts them: the ledger is brought up
-    to that only while a run looks.
+    `events` holds when one of each kind was last written; `controllers` is 1 while a command has the
+    migration. A SQLite file has no indexes that are not valid, and shows nobody who waits. `spent` is None
+    for a migration that keeps no budget. `unscoped` holds accesses by role as the server counts them: the ledger
+    is brought up to that only while a run looks.
     """
 
     events: dict[str, datetime]

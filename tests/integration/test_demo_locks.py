@@ -47,9 +47,10 @@ def test_the_application_s_statements_take_the_locks_that_they_name(connection: 
 
 def test_the_strongest_lock_of_the_sample_s_statements_is_named(connection: psycopg.Connection) -> None:
     statements = load(FOLDER, "sample")
-    for statement in (statements.grant, statements.drop_keys, statements.empty):
+    sign = composing.Literal("a sample")
+    for statement in (statements.grant, statements.drop_keys, statements.empty, statements.sign):
         with connection.transaction(force_rollback=True):
-            connection.execute(statement.compose())
+            connection.execute(statement.compose(sign=sign))
             assert taken(connection) == {max(named(statement), key=MODES.index)}, statement.name
     connection.execute(statements.drop_keys.compose())
     with connection.transaction(force_rollback=True):

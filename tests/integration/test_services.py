@@ -50,10 +50,10 @@ def _free_port() -> int:
         return port
 
 
-def _asked(port: int, path: str) -> tuple[int, str]:
+def _asked(port: int, path: str, host: str = "127.0.0.1") -> tuple[int, str]:
     """The status and the text of an answer; 0 while nobody answers."""
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://{host}:{port}{path}", timeout=5) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode()
@@ -98,6 +98,20 @@ def test_the_exporter_shows_how_the_migration_stands(folder: Path) -> None:
         until(lambda: "tenantry_up 1.0" in _scraped(port), 30, "the exporter")
         scraped = _scraped(port)
     assert 'tenantry_stage_state{migration="multi-tenancy",stage="columns",state="done"} 1.0' in scraped
+
+
+@pytest.mark.parametrize("service", ["worker", "exporter"])
+def test_what_a_service_counts_is_for_this_machine_alone_unless_it_is_told_otherwise(
+    folder: Path, service: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TENANTRY_METRICS_PORT", str(port := _free_port()))
+    elsewhere = "127.0.0.2"  # an address of this machine that only a listener on every one answers
+    with _service(folder, service):
+        until(lambda: _asked(port, "/healthz")[0] == 200, 30, f"the {service}")
+        assert _asked(port, "/healthz", elsewhere) == (0, "")
+    monkeypatch.setenv("TENANTRY_METRICS_HOST", "0.0.0.0")
+    with _service(folder, service):
+        until(lambda: _asked(port, "/healthz", elsewhere)[0] == 200, 30, f"the {service} for everybody")
 
 
 @pytest.mark.parametrize("service", ["worker", "exporter"])
@@ -180,7 +194,7 @@ def test_a_worker_without_a_queue_of_the_operators_is_refused(folder: Path) -> N
 
 def test_a_port_that_is_taken_is_named(folder: Path) -> None:
     with socket.socket() as taken:
-        taken.bind(("0.0.0.0", 0))  # the exporter listens for everybody
+        taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = str(taken.getsockname()[1])
         ended = subprocess.run(
@@ -193,4 +207,4 @@ def test_a_port_that_is_taken_is_named(folder: Path) -> None:
             env=os.environ,
         )
     assert ended.returncode == 2
-    assert f"tenantry: port {port}: Address already in use" in ended.stderr
+    assert f"tenantry: 127.0.0.1, port {port}: Address already in use" in ended.stderr

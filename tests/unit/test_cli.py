@@ -89,7 +89,7 @@ def test_the_version_is_said(tenantry: Tenantry) -> None:
 
 
 #: What reads no plan, or asks for something else first.
-NO_PLAN = {"demo", "init", "confirm", "restore", "rehearse", "tenants"}
+NO_PLAN = {"demo", "init", "confirm", "restore", "rehearse", "tenants", "sample"}
 
 
 @pytest.mark.parametrize("command", [*(name for name in COMMANDS if name not in NO_PLAN), "tenants list"])
