@@ -1,7 +1,7 @@
 """A migration on a whole terminal: which lines there are, and which of them fit. All of it is pure.
 
-Nothing is ever wrapped but what a key has done and why nothing can be seen. What does not fit is counted where it is missing; the more a
-terminal holds, the more is shown.
+Nothing is ever wrapped but what a key has done and why nothing can be seen. What does not fit is counted
+where it is missing; the more a terminal holds, the more is shown.
 """
 
 import textwrap
