@@ -216,7 +216,8 @@ def _events(events: Sequence[Event], now: datetime) -> Panel:
 def _event(event: Event, now: datetime) -> str:
     at = event.at.astimezone(UTC)
     day = "" if at.date() == now.astimezone(UTC).date() else f"{at:%m-%d} "
-    return f"{day}{_clock(at)}  {event.actor}  {event.kind}  {event.message}{figures(event)}"
+    what = event.stage or event.kind  # of a statement the stage that it belongs to
+    return f"{day}{_clock(at)}  {event.actor}  {what}  {event.message}{figures(event)}"
 
 
 def _clock(at: datetime) -> str:
