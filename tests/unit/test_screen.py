@@ -173,6 +173,25 @@ def test_batches_that_wait_and_jobs_that_stopped_are_what_needs_a_look() -> None
     assert "■ held: lag 7 s" in drawn
 
 
+def test_a_statement_is_told_with_its_stage_its_lock_and_its_times() -> None:
+    event = Event(
+        at=BEGAN - timedelta(days=1),
+        actor="ada@db",
+        kind="statement",
+        message="the guard",
+        stage="columns",
+        statement="CREATE TRIGGER",
+        lock="SHARE ROW EXCLUSIVE",
+        attempts=1,
+        waited_ms=12.3,
+        took_ms=4.0,
+    )
+    assert (
+        "12-31 12:00:00  ada@db  columns  the guard (SHARE ROW EXCLUSIVE, waited 12 ms, took 4 ms)"
+        in _lines(replace(SHOWN, sight=replace(SHOWN.sight, events=(event,))), 100, 40)
+    )
+
+
 @pytest.mark.parametrize(
     ("state", "title"),
     [("paused", "‖ paused"), ("cancelled", "✗ cancelled"), ("rolling back", "◀ rolling back")],
