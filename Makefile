@@ -49,9 +49,10 @@ $(SERVERS)/.installed: tests/servers/package-lock.json
 	for version in $(VERSIONS); do (cd $(SERVERS)/postgres-$$version && node scripts/hydrate-symlinks.js) || exit; done
 	touch $@
 
-# The picture of the README: a demo's own words.
+# The pictures of the documents: a demo's own words, and a run's own screen.
 picture: install
 	$(BIN)/python docs/picture.py
+	$(BIN)/python docs/picture_of_status.py
 
 # Half an hour on a quiet machine; `make bench ARGS="--only bare-loop --rounds 1"` asks for less.
 bench: install

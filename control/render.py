@@ -25,7 +25,8 @@ LASTS = 5.0
 #: What leads out of a quarantine, and what lets a job go on that stopped itself.
 WAY_OUT = "mend the cause, then `tenantry retry` and `tenantry run`"
 
-_MARKS = {
+#: What stands before a stage, by its state, and its style in a live display.
+MARKS = {
     "open": ("·", "dim"),
     "running": ("▶", "bold cyan"),
     "waiting": ("‖", "bold yellow"),
@@ -58,7 +59,8 @@ def render(view: View) -> RenderableType:
         parts.append(Padding(_tables(view.status.tables), (1, 0, 0, 0)))
     parts += [Text(line, style="dim") for table in view.status.tables if (line := details(table))]
     parts += [Text(built(one), style="yellow" if one.waits_for else "cyan") for one in view.status.building]
-    return Group(*parts, *_tuned(view.status), *_warnings(view.status, view.now), *_said(view))
+    told = [*_tuned(view.status), *_held(view.status), *_paced(view.status)]
+    return Group(*parts, *told, *warnings(view.status, view.now), *_said(view))
 
 
 def _title(shown: Status, now: datetime) -> Text:
@@ -77,17 +79,18 @@ def _stages(stages: Sequence[StageStatus], now: datetime) -> Table:
     grid.add_column(width=8, justify="right")
     grid.add_column(ratio=1, style="dim", overflow="ellipsis", no_wrap=True)
     for stage in stages:
-        mark, style = _MARKS[stage.state]
+        mark, style = MARKS[stage.state]
         grid.add_row(
             Text(mark, style=style),
             Text(stage.name, style=style),
-            _took(stage, now),
+            took(stage, now),
             Text(stage.detail or ""),
         )
     return grid
 
 
-def _took(stage: StageStatus, now: datetime) -> str:
+def took(stage: StageStatus, now: datetime) -> str:
+    """Say how long a stage took, or has taken so far."""
     if stage.started_at is None:
         return ""
     return duration(((stage.finished_at or now) - stage.started_at).total_seconds())
@@ -108,15 +111,21 @@ def _tables(tables: Sequence[TableStatus]) -> Table:
 
 def _tuned(shown: Status) -> Iterator[Text]:
     if shown.tuned:
-        yield Text(
-            "tuned: " + ", ".join(f"{key} {told(key, value)}" for key, value in shown.tuned.items()), "cyan"
-        )
+        yield Text(tuned(shown), "cyan")
 
 
-def _warnings(shown: Status, now: datetime) -> Iterator[Text]:
+def tuned(shown: Status) -> str:
+    """Say what is in force in place of the plan's own."""
+    return "tuned: " + ", ".join(f"{key} {told(key, value)}" for key, value in shown.tuned.items())
+
+
+def _held(shown: Status) -> Iterator[Text]:
     if shown.held is not None:
         yield Text(held_back(shown, shown.held), style="bold yellow")
-    yield from _paced(shown)
+
+
+def warnings(shown: Status, now: datetime) -> Iterator[Text]:
+    """Say what an operator should look into: who blocks batches, jobs that stopped, rows set aside."""
     for waiting in shown.waiting:
         first, *more = waits(waiting, now)
         yield Text(first, style="yellow")
@@ -149,9 +158,13 @@ def _paced(shown: Status) -> Iterator[Text]:
 
 def pace(governor: GovernorStatus) -> str:
     """Say how fast batches go, what the governor does about it, and why."""
+    return f"{speed(governor)}: {governor.reason}" if governor.reason else speed(governor)
+
+
+def speed(governor: GovernorStatus) -> str:
+    """Say how fast batches go, and what the governor does about it."""
     age = duration(governor.sample_age_seconds)
-    told = f"pace {governor.share:.0%} of full speed, {governor.zone.value}, sampled {age} ago"
-    return f"{told}: {governor.reason}" if governor.reason else told
+    return f"pace {governor.share:.0%} of full speed, {governor.zone.value}, sampled {age} ago"
 
 
 def _stops(table: TableStatus) -> Iterator[str]:
@@ -307,8 +320,8 @@ def changes(before: View | None, after: View) -> list[str]:
     states = {stage.name: stage.state for stage in old.stages}
     for stage in new.stages:
         if stage.state != states[stage.name]:
-            took = f" after {_took(stage, after.now)}" if stage.finished_at is not None else ""
-            lines.append(f"{stage.name} {stage.state}{took}{_because(stage)}")
+            in_all = f" after {took(stage, after.now)}" if stage.finished_at is not None else ""
+            lines.append(f"{stage.name} {stage.state}{in_all}{_because(stage)}")
     tables = {table.name: table.state for table in old.tables}
     lines += [_progress(table) for table in new.tables if table.state == "complete" != tables.get(table.name)]
     lines += [

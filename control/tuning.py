@@ -13,7 +13,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import to_jsonable_python
 
-from control.plan.governor import Governor
+from control.plan.governor import MOST_ROWS, Governor
 from control.plan.model import Backfill, Plan, nearest
 from control.plan.values import NO_LIMIT, Part
 from sql.errors import GivenWrongError
@@ -124,6 +124,45 @@ def applied(plan: Plan, tuned: Tuned) -> Plan:
             f"what is tuned and the plan don't fit together: {_said(error)}; "
             "`tenantry tune` shows both, and `tenantry tune KEY=` gives the plan's own back"
         ) from None
+
+
+def slower(limit: int | None, rate: float) -> int:
+    """The limit of rows per second that is a quarter below what goes now: `rate` of them, or the limit.
+
+    Of the two it is the lower; with no `rate` (0) it is the limit.
+
+    Raises:
+        GivenWrongError: there is neither, or no lower one.
+    """
+    known = [number for number in (limit, round(rate)) if number]
+    if not known:
+        raise GivenWrongError(
+            "no row goes now, so that there is no pace to lower; `tenantry tune rows_per_second=N` sets one"
+        )
+    if min(known) == 1:
+        raise GivenWrongError("1 row a second is the slowest pace; `tenantry pause` holds all batches")
+    return min(_two_digits(min(known) * 0.75), min(known) - 1)
+
+
+def faster(limit: int | None) -> int:
+    """The limit of rows per second that is a quarter above the one in force.
+
+    Raises:
+        GivenWrongError: there is none, or no higher one.
+    """
+    if limit is None:
+        raise GivenWrongError(
+            "no limit of rows per second is in force, and so there is none to raise: the governor alone says "
+            "how fast it goes, by the limits of its signals (`tenantry tune`)"
+        )
+    if limit == MOST_ROWS:
+        raise GivenWrongError("that is the highest limit; `tenantry tune rows_per_second=none` takes it away")
+    return min(max(_two_digits(limit * 1.25), limit + 1), MOST_ROWS)
+
+
+def _two_digits(number: float) -> int:
+    """To two digits, for people to read."""
+    return int(float(f"{number:.2g}"))
 
 
 def own(plan: Plan, key: str) -> Any:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Generic, TypeVar
 
 import psycopg
 from rich.console import Console
@@ -29,13 +30,15 @@ SAY_EVERY = 5.0
 #: How many notices are kept between two looks.
 _KEPT = 500
 
+Answer = TypeVar("Answer")
 Look = Callable[[], View]
 Wait = Callable[[float], bool]
 
 
 def follow(look: Look, console: Console, wait: Wait) -> None:
     """Show what `look` sees until `wait(seconds)` says that it is over; what it sees then is shown last."""
-    if console.is_terminal:
+    # One that can't go back in its lines (TERM=dumb) would show nothing before the end.
+    if console.is_interactive:
         _draw(look, console, wait)
     else:
         _say(look, console, wait)
@@ -91,8 +94,37 @@ def _no_application() -> None:
     return None
 
 
+class Asker(Generic[Answer]):
+    """Asks a database on a connection of its own; without an answer the one before stands."""
+
+    def __init__(self, url: str, ask: Callable[[Database], Answer]) -> None:
+        self.last: Answer | None = None
+        self.failed: Exception | None = None
+        """Why there was no answer to the last question."""
+        self._url = url
+        self._ask = ask
+        self._connection: Database | None = None
+
+    def __call__(self) -> Answer | None:
+        """Ask once."""
+        try:
+            if self._connection is None or self._connection.closed:
+                self._connection = connect(self._url, "status", statement_timeout_ms=2_000)
+            self.last = self._ask(self._connection)
+            self.failed = None
+        except (NoMigrationError, UnreachableError, FileBusyError, psycopg.Error, sqlite3.Error) as error:
+            # Not begun, already forgotten, or the server is away: the display goes on.
+            self.failed = error
+        return self.last
+
+    def close(self) -> None:
+        """Give the connection back."""
+        if self._connection is not None:
+            self._connection.close()
+
+
 class Looker:
-    """Reads the status on a connection of its own; without an answer it shows what it saw last."""
+    """Reads the status; without an answer it shows what it saw last: the conductor says why."""
 
     def __init__(
         self,
@@ -102,29 +134,24 @@ class Looker:
         notices: Notices | None = None,
         application: Callable[[], str | None] = _no_application,
     ) -> None:
-        self.last: status.Status | None = None
-        self._url = url
-        self._migration = migration
+        self._asker = Asker(url, lambda connection: status.read(connection, migration))
         self._notices = notices or Notices()
         self._application = application
-        self._connection: Database | None = None
+
+    @property
+    def last(self) -> status.Status | None:
+        """The last status that there was an answer to."""
+        return self._asker.last
 
     def __call__(self) -> View:
         """Look once."""
-        try:
-            if self._connection is None or self._connection.closed:
-                self._connection = connect(self._url, "status", statement_timeout_ms=2_000)
-            self.last = status.read(self._connection, self._migration)
-        except (NoMigrationError, UnreachableError, FileBusyError, psycopg.Error, sqlite3.Error):
-            # Not begun, already forgotten, or the server is away: the conductor says so, the display goes on.
-            pass
+        found = self._asker()
         notices, said = self._notices.so_far()
-        return View(self.last, datetime.now(UTC), self._application(), notices, said)
+        return View(found, datetime.now(UTC), self._application(), notices, said)
 
     def close(self) -> None:
         """Give the connection back."""
-        if self._connection is not None:
-            self._connection.close()
+        self._asker.close()
 
 
 @contextmanager

@@ -387,3 +387,9 @@ class Event(BaseModel):
 def events(connection: Database, migration: int) -> list[Event]:
     """The audit, oldest first."""
     return [Event(**row) for row in send(connection, LEDGER.events, migration=migration)]
+
+
+def newest_events(connection: Database, migration: int, most: int) -> list[Event]:
+    """The newest entries of the audit, `most` at most, oldest first."""
+    rows = send(connection, LEDGER.newest_events, migration=migration, most=most)
+    return [Event(**row) for row in reversed(rows)]

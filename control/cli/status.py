@@ -7,14 +7,14 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from control import holds
+from control import full_screen, holds
 from control import status as statuses
 from control import watch as display
+from control.audit import figures
 from control.cli.options import DEFAULT_FILE, AsJson, File, connect_to, console, say_json
 from control.plan.reading import read_plan
 from control.render import held, render
 from worker import ledger
-from worker.ledger import Event
 
 #: How many rows of the quarantine are shown.
 _MOST = 1_000
@@ -23,11 +23,16 @@ _MOST = 1_000
 def status(
     file: File = DEFAULT_FILE,
     *,
-    watch: Annotated[bool, typer.Option("--watch", help="Go on until the migration is complete.")] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Go on until it is complete; on a terminal with keys.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show where a migration stands."""
-    plan = read_plan(file)
+    plan, shown = read_plan(file), console()
+    if watch and not as_json and full_screen.fits(shown):
+        full_screen.watch(file, plan, shown)
+        return
     with connect_to(plan, "status") as connection:
         first = statuses.read(connection, plan.name)
     if as_json:
@@ -36,9 +41,9 @@ def status(
     look = display.Looker(plan.database.url.get_secret_value(), plan.name)
     try:
         if not watch:
-            console().print(render(look()))
+            shown.print(render(look()))
             return
-        display.follow(look, console(), lambda seconds: _complete(look, seconds))
+        display.follow(look, shown, lambda seconds: _complete(look, seconds))
     finally:
         look.close()
 
@@ -60,21 +65,9 @@ def events(file: File = DEFAULT_FILE, *, as_json: AsJson = False) -> None:
     for event in found:
         when = Text(f"{event.at:%Y-%m-%d %H:%M:%S}  ", style="dim")
         who = Text(f"{event.actor}  ", style="cyan")
-        shown.print(when + who + Text(f"{event.kind}  {event.message}{_figures(event)}"), soft_wrap=True)
+        shown.print(when + who + Text(f"{event.kind}  {event.message}{figures(event)}"), soft_wrap=True)
         if event.statement is not None:
             shown.print(Text(f"    {' '.join(event.statement.split())}", style="dim"), soft_wrap=True)
-
-
-def _figures(event: Event) -> str:
-    if event.statement is None:
-        return ""
-    lock = "" if event.lock == "none" else f"{event.lock}, "
-    if event.error is not None:
-        return f" ({lock}failed: {event.error})"
-    if event.took_ms is None:
-        return f" ({lock}not known to have ended)"
-    attempts = f" in {event.attempts} attempts" if (event.attempts or 1) > 1 else ""
-    return f" ({lock}waited {event.waited_ms:.0f} ms{attempts}, took {event.took_ms:.0f} ms)"
 
 
 def quarantine(file: File = DEFAULT_FILE, *, as_json: AsJson = False) -> None:

@@ -27,8 +27,8 @@ class Beside:
 
     `events` holds when one of each kind was last written; `controllers` is 1 while a command has the
     migration. A SQLite file has no indexes that are not valid, and shows nobody who waits. `spent` is None
-    for a migration that keeps no budget. `unscoped` holds accesses by role as the server counts them: the ledger
-    is brought up to that only while a run looks.
+    for a migration that keeps no budget. `unscoped` holds accesses by role as the server counts them: the
+    ledger is brought up to that only while a run looks.
     """
 
     events: dict[str, datetime]

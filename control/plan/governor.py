@@ -5,8 +5,23 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field
 
-from control.plan.values import NO_LIMIT, DurationLimit, NumberLimit, Part, Size, SizeLimit, seconds, size
+from control.plan.values import (
+    NO_LIMIT,
+    DurationLimit,
+    NumberLimit,
+    Part,
+    Size,
+    SizeLimit,
+    as_duration,
+    as_size,
+    seconds,
+    size,
+    to_three_digits,
+)
 from worker.governor.limits import Limit, SignalName
+
+#: What a limit of rows per second may be at most.
+MOST_ROWS = 1_000_000_000
 
 #: How the limits of a signal are written, where they are not plain numbers.
 _READ: dict[SignalName, Callable[[Any], float]] = {
@@ -21,6 +36,14 @@ _READ: dict[SignalName, Callable[[Any], float]] = {
     "commit": seconds,
     "batch": seconds,
 }
+
+#: How the same are written; plain numbers as numbers.
+_WRITTEN: dict[Callable[[Any], float], Callable[[float], str]] = {seconds: as_duration, size: as_size}
+
+
+def written(signal: SignalName, value: float) -> str:
+    """Write a signal's value as a plan writes its limit: `1.5s`, `64MB`, `0.7`."""
+    return _WRITTEN.get(_READ.get(signal, float), to_three_digits)(value)
 
 
 class Governor(Part):
@@ -64,7 +87,7 @@ class Governor(Part):
     """What becomes of a signal that has a limit and can't be read."""
     forget_standbys: tuple[str, ...] = ()
     """Standbys taken away for good, as `status` names them; any other that is gone is lag."""
-    rows_per_second: Annotated[int, Field(gt=0, le=1_000_000_000)] | None = None
+    rows_per_second: Annotated[int, Field(gt=0, le=MOST_ROWS)] | None = None
     wal_per_second: Size | None = None
 
     def limits(self) -> dict[SignalName, Limit]:

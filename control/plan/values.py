@@ -55,6 +55,23 @@ def size(text: str | int) -> int:
     return int(match["number"]) * _BYTES[match["unit"] or "B"]
 
 
+def as_duration(number: float) -> str:
+    """Write seconds as a plan does, to three digits: `5ms`, `1.5s`, `1h`."""
+    unit = next((unit for unit, length in reversed(_SECONDS.items()) if abs(number) >= length), "ms")
+    return f"{to_three_digits(number / _SECONDS[unit])}{unit if number else 's'}"
+
+
+def as_size(number: float) -> str:
+    """Write bytes as a plan does, to three digits: `512kB`, `64MB`."""
+    unit = next((unit for unit, length in reversed(_BYTES.items()) if abs(number) >= length), "B")
+    return f"{to_three_digits(number / _BYTES[unit])}{unit}"
+
+
+def to_three_digits(number: float) -> str:
+    """Write a number to three digits, and more where it has more before the point."""
+    return f"{number:.0f}" if abs(number) >= 99.95 else f"{number:.3g}"
+
+
 def _is_size(value: str | int) -> str | int:
     if size(value) <= 0:
         raise ValueError("a size of nothing limits nothing; write none to leave it unlimited")

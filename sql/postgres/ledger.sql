@@ -349,3 +349,8 @@ FROM tenantry.events WHERE migration_id = %(migration)s ORDER BY id;
 -- name: last_events
 -- locks: ACCESS SHARE on tenantry.events; a read. When an entry of each kind was last written.
 SELECT kind, max(at) AS at FROM tenantry.events WHERE migration_id = %(migration)s GROUP BY kind;
+
+-- name: newest_events
+-- locks: ACCESS SHARE on tenantry.events; a read of the end of its index, for a display that asks four times a second.
+SELECT at, actor, kind, message, stage, statement, lock, attempts, waited_ms, took_ms, error
+FROM tenantry.events WHERE migration_id = %(migration)s ORDER BY id DESC LIMIT %(most)s;

@@ -139,3 +139,11 @@ FROM pg_ls_archive_statusdir() WHERE name LIKE '%%.ready';
 -- locks: ACCESS SHARE on a system view; a read. A worker's connections all bear its name.
 SELECT count(DISTINCT application_name) FROM pg_stat_activity
 WHERE application_name LIKE 'tenantry worker %' AND datname = current_database();
+
+-- name: each_worker
+-- locks: ACCESS SHARE on a system view; a read. As above, a row for each: whether it is at a statement, and for how long
+-- it has not been, in seconds; NULL where this role may not see that.
+SELECT substr(application_name, 17) AS worker, bool_or(state <> 'idle') AS at_work,
+       extract(epoch FROM clock_timestamp() - max(state_change))::float8 AS seconds
+FROM pg_stat_activity WHERE application_name LIKE 'tenantry worker %' AND datname = current_database()
+GROUP BY application_name ORDER BY application_name;

@@ -333,3 +333,8 @@ FROM tenantry_events WHERE migration_id = :migration ORDER BY id;
 -- name: last_events
 -- locks: none; a read. When an entry of each kind was last written.
 SELECT kind, max(at) AS at FROM tenantry_events WHERE migration_id = :migration GROUP BY kind;
+
+-- name: newest_events
+-- locks: none; a read of the end of its index.
+SELECT at, actor, kind, message, stage, statement, lock, attempts, waited_ms, took_ms, error
+FROM tenantry_events WHERE migration_id = :migration ORDER BY id DESC LIMIT :most;

@@ -1,94 +1,21 @@
 """What an operator sees of a migration."""
 
 import io
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from control.holds import Blocking, Holds, SetAside, Stopped, Waiting
+from control.holds import Holds, Stopped, Waiting
 from control.render import LASTS, View, changes, duration, eta, held, progress, render, rows, share
-from control.status import STAGES, PartStatus, StageStatus, Status, TableStatus
+from control.status import STAGES, PartStatus, Status, TableStatus
 from control.watch import SAY_EVERY, follow
-from sql.postgres.locks import Blocker
-
-BEGAN = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
-
-#: Of states, as the ledger has them, by stage.
-HALFWAY = {"preflight": "done", "backup": "done", "columns": "done", "backfill": "running"}
-
-TABLE = TableStatus(
-    name="graph_entities",
-    state="running",
-    rows_total=200_000,
-    rows_done=50_000,
-    rows_per_second=12_345.6,
-    eta_seconds=75,
-)
-
-
-WAITING = Waiting(
-    table="graph_entities",
-    part='"public"."graph_entities"',
-    parted=False,
-    sqlstate="55P03",
-    meaning="a lock was not free in time",
-    batches=3,
-    error=None,
-    since=BEGAN,
-    next_try_at=BEGAN + timedelta(seconds=12),
-    blocked_by=(
-        Blocking(certain=True, session=Blocker(7, "web", "shop", 61.0, "idle in transaction", "SELECT 1")),
-    ),
-    hidden="GRANT pg_read_all_stats TO tenantry",
-)
-SET_ASIDE = SetAside(
-    table="graph_entities",
-    part='"public"."graph_entities"',
-    parted=False,
-    key={"id": "42", "kind": "a b"},
-    sqlstate="23514",
-    meaning="check violation",
-    message="not this one",
-    since=BEGAN,
-)
-
-
-def _stage(name: str, state: str, detail: str | None = None) -> StageStatus:
-    return StageStatus(
-        name=name,
-        state=state,
-        started_at=None if state == "open" else BEGAN,
-        finished_at=BEGAN + timedelta(seconds=2) if state == "done" else None,
-        detail=detail,
-    )
-
-
-def _status(
-    states: dict[str, str], *tables: TableStatus, held: str | None = None, detail: str | None = None
-) -> Status:
-    return Status(
-        migration="m",
-        state="running",
-        started_at=BEGAN,
-        finished_at=None,
-        stages=[
-            _stage(name, states.get(name, "open"), detail if name in states else None) for name in STAGES
-        ],
-        tables=list(tables),
-        held=held,
-        quarantine=0,
-        oldest_pending_seconds=None,
-        last_progress_at=None,
-        replica_lag_seconds=None,
-        replica_lag_bytes=None,
-        workers_alive=2,
-    )
+from tests.unit.watched import BEGAN, HALFWAY, SET_ASIDE, TABLE, WAITING, status_of
 
 
 def _waiting(*waiting: Waiting, after: float) -> View:
-    return _view(_status(HALFWAY).model_copy(update={"waiting": waiting}), after=after)
+    return _view(status_of(HALFWAY).model_copy(update={"waiting": waiting}), after=after)
 
 
 def _view(status: Status | None, *, after: float = 10, notices: tuple[str, ...] = ()) -> View:
@@ -102,45 +29,45 @@ def _drawn(view: View, *, width: int = 130) -> str:
 
 
 def test_every_stage_is_drawn_in_order_with_the_time_it_took() -> None:
-    drawn = _drawn(_view(_status(HALFWAY)))
+    drawn = _drawn(_view(status_of(HALFWAY)))
     assert [line.split()[1] for line in drawn.splitlines()[1:]] == list(STAGES)
     assert drawn.splitlines()[1].split() == ["✓", "preflight", "2.0", "s"]
     assert drawn.splitlines()[4].split() == ["▶", "backfill", "10", "s"]
 
 
 def test_a_long_reason_to_wait_leaves_the_names_in_sight() -> None:
-    drawn = _drawn(_view(_status({"application": "waiting"}, detail="because " * 50)))
+    drawn = _drawn(_view(status_of({"application": "waiting"}, detail="because " * 50)))
     assert [line.split()[1] for line in drawn.splitlines()[1:]] == list(STAGES)
 
 
 def test_a_table_is_drawn_with_its_rows_its_speed_and_its_end() -> None:
     line = next(
-        line for line in _drawn(_view(_status(HALFWAY, TABLE))).splitlines() if "graph_entities" in line
+        line for line in _drawn(_view(status_of(HALFWAY, TABLE))).splitlines() if "graph_entities" in line
     )
     assert line.split()[2:] == ["50,000", "of", "200,000", "12,346", "rows/s", "ETA", "1:15"]
 
 
 def test_the_bar_of_a_table_is_as_long_as_its_share() -> None:
     line = next(
-        line for line in _drawn(_view(_status(HALFWAY, TABLE))).splitlines() if "graph_entities" in line
+        line for line in _drawn(_view(status_of(HALFWAY, TABLE))).splitlines() if "graph_entities" in line
     )
     assert line.count("━") == 7
 
 
 def test_in_a_narrow_terminal_the_bar_gives_way_and_the_figures_stay_whole() -> None:
-    drawn = _drawn(_view(_status(HALFWAY, TABLE)), width=80).splitlines()
+    drawn = _drawn(_view(status_of(HALFWAY, TABLE)), width=80).splitlines()
     line = next(line for line in drawn if "graph_entities" in line)
     assert line.split()[2:] == ["50,000", "of", "200,000", "12,346", "rows/s", "ETA", "1:15"]
 
 
 def test_the_reason_to_hold_is_drawn_as_it_is() -> None:
     assert "held: replica lag [7 s] past 5 s" in _drawn(
-        _view(_status(HALFWAY, held="replica lag [7 s] past 5 s"))
+        _view(status_of(HALFWAY, held="replica lag [7 s] past 5 s"))
     )
 
 
 def test_a_name_with_markup_is_drawn_as_it_is() -> None:
-    assert "[red]x[/]" in _drawn(_view(_status(HALFWAY, TABLE.model_copy(update={"name": "[red]x[/]"}))))
+    assert "[red]x[/]" in _drawn(_view(status_of(HALFWAY, TABLE.model_copy(update={"name": "[red]x[/]"}))))
 
 
 def test_before_the_ledger_knows_it_there_is_something_to_see() -> None:
@@ -169,21 +96,21 @@ def test_durations_read_as_people_write_them() -> None:
 
 
 def test_nothing_is_said_when_nothing_changed() -> None:
-    view = _view(_status(HALFWAY, TABLE, held="lag"), notices=("waiting for a lock",))
+    view = _view(status_of(HALFWAY, TABLE, held="lag"), notices=("waiting for a lock",))
     assert changes(view, view) == []
     assert progress(view, view) == []
 
 
 def test_each_stage_that_began_or_ended_is_said_once() -> None:
-    before = _view(_status({"preflight": "done", "backup": "running"}))
-    after = _view(_status({"preflight": "done", "backup": "done", "columns": "waiting"}, detail="because"))
+    before = _view(status_of({"preflight": "done", "backup": "running"}))
+    after = _view(status_of({"preflight": "done", "backup": "done", "columns": "waiting"}, detail="because"))
     assert changes(before, after) == ["backup done after 2.0 s: because", "columns waiting: because"]
 
 
 def test_what_may_change_at_every_look_is_progress_and_no_change() -> None:
-    before = _view(_status(HALFWAY, TABLE))
+    before = _view(status_of(HALFWAY, TABLE))
     more = TABLE.model_copy(update={"rows_done": 100_000})
-    after = _view(_status(HALFWAY, more, held="lag 7 s", detail="batch 7"))
+    after = _view(status_of(HALFWAY, more, held="lag 7 s", detail="batch 7"))
     assert changes(before, after) == []
     assert progress(before, after) == [
         "backfill running: batch 7",
@@ -194,8 +121,8 @@ def test_what_may_change_at_every_look_is_progress_and_no_change() -> None:
 
 def test_a_table_that_is_complete_is_said_once() -> None:
     complete = TABLE.model_copy(update={"state": "complete", "rows_done": 200_000, "seconds": 20})
-    view = _view(_status(HALFWAY, complete))
-    assert changes(_view(_status(HALFWAY, TABLE)), view) == [
+    view = _view(status_of(HALFWAY, complete))
+    assert changes(_view(status_of(HALFWAY, TABLE)), view) == [
         "graph_entities: 200,000 rows, 100%, 12,346 rows/s, 20 s"
     ]
     assert changes(view, view) == []
@@ -212,9 +139,8 @@ def _followed(views: list[View]) -> list[str]:
 
 def test_without_a_terminal_progress_is_said_every_few_seconds_and_changes_at_once() -> None:
     def at(seconds: float, done: int, states: dict[str, str]) -> View:
-        return _view(
-            _status(states, TABLE.model_copy(update={"rows_done": done, "eta_seconds": None})), after=seconds
-        )
+        table = TABLE.model_copy(update={"rows_done": done, "eta_seconds": None})
+        return _view(status_of(states, table), after=seconds)
 
     ended = HALFWAY | {"backfill": "done"}
     said = _followed(
@@ -229,11 +155,11 @@ def test_without_a_terminal_progress_is_said_every_few_seconds_and_changes_at_on
 
 def test_what_is_seen_at_the_end_is_shown() -> None:
     states = {"preflight": "done"}
-    assert _followed([_view(_status({})), _view(_status(states))])[-1] == "preflight done after 2.0 s"
+    assert _followed([_view(status_of({})), _view(status_of(states))])[-1] == "preflight done after 2.0 s"
 
 
 def test_a_migration_under_way_is_told_in_one_line_first() -> None:
-    said = _followed([_view(_status({"preflight": "done", "backup": "waiting"}))])
+    said = _followed([_view(status_of({"preflight": "done", "backup": "waiting"}))])
     assert said == ["m running: preflight done, backup waiting"]
 
 
@@ -253,7 +179,7 @@ def test_a_terminal_shows_the_last_of_what_the_conductor_said() -> None:
 
 def test_a_terminal_is_left_with_what_is_seen_at_the_end() -> None:
     out = io.StringIO()
-    views = iter([_view(None), _view(_status(HALFWAY | {"backfill": "done"}))])
+    views = iter([_view(None), _view(status_of(HALFWAY | {"backfill": "done"}))])
     ends = iter([False, True])
     console = Console(file=out, width=100, force_terminal=True, color_system=None)
     follow(lambda: next(views), console, lambda _seconds: next(ends))
@@ -271,7 +197,7 @@ def test_a_table_is_drawn_with_its_paging_its_batch_size_and_its_heap_only_updat
     )
     assert (
         "graph_entities: pages, 2,500 rows a batch, 93% of the updates heap-only, 1 of 2 parts complete"
-        in _drawn(_view(_status(HALFWAY, table)))
+        in _drawn(_view(status_of(HALFWAY, table)))
     )
 
 
@@ -310,8 +236,8 @@ def test_a_job_that_stopped_itself_is_told_with_its_reason_and_the_way_out() -> 
         "graph_entities stopped itself: 30 of the last 50 batches failed: no; "
         "mend the cause, then `tenantry retry` and `tenantry run`"
     )
-    view = _view(_status(HALFWAY, stopped))
-    assert changes(_view(_status(HALFWAY, TABLE)), view) == [line]
+    view = _view(status_of(HALFWAY, stopped))
+    assert changes(_view(status_of(HALFWAY, TABLE)), view) == [line]
     assert changes(view, view) == []
     assert line in _drawn(view)
 
@@ -319,7 +245,7 @@ def test_a_job_that_stopped_itself_is_told_with_its_reason_and_the_way_out() -> 
 def test_the_part_that_stopped_itself_is_named() -> None:
     part = PartStatus(name='"public"."p1"', state="stopped", reason="no")
     table = TABLE.model_copy(update={"state": "stopped", "parts": (part, TABLE)})
-    assert 'graph_entities ("public"."p1") stopped itself: no' in _drawn(_view(_status(HALFWAY, table)))
+    assert 'graph_entities ("public"."p1") stopped itself: no' in _drawn(_view(status_of(HALFWAY, table)))
 
 
 def test_what_is_held_is_told_row_by_row_with_what_to_do_next() -> None:

@@ -1,6 +1,7 @@
 """What an operator sees of a run on a file, and says to it, from other processes while it goes on."""
 
 import json
+import os
 import socket
 import sqlite3
 import subprocess
@@ -23,6 +24,7 @@ from control.status import Status
 from sql.errors import NoMigrationError
 from tests.integration.sqlite import graph
 from tests.integration.sqlite.graph import opened
+from tests.integration.terminal import terminal
 from tests.waiting import until
 
 TENANTRY = Path(sys.executable).parent / "tenantry"
@@ -122,6 +124,28 @@ def test_what_is_tuned_reaches_the_next_batches_of_a_run(folder: Path) -> None:
         assert tuned.returncode == 0, tuned.stderr
         assert run.wait(timeout=120) == 0
     assert f"rows_per_second from {RATE} (the plan's) to none" in typed(folder, "events").stdout
+
+
+def test_a_run_on_a_file_is_watched_and_steered_by_keys(folder: Path) -> None:
+    environment = os.environ | {"TERM": "xterm-256color"}
+    with beside(folder, "run", "--to", "backfill"):
+        at_work(folder)
+        with terminal(
+            [TENANTRY, "status", "--watch"], folder=folder, environment=environment, size=(100, 30)
+        ) as screen:
+            seen = screen.shows("q \x1b[0m quit")
+            for named in ("▶ backfill", "relations", f"at most {RATE} rows/s", "workers: 1", "columns done"):
+                assert named in seen
+            screen.press("+")
+            screen.shows(f"at most 120 rows/s, before {RATE}")
+            screen.press("p")
+            screen.shows("‖ paused")
+            found = looked(folder)
+            assert found is not None
+            assert (found.state, found.tuned) == ("paused", {"rows_per_second": 120})
+            screen.press("q")
+            assert screen.ends() == 0
+            assert screen.settings == screen.before
 
 
 def test_rows_without_a_tenant_are_set_aside_shown_and_filled_once_they_are_mended(folder: Path) -> None:

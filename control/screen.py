@@ -1,0 +1,152 @@
+"""A migration on a whole terminal: which lines there are, and which of them fit. All of it is pure.
+
+Nothing is ever wrapped but what a key has done and why nothing can be seen. What does not fit is counted
+where it is missing; the more a terminal holds, the more is shown.
+"""
+
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import chain
+
+from rich.text import Text
+
+from control import panels
+from control.panels import BUSY, GRAVE, WARN, Panel
+from control.render import MARKS, counted, duration, took
+from control.sight import Sight
+from control.status import StageStatus
+
+#: From so many lines on each stage has one of its own.
+_TALL = 40
+#: Lines that what a key has done may take, and why nothing can be seen.
+_SAID = 3
+#: What the keys are, for the last line; `control.pressed` has what they do.
+_KEYS = (("p", "pause"), ("r", "resume"), ("+ -", "pace"), ("q", "quit"))
+
+_STAGES = {"running": BUSY, "waiting": WARN, "failed": GRAVE}
+_STATES = {
+    "running": ("▶", BUSY),
+    "paused": ("‖", WARN),
+    "cancelled": ("✗", WARN),
+    "rolling back": ("◀", BUSY),
+    "complete": ("✓", "bold"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What is told: the migration as it was seen last, and the watching itself.
+
+    `where` names its database; `away` says why it could not be seen just now; `said` is what a key has done.
+    """
+
+    sight: Sight
+    now: datetime
+    where: str = ""
+    away: str | None = None
+    said: str = ""
+
+
+def screen(shown: Shown, width: int, height: int) -> list[Text]:
+    """Lay a migration out in exactly `height` lines, none longer than `width` cells."""
+    status = shown.sight.status
+    top = [_title(shown, width), *_stages(status.stages, shown.now, width, height)]
+    found = [panel for panel in panels.of(shown.sight, shown.now, width) if panel.most or panel.lasting]
+    told = _told(shown, width)
+    given = _allotted(found, height - len(top) - len(told) - 1)
+    body = list(chain.from_iterable(_drawn(panel, given[panel.name], width) for panel in found))
+    foot = [*told, _keys([panel.name for panel in found if given[panel.name] is None], width)]
+    lines = [*top, *body][: max(0, height - len(foot))]
+    lines += [Text() for _ in range(height - len(lines) - len(foot))]
+    return [_fitted(line, width) for line in [*lines, *foot][-height:]]
+
+
+def _title(shown: Shown, width: int) -> Text:
+    status = shown.sight.status
+    mark, style = _STATES.get(status.state, ("·", ""))
+    title = Text.assemble((status.migration, "bold"), "  ", (f"{mark} {status.state}", style))
+    ended = status.finished_at or shown.now
+    title.append(f"  {duration((ended - status.started_at).total_seconds())}")
+    clock = f"{shown.now.astimezone(UTC):%H:%M:%S} UTC"
+    long = panels.across(title, Text(f"{shown.where}  {clock}"), width)
+    return long if long.cell_len > title.cell_len else panels.across(title, Text(clock), width)
+
+
+def _stages(stages: Sequence[StageStatus], now: datetime, width: int, height: int) -> list[Text]:
+    longest = max(len(stage.name) for stage in stages)
+    cells = [
+        Text.assemble(
+            (f"{MARKS[stage.state][0]} {stage.name:<{longest}}", _STAGES.get(stage.state, "")),
+            f" {took(stage, now):>8}",
+        )
+        for stage in stages
+    ]
+    if height >= _TALL:
+        return [
+            Text.assemble(cell, f"  {stage.detail or ''}") for cell, stage in zip(cells, stages, strict=True)
+        ]
+    open_ = [f"{stage.name}: {stage.detail}" for stage in stages if stage.state in _STAGES and stage.detail]
+    return [*panels.columns(cells, width, longest + 11), *map(Text, open_[:2])]
+
+
+def _told(shown: Shown, width: int) -> list[Text]:
+    """Why the database could not be seen, and what a key has done."""
+    said = ((shown.away or "", GRAVE), (shown.said, "bold"))
+    return [
+        Text(line, style)
+        for text, style in said
+        for line in textwrap.wrap(text, width, max_lines=_SAID, placeholder=" …")
+    ]
+
+
+def _keys(missing: Sequence[str], width: int) -> Text:
+    keys = Text("  ").join(Text.assemble((f" {key} ", "reverse"), f" {what}") for key, what in _KEYS)
+    if not missing:
+        return keys
+    long = panels.across(keys, Text(f"too low for {', '.join(missing)}"), width)
+    return (
+        long
+        if long.cell_len > keys.cell_len
+        else panels.across(keys, Text(f"{len(missing)} more parts"), width)
+    )
+
+
+def _allotted(found: Sequence[Panel], room: int) -> dict[str, int | None]:
+    """How many lines each panel has below its heading; None where not even the least of it fits.
+
+    First each its least, the most important first; then each as much as there is left.
+    """
+    given: dict[str, int | None] = {}
+    order = sorted(found, key=lambda panel: panel.rank)
+    for panel in order:
+        least = min(panel.least, panel.most)
+        given[panel.name] = least if room > least else None
+        room -= least + 1 if room > least else 0
+    for panel in order:
+        has = given[panel.name]
+        if has is not None:
+            more = min(panel.most - has, max(room, 0))
+            given[panel.name] = has + more
+            room -= more
+    return given
+
+
+def _drawn(panel: Panel, lines: int | None, width: int) -> list[Text]:
+    if lines is None:
+        return []
+    shown, missing = panel.lines(lines)
+    number, things = counted(missing, *panel.things).split(" ", 1)
+    more = f" {number} more {things} ─" if missing else ""
+    heading = Text.assemble(("─ ", "dim"), (panel.heading, "bold"), " ")
+    rule = "─" * (width - heading.cell_len - len(more))
+    return [Text.assemble(heading, (rule, "dim"), more), *shown]
+
+
+def _fitted(line: Text, width: int) -> Text:
+    """No longer than the terminal is wide, and nothing in it that a terminal would obey."""
+    plain = "".join(letter if letter.isprintable() else " " for letter in line.plain)
+    fitted = Text(plain, line.style, spans=line.spans, no_wrap=True, overflow="crop")
+    fitted.truncate(width, overflow="ellipsis")
+    return fitted
