@@ -60,7 +60,9 @@ def events(file: File = DEFAULT_FILE, *, as_json: AsJson = False) -> None:
     for event in found:
         when = Text(f"{event.at:%Y-%m-%d %H:%M:%S}  ", style="dim")
         who = Text(f"{event.actor}  ", style="cyan")
-        shown.print(when + who + Text(f"{event.kind}  {event.message}{_figures(event)}"), soft_wrap=True)
+        shown.print(
+            when + who + Text(f"{event.kind}  {event.message}{_figures(event)}{_way(event)}"), soft_wrap=True
+        )
         if event.statement is not None:
             shown.print(Text(f"    {' '.join(event.statement.split())}", style="dim"), soft_wrap=True)
 
@@ -75,6 +77,14 @@ def _figures(event: Event) -> str:
         return f" ({lock}not known to have ended)"
     attempts = f" in {event.attempts} attempts" if (event.attempts or 1) > 1 else ""
     return f" ({lock}waited {event.waited_ms:.0f} ms{attempts}, took {event.took_ms:.0f} ms)"
+
+
+def _way(event: Event) -> str:
+    """How far an announcement got, where it is not there."""
+    told = {"due": "not sent yet", "refused": "refused by the webhook", "given up": "not sent in a day"}
+    if event.delivery is None or event.delivery == "sent":
+        return ""
+    return f" ({told[event.delivery]}{f': {event.delivery_error}' if event.delivery_error else ''})"
 
 
 def quarantine(file: File = DEFAULT_FILE, *, as_json: AsJson = False) -> None:

@@ -12,6 +12,7 @@ from control.preflight import (
     schemas,
     server,
     tables,
+    webhook,
 )
 from control.preflight.finding import Finding
 from control.stage import Ground
@@ -36,6 +37,7 @@ def look(ground: Ground) -> list[Finding]:
         *bypasses.look(ground),
         *application.look(ground),
         *schemas.look(ground),
+        *webhook.look(ground.plan),
     ]
     if any(finding.level == "stop" for finding in findings):
         skipped = "not counted: the stops above come first"

@@ -1,5 +1,6 @@
 """Every fact that preflight looks at in a file, in the order in which they are read."""
 
+from control.preflight import webhook
 from control.preflight.finding import Finding
 from control.sqlite.preflight import (
     ambiguous,
@@ -31,6 +32,7 @@ def look(ground: Ground) -> list[Finding]:
         *integrity.look(ground),
         *schema.look(ground),
         *tables.look(ground),
+        *webhook.look(ground.plan),
     ]
     if any(finding.level == "stop" for finding in findings):
         skipped = "not counted: the stops above come first"
