@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 import structlog
 
+from control import announcing
 from control.course import actor, go_on
 from control.plan.begun import KEPT_AS, changes
 from control.plan.model import Plan
@@ -13,7 +14,7 @@ from control.stage import Closed, Standing
 from sql.database import Database
 from sql.errors import GateClosedError, GivenWrongError
 from worker import ledger
-from worker.ledger import Migration, StageState
+from worker.ledger import Migration, MigrationState, StageState
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -80,8 +81,9 @@ def passing(ground: Standing, stage: str) -> Iterator[None]:
     with structlog.contextvars.bound_contextvars(migration=ground.plan.name, stage=stage):
         with recorded(ground, stage):
             yield
-        ledger.set_stage(ground.connection, ground.migration, stage, "done")
-        ledger.record(ground.connection, ground.migration, actor(), "stage", f"{stage} done")
+        with ground.connection.transaction():
+            ledger.set_stage(ground.connection, ground.migration, stage, "done")
+            announcing.announce(ground, "stage", f"{stage} done", stage=stage)
         log.info("stage done")
 
 
@@ -96,7 +98,9 @@ def complete(ground: Standing, stages: Sequence[str], to: str | None) -> None:
     if to is None or to == stages[-1]:
         # A word that came during the last stage's checks is not to be written over.
         go_on(ground, stages[-1])
-        ledger.set_state(ground.connection, ground.migration, "complete")
+        with ground.connection.transaction():
+            ledger.set_state(ground.connection, ground.migration, "complete")
+            announcing.finished(ground)
 
 
 def states(connection: Database, migration: int) -> dict[str, StageState]:
@@ -169,3 +173,19 @@ def set_out_back(ground: Standing, end: str) -> None:
     """Record that the way back begins, and where it is to end."""
     ledger.set_state(ground.connection, ground.migration, "rolling back")
     ledger.record(ground.connection, ground.migration, actor(), "rollback", f"to {end}")
+
+
+def come_back(ground: Standing, stages: Sequence[str], to: str | None, *, end: str, keeps: bool) -> None:
+    """Record that the way back is at its end; with the very beginning the ledger goes too."""
+    # A word that came during the last step is not to be written over.
+    go_on(ground, KEPT[-1] if keeps else to or stages[0])
+    forgets = to is None and not keeps
+    with ground.connection.transaction():
+        if not forgets:
+            state: MigrationState = "complete" if to == stages[-1] else "running"
+            ledger.set_state(ground.connection, ground.migration, state)
+        announcing.announce(ground, "rolled back", f"back to {end}")
+    if forgets:
+        if left := announcing.emptied(ground, announcing.GRACE):
+            ground.notify(f"{left} notification(s) could not be delivered, and go with the ledger")
+        ledger.forget(ground.connection, ground.migration)

@@ -6,8 +6,8 @@ from contextlib import contextmanager, suppress
 
 import psycopg
 
+from control.announcing import announce, gate_closed
 from control.cancelling import cancellable
-from control.course import actor
 from control.stage import Standing
 from sql.database import Database
 from sql.errors import GateClosedError, TenantryError
@@ -31,34 +31,37 @@ def recorded(ground: Standing, stage: str, *, way: str = "") -> Iterator[None]:
     try:
         with cancellable(ground, stage):
             yield
-    except GateClosedError as closed:
-        _keep(ground, stage, "waiting", f"{way}{'; '.join(closed.facts)}. {closed.opens}")
-        raise
     except TenantryError as error:
-        _keep(ground, stage, "failed", f"{way}{error}")
+        _keep(ground, stage, error, way)
         raise
     except psycopg.Error as error:
         failure = ended(stage, error)
-        _keep(ground, stage, "failed", f"{way}{failure}")
+        _keep(ground, stage, failure, way)
         raise failure from error
     except sqlite3.Error as error:
         failure = refused(stage, error)
-        _keep(ground, stage, "failed", f"{way}{failure}")
+        _keep(ground, stage, failure, way)
         raise failure from error
 
 
-def _keep(ground: Standing, stage: str, state: ledger.StageState, told: str) -> None:
+def _keep(ground: Standing, stage: str, error: TenantryError, way: str) -> None:
     """Keep it by the run's connection; where that is lost by another, unless there is a new run by then."""
     if not ground.connection.broken:
-        _write(ground.connection, ground, stage, state, told)
+        _write(ground.connection, ground, stage, error, way)
         return
     url = ground.plan.database.url.get_secret_value()
     with suppress(TenantryError, psycopg.Error), connect(url, "controller") as connection:
         if take_migration(connection, ground.plan.name) is None:
-            _write(connection, ground, stage, state, told)
+            _write(connection, ground, stage, error, way)
 
 
-def _write(connection: Database, ground: Standing, stage: str, state: ledger.StageState, told: str) -> None:
-    ledger.set_stage(connection, ground.migration, stage, state, told)
-    if state == "failed":
-        ledger.record(connection, ground.migration, actor(), "failed", f"{stage}: {told}")
+def _write(connection: Database, ground: Standing, stage: str, error: TenantryError, way: str) -> None:
+    with connection.transaction():
+        if isinstance(error, GateClosedError):
+            told = f"{way}{'; '.join(error.facts)}. {error.opens}"
+            ledger.set_stage(connection, ground.migration, stage, "waiting", told)
+            gate_closed(ground, connection, stage, error, way=way)
+        else:
+            told = f"{way}{error}"
+            ledger.set_stage(connection, ground.migration, stage, "failed", told)
+            announce(ground, "failed", f"{stage}: {told}", stage=stage, connection=connection)

@@ -42,8 +42,8 @@ class Rehearsed:
 def on_copy(plan: Plan, into: str) -> Plan:
     """Make the plan of the rehearsal: the same migration elsewhere, with a queue of its own and at any hour.
 
-    The copy has no standbys of its own, its backup is what it was made from, and with no application about
-    `rls` and `verify` would wait for nobody's quiet, whatever quiet the plan asks for.
+    The copy has no standbys of its own and nobody to tell, its backup is what it was made from, and with no
+    application about `rls` and `verify` would wait for nobody's quiet, whatever quiet the plan asks for.
     """
     tables = tuple(
         table.model_copy(update={"rls": table.rls.model_copy(update={"quiet": "1s"})})
@@ -56,6 +56,7 @@ def on_copy(plan: Plan, into: str) -> Plan:
             "database": plan.database.model_copy(update={"url": SecretStr(into), "standbys": ()}),
             "redis": None,
             "backup": None,
+            "notify": None,
             "tables": tables,
             "backfill": plan.backfill.model_copy(update={"active": ()}),
             "verify": plan.verify.model_copy(update={"quiet": "1s"}),

@@ -13,7 +13,7 @@ from rich.text import Text
 from control.building import Building
 from control.governed import GovernorStatus
 from control.holds import Holds, SetAside, Waiting
-from control.status import StageStatus, Status, TableStatus
+from control.status import Notifications, StageStatus, Status, TableStatus
 from control.tuning import told
 
 #: How many of the last notices a live display keeps in sight.
@@ -136,6 +136,18 @@ def warnings(shown: Status, now: datetime) -> Iterator[Text]:
     if shown.quarantine:
         told = f"{counted(shown.quarantine, 'row')} in quarantine; `tenantry quarantine` lists them"
         yield Text(told, style="bold red")
+    if (undelivered := unheard(shown.notifications)) is not None:
+        yield Text(undelivered, style="yellow")
+
+
+def unheard(found: Notifications) -> str | None:
+    """Say what the webhook has not got; None where nothing stands in the way of what is on its way."""
+    lost = found.refused + found.given_up
+    if found.error is None or not (found.due or lost):
+        return None
+    late = [f"{found.due} not sent yet"] if found.due else []
+    never = [f"{lost} refused or given up"] if lost else []
+    return f"notifications: {', '.join(late + never)} ({found.error}); `tenantry events` has them"
 
 
 def held_back(shown: Status, reason: str) -> str:

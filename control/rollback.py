@@ -5,7 +5,6 @@ from functools import partial
 
 from control import keeping, passage
 from control.conductor import IN_ORDER, Notify, as_begun, ground_of
-from control.course import go_on
 from control.departures import forget
 from control.plan.model import Plan
 from control.stage import Ground, OneWay, Stage, Unworks
@@ -63,12 +62,7 @@ def rollback(
             _undo(IN_ORDER[name], ground)
     if keep_columns:
         passage.keep_columns(ground, states, partial(keeping.keep_columns, ground))
-    # A word that came during the last step is not to be written over.
-    go_on(ground, passage.KEPT[-1] if keep_columns else to or stages[0])
-    if to is None and not keep_columns:
-        ledger.forget(connection, migration.id)
-    else:
-        ledger.set_state(connection, migration.id, "complete" if to == stages[-1] else "running")
+    passage.come_back(ground, stages, to, end=end, keeps=keep_columns)
 
 
 def _undo(stage: Stage, ground: Ground) -> None:

@@ -21,7 +21,7 @@ from sql.postgres.connection import Connection
 from sql.postgres.session import updates, updates_since
 from sql.sqlite.connection import File
 from sql.sqlite.session import holder
-from worker import ledger
+from worker import ledger, outbox
 from worker.governor.signals import SIGNALS
 
 #: The stages in order, where all tenants stay in one table; the conductor holds one module for each.
@@ -113,6 +113,15 @@ class TableStatus(PartStatus):
     parts: tuple[PartStatus, ...] = ()
 
 
+class Notifications(Fact):
+    """Messages that the webhook has not got: those `due` it will, the rest never; `error` is of the last."""
+
+    due: int = 0
+    refused: int = 0
+    given_up: int = 0
+    error: str | None = None
+
+
 class Status(Fact):
     """A migration. Lag means both: the replicas', and the age of the oldest pending batch; all in seconds."""
 
@@ -142,6 +151,7 @@ class Status(Fact):
     """As the governor sees it; None where it does not sample, or no standby is known to it."""
     replica_lag_bytes: float | None
     workers_alive: int
+    notifications: Notifications = Notifications()
 
 
 def read(connection: Database, migration: str) -> Status:
@@ -178,7 +188,12 @@ def read(connection: Database, migration: str) -> Status:
         replica_lag_seconds=governor.now("lag") if governor else None,
         replica_lag_bytes=governor.now("lag_bytes") if governor else None,
         workers_alive=beside.workers,
+        notifications=_notifications(outbox.outbox(connection, found.id)),
     )
+
+
+def _notifications(found: outbox.Outbox) -> Notifications:
+    return Notifications(due=found.due, refused=found.refused, given_up=found.given_up, error=found.error)
 
 
 @dataclass(frozen=True, slots=True)

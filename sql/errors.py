@@ -197,6 +197,28 @@ class BackupError(TenantryError):
     """A backup that could not be taken, or does not hold what it must."""
 
 
+class NotDeliveredError(TenantryError):
+    """A webhook that gave no answer, or one that may be otherwise the next time: `after` seconds at least.
+
+    `where` holds neither the address's path nor a secret.
+    """
+
+    def __init__(self, where: str, reason: str, *, after: float = 0.0) -> None:
+        self.where = where
+        self.reason = reason
+        self.after = after
+        super().__init__(f"{where}: {reason}; mend that or the plan's [notify], then `tenantry notify`")
+
+
+class RefusedError(TenantryError):
+    """A webhook that takes no such message, and will not the next time."""
+
+    def __init__(self, where: str, reason: str) -> None:
+        self.where = where
+        self.reason = reason
+        super().__init__(f"{where}: {reason}; mend the plan's [notify], then `tenantry notify --test`")
+
+
 class EmbeddedMissingError(GivenWrongError):
     """A part of the `embedded` extra that isn't installed."""
 

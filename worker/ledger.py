@@ -19,6 +19,7 @@ from worker.governor.limits import Limit, Sample, SignalName
 
 MigrationState = Literal["running", "paused", "cancelled", "rolling back", "complete"]
 StageState = Literal["open", "running", "waiting", "done", "failed"]
+Delivery = Literal["due", "sent", "refused", "given up"]
 
 #: What the audit keeps of a migration: its last entries, of a statement so many characters. 20 MB at most.
 EVENTS, CHARACTERS = 10_000, 2_000
@@ -319,9 +320,29 @@ def withdraw_confirmation(connection: Database, migration: int, stage: str) -> N
     send(connection, LEDGER.withdraw_confirmation, migration=migration, name=stage)
 
 
-def record(connection: Database, migration: int, actor: str, kind: str, message: str) -> None:
-    """Write the audit: who did what."""
-    send(connection, LEDGER.record, migration=migration, actor=actor, kind=kind, message=message)
+def record(
+    connection: Database,
+    migration: int,
+    actor: str,
+    kind: str,
+    message: str,
+    *,
+    stage: str | None = None,
+    about: dict[str, Any] | None = None,
+    due: bool = False,
+) -> None:
+    """Write the audit: who did what, with facts for programs; what is `due` is by that in the outbox."""
+    send(
+        connection,
+        LEDGER.record,
+        migration=migration,
+        actor=actor,
+        kind=kind,
+        message=message,
+        stage=stage,
+        about=None if about is None else Jsonb(about),
+        delivery="due" if due else None,
+    )
 
 
 def begin_statement(
@@ -364,9 +385,10 @@ def end_statement(
 
 
 class Event(BaseModel):
-    """An entry of the audit. From `stage` on, only of a statement: its lock, its attempts, and milliseconds.
+    """An entry of the audit. Of a statement: its lock, its attempts, and milliseconds.
 
-    One without figures and without an error is running, or its controller died.
+    One without figures and without an error is running, or its controller died. From `about` on, only of an
+    announcement: its facts, and how far it got where a webhook is to hear of it.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -382,6 +404,10 @@ class Event(BaseModel):
     waited_ms: float | None = None
     took_ms: float | None = None
     error: str | None = None
+    about: dict[str, Any] | None = None
+    delivery: Delivery | None = None
+    delivered_at: datetime | None = None
+    delivery_error: str | None = None
 
 
 def events(connection: Database, migration: int) -> list[Event]:

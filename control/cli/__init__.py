@@ -39,6 +39,7 @@ COMMANDS = {
     "rehearse": "backup",
     "worker": "services",
     "tenants": "tenants",
+    "notify": "notify",
     "exporter": "services",
     "sample": "sample",
 }

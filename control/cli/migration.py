@@ -25,6 +25,7 @@ from control.cli.options import (
 )
 from control.cli.staff import log_beside, staffed
 from control.course import actor
+from control.notify.sender import delivering
 from control.plan.model import Plan
 from control.plan.reading import read_plan
 from control.render import counted
@@ -61,6 +62,7 @@ def run(
         raise GivenWrongError("a SQLite file has one writer at a time: leave --workers out")
     with ExitStack() as house:
         connection, go = _course(plan, house, workers, shown, file)
+        house.enter_context(delivering(plan))
         try:
             with watch.shown(plan.database.url.get_secret_value(), plan.name, shown) as notify:
                 go(
@@ -117,6 +119,7 @@ def rollback(
         go = _way_back(plan, house, keep_columns=keep_columns, shown=shown, file=file)
         if not yes:
             _ask(plan, end, keep_columns=keep_columns)
+        house.enter_context(delivering(plan))
         with watch.shown(plan.database.url.get_secret_value(), plan.name, shown) as notify:
             go(to=end, keep_columns=keep_columns, notify=notify)
     if as_json:

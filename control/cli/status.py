@@ -15,6 +15,7 @@ from control.cli.options import DEFAULT_FILE, AsJson, File, connect_to, console,
 from control.plan.reading import read_plan
 from control.render import held, render
 from worker import ledger
+from worker.ledger import Event
 
 #: How many rows of the quarantine are shown.
 _MOST = 1_000
@@ -65,9 +66,19 @@ def events(file: File = DEFAULT_FILE, *, as_json: AsJson = False) -> None:
     for event in found:
         when = Text(f"{event.at:%Y-%m-%d %H:%M:%S}  ", style="dim")
         who = Text(f"{event.actor}  ", style="cyan")
-        shown.print(when + who + Text(f"{event.kind}  {event.message}{figures(event)}"), soft_wrap=True)
+        shown.print(
+            when + who + Text(f"{event.kind}  {event.message}{figures(event)}{_way(event)}"), soft_wrap=True
+        )
         if event.statement is not None:
             shown.print(Text(f"    {' '.join(event.statement.split())}", style="dim"), soft_wrap=True)
+
+
+def _way(event: Event) -> str:
+    """How far an announcement got, where it is not there."""
+    told = {"due": "not sent yet", "refused": "refused by the webhook", "given up": "not sent in a day"}
+    if event.delivery is None or event.delivery == "sent":
+        return ""
+    return f" ({told[event.delivery]}{f': {event.delivery_error}' if event.delivery_error else ''})"
 
 
 def quarantine(file: File = DEFAULT_FILE, *, as_json: AsJson = False) -> None:

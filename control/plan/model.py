@@ -16,6 +16,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from control.plan.governor import Governor
+from control.plan.notify import Notify
 from control.plan.values import Duration, Name, Part, Pattern, Setting, TableName, Target, Windows, seconds
 from sql.errors import PlanError
 from sql.postgres.connection import resolve
@@ -211,6 +212,7 @@ class Plan(Part):
     indexes: IndexBuilds = IndexBuilds()
     locks: Locks = Locks()
     verify: Verify = Verify()
+    notify: Notify | None = None
 
     _origin: Origin = PrivateAttr(default_factory=Origin)
 

@@ -12,6 +12,7 @@ from control.preflight import (
     schemas,
     server,
     tables,
+    webhook,
 )
 from control.preflight.estimate import Estimate
 from control.preflight.finding import Finding
@@ -46,6 +47,7 @@ def look_and_estimate(ground: Ground) -> tuple[list[Finding], list[Estimate]]:
         *bypasses.look(ground),
         *application.look(ground),
         *schemas.look(ground),
+        *webhook.look(ground.plan),
     ]
     if any(finding.level == "stop" for finding in findings):
         skipped = "not counted: the stops above come first"

@@ -213,7 +213,8 @@ def rollback(
         stage = IN_ORDER[name]
         if isinstance(stage, OneWay):
             passage.let_in(name, stage.no_way_back(ground))
-    passage.set_out_back(ground, "the columns without tenants" if keep_columns else to or "the beginning")
+    end = "the columns without tenants" if keep_columns else to or "the beginning"
+    passage.set_out_back(ground, end)
     for name in reversed(begun):
         with passage.undoing(ground, name):
             stage = IN_ORDER[name]
@@ -222,9 +223,4 @@ def rollback(
             take(stage.undo(plan, ground.original), ground, name)
     if keep_columns:
         passage.keep_columns(ground, states, partial(keeping.keep_columns, ground))
-    # A word that came during the last step is not to be written over.
-    go_on(ground, passage.KEPT[-1] if keep_columns else to or FILE_STAGES[0])
-    if to is None and not keep_columns:
-        ledger.forget(file, migration.id)
-    else:
-        ledger.set_state(file, migration.id, "complete" if to == FILE_STAGES[-1] else "running")
+    passage.come_back(ground, FILE_STAGES, to, end=end, keeps=keep_columns)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
+from control.announcing import Lookout
 from control.completion import SWEPT, Scan, proved, swept_together
 from control.course import go_on
 from control.failing import stop_if_failing
@@ -18,7 +19,7 @@ from sql.ledger import JOBS, send
 from sql.sqlite.batch import ROWID, JobSQL
 from sql.sqlite.connection import File
 from sql.sqlite.failure import refused, sqlstate
-from worker import jobs
+from worker import jobs, ledger
 from worker.failure import Failure, sorted_by
 from worker.jobs import Batch, Job
 from worker.sqlite import batch as batches
@@ -33,6 +34,8 @@ AHEAD = 2
 #: Seconds between two looks while batches wait for their next try; and between two tries while the file is
 #: another writer's, at first and at most.
 LOOK_EVERY, FIRST_WAIT, LONGEST_WAIT = 0.1, 0.1, 5.0
+#: Seconds between two looks at what there is to announce.
+LOOK_OUT_EVERY = 0.5
 #: A batch begun again this often with no outcome kills its process, and is split.
 LOST = 3
 #: Rows that are set aside in one transaction.
@@ -62,6 +65,11 @@ class _Drive:
     _begun: bool = False
     """Whether a batch that is due has been begun in the ledger by this process."""
     _wait: float = field(default=FIRST_WAIT)
+    _look_at: float = 0.0
+    _lookout: Lookout = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._lookout = Lookout(self.ground, self.job_id)
 
     @property
     def _file(self) -> File:
@@ -91,11 +99,15 @@ class _Drive:
         """Do what is next; True once the job is proved complete."""
         standing = jobs.standing(self._file, self.job_id)
         if standing.state in {"paused", "cancelled"}:
+            self._lookout.paused()
             go_on(self.ground, "backfill")
             return False
         job = standing.job
         if job.state == "stopped":
             raise JobStoppedError(job.part, job.reason or "")
+        if time.monotonic() >= self._look_at:
+            self._lookout.look(held=ledger.everybody_holds(self._file, self.ground.migration))
+            self._look_at = time.monotonic() + LOOK_OUT_EVERY
         if not self._begun:
             self._give_up_lost(job)
         batch = self._due(job)

@@ -7,7 +7,7 @@ with it the values; nothing is written back row by row.
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 from statistics import median
 
@@ -17,6 +17,7 @@ from psycopg import sql
 from psycopg.errors import UndefinedTable
 
 from control import proof
+from control.announcing import Lookout
 from control.course import go_on
 from control.failing import stop_if_failing
 from control.jobs import heap_of, is_instant, job_spec, parts
@@ -231,6 +232,10 @@ class _Drive:
     _care_at: float = 0.0
     _held_at: float | None = None
     """Since when every worker holds, as far as it is not in the ledger yet."""
+    _lookout: Lookout = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._lookout = Lookout(self.ground, self.job_id)
 
     @property
     def _connection(self) -> Connection:
@@ -261,6 +266,7 @@ class _Drive:
         standing = jobs.standing(self._connection, self.job_id)
         if standing.state in {"paused", "cancelled"}:
             # No batch may begin: there is nothing to plan, to ring or to complain of.
+            self._lookout.paused()
             go_on(self.ground, STAGE.name)
             return False
         job, self._target = standing.job, standing.settings.target
@@ -279,7 +285,9 @@ class _Drive:
             if not jobs.is_there(self._connection, job.part):
                 return True
             stop_if_failing(self._connection, job)
-            if not self._held(job):
+            held = self._held(job)
+            self._lookout.look(held=held)
+            if not held:
                 self._ring_again(job)
                 self._put_analyze_off(job)
             self._care_at = time.monotonic() + CARE_EVERY

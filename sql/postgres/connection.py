@@ -29,8 +29,10 @@ _SESSION = {
 }
 
 
-def resolve(url: str) -> str:
+def resolve(url: str, what: str = "its address") -> str:
     """Read an `env:NAME` address from the environment; any other comes back as it is.
+
+    `what` says what it is, where it is no address.
 
     Raises:
         GivenWrongError: the variable is not set, or is empty.
@@ -40,7 +42,7 @@ def resolve(url: str) -> str:
     name = url.removeprefix("env:")
     # Empty is what a secret that failed to arrive looks like, and libpq would go to its default server.
     if not (address := os.environ.get(name)):
-        raise GivenWrongError(f"the plan takes its address from ${name}, which is not set; export it")
+        raise GivenWrongError(f"the plan takes {what} from ${name}, which is not set; export it")
     return address
 
 

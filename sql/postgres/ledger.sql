@@ -130,17 +130,24 @@ CREATE TABLE IF NOT EXISTS tenantry.events (
     actor        text NOT NULL,
     kind         text NOT NULL,
     message      text NOT NULL,
+    stage        text,
     -- Of a statement that the controller ran: written before it, the figures and the error after it. One that has
     -- neither is running, or its controller died.
-    stage        text,
     statement    text,
     lock         text,
     attempts     integer,
     waited_ms    double precision,
     took_ms      double precision,
-    error        text
+    error        text,
+    -- Of what is announced: its facts and, where a webhook is to hear of it, how far it got. Being written is being in the
+    -- outbox; `delivery_error` is what stood in the way last.
+    about          jsonb,
+    delivery       text CHECK (delivery IN ('due', 'sent', 'refused', 'given up')),
+    delivered_at   timestamptz,
+    delivery_error text
 );
 CREATE INDEX IF NOT EXISTS events_of_migration ON tenantry.events (migration_id, id);
+CREATE INDEX IF NOT EXISTS events_due ON tenantry.events (migration_id, id) WHERE delivery = 'due';
 -- A signal that can't be read is said once, whichever worker sees it first.
 CREATE UNIQUE INDEX IF NOT EXISTS events_unreadable ON tenantry.events (migration_id, split_part(message, ':', 1))
     WHERE kind = 'unreadable';
@@ -321,8 +328,45 @@ WHERE migration_id = %(migration)s AND name = %(name)s;
 
 -- name: record
 -- locks: ROW EXCLUSIVE on tenantry.events.
-INSERT INTO tenantry.events (migration_id, actor, kind, message)
-VALUES (%(migration)s, %(actor)s, %(kind)s, %(message)s);
+INSERT INTO tenantry.events (migration_id, actor, kind, message, stage, about, delivery)
+VALUES (%(migration)s, %(actor)s, %(kind)s, %(message)s, %(stage)s, %(about)s, %(delivery)s);
+
+-- name: last_told
+-- locks: ACCESS SHARE on tenantry.events; a read. The last entry of a kind, of a stage where one is given, unless one of
+-- the kinds `over` came after it, of no stage or of the same.
+SELECT about, extract(epoch FROM clock_timestamp() - at)::float8 AS age FROM tenantry.events AS e
+WHERE migration_id = %(migration)s AND kind = %(kind)s AND coalesce(stage = %(stage)s::text, true) AND NOT EXISTS (
+    SELECT FROM tenantry.events AS later
+    WHERE later.migration_id = e.migration_id AND later.id > e.id AND later.kind = ANY (%(over)s)
+      AND coalesce(later.stage = e.stage, true))
+ORDER BY id DESC LIMIT 1;
+
+-- name: held_told
+-- locks: ACCESS SHARE on tenantry.events and tenantry.batches; a read. Whether a hold was told of and no batch of the job has
+-- ended since: it is the same one.
+SELECT EXISTS (
+    SELECT FROM tenantry.events WHERE migration_id = %(migration)s AND kind = 'held' AND at > coalesce(
+        (SELECT max(finished_at) FROM tenantry.batches WHERE job_id = %(job)s AND finished_at IS NOT NULL), '-infinity')
+) AS "there";
+
+-- name: next_due
+-- locks: ACCESS SHARE on tenantry.events; a read. What is to go out next, and its age in seconds.
+SELECT id, at, actor, kind, message, stage, about, extract(epoch FROM clock_timestamp() - at)::float8 AS age
+FROM tenantry.events WHERE migration_id = %(migration)s AND delivery = 'due' ORDER BY id LIMIT 1;
+
+-- name: settle_delivery
+-- locks: ROW EXCLUSIVE on tenantry.events, and an entry's row that nobody else writes.
+UPDATE tenantry.events SET delivery = %(delivery)s,
+    delivery_error = CASE WHEN %(delivery)s::text <> 'sent' THEN coalesce(%(error)s, delivery_error) END,
+    delivered_at = CASE WHEN %(delivery)s::text = 'sent' THEN clock_timestamp() END
+WHERE id = %(event)s AND delivery = 'due';
+
+-- name: outbox
+-- locks: ACCESS SHARE on tenantry.events; a read.
+SELECT count(*) FILTER (WHERE delivery = 'due') AS due, min(at) FILTER (WHERE delivery = 'due') AS since,
+       count(*) FILTER (WHERE delivery = 'refused') AS refused, count(*) FILTER (WHERE delivery = 'given up') AS given_up,
+       (array_agg(delivery_error ORDER BY id DESC) FILTER (WHERE delivery_error IS NOT NULL))[1] AS error
+FROM tenantry.events WHERE migration_id = %(migration)s AND delivery IS NOT NULL;
 
 -- name: begin_statement
 -- locks: ROW EXCLUSIVE on tenantry.events.
@@ -337,13 +381,15 @@ SET attempts = %(attempts)s, waited_ms = %(waited_ms)s, took_ms = %(took_ms)s, e
 WHERE id = %(event)s;
 
 -- name: trim_events
--- locks: ROW EXCLUSIVE on tenantry.events. All but the last `most` of a migration; the first of them is found by its index.
-DELETE FROM tenantry.events WHERE migration_id = %(migration)s AND id <= (
+-- locks: ROW EXCLUSIVE on tenantry.events. All but the last `most` of a migration, and what is still to go out; the first of
+-- them is found by its index.
+DELETE FROM tenantry.events WHERE migration_id = %(migration)s AND delivery IS DISTINCT FROM 'due' AND id <= (
     SELECT id FROM tenantry.events WHERE migration_id = %(migration)s ORDER BY id DESC OFFSET %(most)s LIMIT 1);
 
 -- name: events
 -- locks: ACCESS SHARE on tenantry.events; a read.
-SELECT at, actor, kind, message, stage, statement, lock, attempts, waited_ms, took_ms, error
+SELECT at, actor, kind, message, stage, statement, lock, attempts, waited_ms, took_ms, error,
+       about, delivery, delivered_at, delivery_error
 FROM tenantry.events WHERE migration_id = %(migration)s ORDER BY id;
 
 -- name: last_events

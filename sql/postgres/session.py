@@ -52,6 +52,11 @@ def join_migration(connection: Connection, name: str) -> None:
         raise AnotherRunError(name, "it has just begun")
 
 
+def take_outbox(connection: Connection, name: str) -> bool:
+    """Take what a migration has to send, for as long as this session lasts; False where another has it."""
+    return _got(connection, "try_outbox_lock", name)
+
+
 def _got(connection: Connection, lock: str, name: str) -> bool:
     row = connection.execute(getattr(SESSION, lock).compose(), {"name": name}).fetchone()
     return row is not None and bool(row[0])

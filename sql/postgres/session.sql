@@ -30,6 +30,11 @@ SELECT pg_try_advisory_lock_shared(hashtext('tenantry lane'), hashtext(%(name)s)
 -- locks: the same advisory lock alone, asked for and given back with the statement's end.
 SELECT pg_try_advisory_xact_lock(hashtext('tenantry lane'), hashtext(%(name)s));
 
+-- name: try_outbox_lock
+-- locks: an advisory lock, asked for and not waited for, on a session that does nothing else: who has it sends, and no
+-- transaction is open meanwhile.
+SELECT pg_try_advisory_lock(hashtext('tenantry outbox'), hashtext(%(name)s));
+
 -- name: migration_lock_holder
 -- locks: ACCESS SHARE on system views; a read. An advisory lock is its database's, and the server's other databases
 -- may have migrations of that name. Of several sessions the first one to come.

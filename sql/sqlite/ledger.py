@@ -34,7 +34,7 @@ LASTING = (
 #: Columns that hold JSON, by the names that statements answer with.
 _JSON = frozenset(
     {"tables", "original", "settings", "tuned", "held", "spec", "last_key", "planned_to", "lower", "upper"}
-    | {"key", "columns", "sample", "value", "rows"}
+    | {"key", "columns", "sample", "value", "rows", "about"}
 )
 #: Columns that are true or false.
 _BOOLEAN = frozenset({"exists", "there", "planned", "all", "parted"})

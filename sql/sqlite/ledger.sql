@@ -112,9 +112,14 @@ CREATE TABLE IF NOT EXISTS tenantry_events (
     attempts     INTEGER,
     waited_ms    REAL,
     took_ms      REAL,
-    error        TEXT
+    error        TEXT,
+    about          TEXT,
+    delivery       TEXT CHECK (delivery IN ('due', 'sent', 'refused', 'given up')),
+    delivered_at   REAL,
+    delivery_error TEXT
 );
 CREATE INDEX IF NOT EXISTS tenantry_events_of_migration ON tenantry_events (migration_id, id);
+CREATE INDEX IF NOT EXISTS tenantry_events_due ON tenantry_events (migration_id, id) WHERE delivery = 'due';
 CREATE TABLE IF NOT EXISTS tenantry_governor (
     migration_id INTEGER PRIMARY KEY,
     at           REAL NOT NULL,
@@ -306,8 +311,44 @@ UPDATE tenantry_stages SET confirmed_by = NULL, confirmed_at = NULL WHERE migrat
 
 -- name: record
 -- locks: the file's write lock, for one row.
-INSERT INTO tenantry_events (migration_id, at, actor, kind, message)
-VALUES (:migration, :now, :actor, :kind, :message);
+INSERT INTO tenantry_events (migration_id, at, actor, kind, message, stage, about, delivery)
+VALUES (:migration, :now, :actor, :kind, :message, :stage, :about, :delivery);
+
+-- name: last_told
+-- locks: none; a read.
+SELECT about, :now - at AS age FROM tenantry_events AS e
+WHERE migration_id = :migration AND kind = :kind AND coalesce(stage = :stage, true) AND NOT EXISTS (
+    SELECT 1 FROM tenantry_events AS later
+    WHERE later.migration_id = e.migration_id AND later.id > e.id
+      AND later.kind IN (SELECT value FROM json_each(:over)) AND coalesce(later.stage = e.stage, true))
+ORDER BY id DESC LIMIT 1;
+
+-- name: held_told
+-- locks: none; a read.
+SELECT EXISTS (
+    SELECT 1 FROM tenantry_events WHERE migration_id = :migration AND kind = 'held' AND at > coalesce(
+        (SELECT max(finished_at) FROM tenantry_batches WHERE job_id = :job AND finished_at IS NOT NULL), 0)
+) AS "there";
+
+-- name: next_due
+-- locks: none; a read.
+SELECT id, at, actor, kind, message, stage, about, :now - at AS age
+FROM tenantry_events WHERE migration_id = :migration AND delivery = 'due' ORDER BY id LIMIT 1;
+
+-- name: settle_delivery
+-- locks: the file's write lock, for one row.
+UPDATE tenantry_events SET delivery = :delivery,
+    delivery_error = CASE WHEN :delivery <> 'sent' THEN coalesce(:error, delivery_error) END,
+    delivered_at = CASE WHEN :delivery = 'sent' THEN :now END
+WHERE id = :event AND delivery = 'due';
+
+-- name: outbox
+-- locks: none; a read.
+SELECT count(*) FILTER (WHERE delivery = 'due') AS due, min(at) FILTER (WHERE delivery = 'due') AS since,
+       count(*) FILTER (WHERE delivery = 'refused') AS refused, count(*) FILTER (WHERE delivery = 'given up') AS given_up,
+       (SELECT delivery_error FROM tenantry_events
+        WHERE migration_id = :migration AND delivery_error IS NOT NULL ORDER BY id DESC LIMIT 1) AS error
+FROM tenantry_events WHERE migration_id = :migration AND delivery IS NOT NULL;
 
 -- name: begin_statement
 -- locks: the file's write lock, for one row.
@@ -321,13 +362,14 @@ UPDATE tenantry_events SET attempts = :attempts, waited_ms = :waited_ms, took_ms
 WHERE id = :event;
 
 -- name: trim_events
--- locks: the file's write lock, for what is past the last `most` entries.
-DELETE FROM tenantry_events WHERE migration_id = :migration AND id <= (
+-- locks: the file's write lock, for what is past the last `most` entries and has not still to go out.
+DELETE FROM tenantry_events WHERE migration_id = :migration AND delivery IS NOT 'due' AND id <= (
     SELECT id FROM tenantry_events WHERE migration_id = :migration ORDER BY id DESC LIMIT 1 OFFSET :most);
 
 -- name: events
 -- locks: none; a read.
-SELECT at, actor, kind, message, stage, statement, lock, attempts, waited_ms, took_ms, error
+SELECT at, actor, kind, message, stage, statement, lock, attempts, waited_ms, took_ms, error,
+       about, delivery, delivered_at, delivery_error
 FROM tenantry_events WHERE migration_id = :migration ORDER BY id;
 
 -- name: last_events

@@ -43,7 +43,24 @@ def take_migrations(database: Path) -> Iterator[str | None]:
     Raises:
         UnreachableError: the folder can't be written.
     """
-    path = lock_path(database)
+    with _taken(lock_path(database), database) as ours:
+        yield None if ours else holder(database) or "it has just ended"
+
+
+@contextmanager
+def take_outbox(database: Path) -> Iterator[bool]:
+    """Have what a file's migrations have to send until the end of the context; False where another has it.
+
+    Raises:
+        UnreachableError: the folder can't be written.
+    """
+    with _taken(database.with_name(f"{database.name}-tenantry-outbox"), database) as ours:
+        yield ours
+
+
+@contextmanager
+def _taken(path: Path, database: Path) -> Iterator[bool]:
+    """Have the lock of a file of ours, which says by whom it is had; False where another has it."""
     while True:
         try:
             opened = path.open("a+b")
@@ -51,7 +68,7 @@ def take_migrations(database: Path) -> Iterator[str | None]:
             raise UnreachableError(f"SQLite {database}", f"{path}: {error.strerror}") from None
         with opened:
             if not _locked_soon(opened.fileno()):
-                yield holder(database) or "it has just ended"
+                yield False
                 return
             if not _is_still(path, opened.fileno()):
                 continue  # whoever had it took it away between our two calls
@@ -60,7 +77,7 @@ def take_migrations(database: Path) -> Iterator[str | None]:
             opened.write(f"process {os.getpid()} on {socket.gethostname()} since {since:%F %T} UTC".encode())
             opened.flush()
             try:
-                yield None
+                yield True
             finally:
                 path.unlink(missing_ok=True)
             return

@@ -19,6 +19,7 @@ from control.plan.model import (
     Tenant,
     Verify,
 )
+from control.plan.notify import KINDS, Notify
 from control.plan.reading import read_plan
 from control.plan.writing import toml
 from sql.tenant_source import Constant, Expression, Lookup, Parent
@@ -32,6 +33,8 @@ _ON = st.dictionaries(_NAMES, _NAMES, min_size=1, max_size=2)
 #: A tenant is never what a row without one holds.
 _TENANTS = _TEXT.map("t {}".format)
 _URLS = _TEXT.map(SecretStr)
+_WEBHOOKS = _TEXT.map(lambda text: SecretStr(f"env:{text}"))
+_KINDS = st.lists(st.sampled_from(KINDS), min_size=1, max_size=3).map(tuple)
 _MODES = st.sampled_from(["observe", "permissive", "strict"])
 
 
@@ -72,6 +75,7 @@ def _plans(draw: st.DrawFn) -> Plan:
         redis=draw(st.none() | st.builds(Redis, url=_URLS)),
         backfill=Backfill(first_batch=draw(st.integers(100, 100_000))),
         verify=Verify(queries=tuple(draw(st.lists(queries, max_size=2)))),
+        notify=draw(st.none() | st.builds(Notify, url=_WEBHOOKS, secret=st.none() | _URLS, on=_KINDS)),
     )
 
 

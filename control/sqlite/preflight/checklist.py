@@ -1,5 +1,6 @@
 """Every fact that preflight looks at in a file, in the order in which they are read."""
 
+from control.preflight import webhook
 from control.preflight.estimate import Estimate
 from control.preflight.finding import Finding
 from control.sqlite.preflight import (
@@ -41,6 +42,7 @@ def look_and_estimate(ground: Ground) -> tuple[list[Finding], list[Estimate]]:
         *integrity.look(ground),
         *schema.look(ground),
         *tables.look(ground),
+        *webhook.look(ground.plan),
     ]
     if any(finding.level == "stop" for finding in findings):
         skipped = "not counted: the stops above come first"
