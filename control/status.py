@@ -62,12 +62,13 @@ Known = TypeVar("Known")
 
 
 class StageStatus(Fact):
-    """A stage; `detail` says why it waits or failed."""
+    """A stage; `detail` says why it waits or failed, `closed_since` since when its gate is closed."""
 
     name: str
     state: str
     started_at: datetime | None = None
     finished_at: datetime | None = None
+    closed_since: datetime | None = None
     detail: str | None = None
 
 
@@ -217,6 +218,7 @@ def _stage(name: str, record: ledger.StageRecord | None) -> StageStatus:
         state=record.state,
         started_at=record.started_at,
         finished_at=record.finished_at,
+        closed_since=record.closed_since,
         detail=record.detail,
     )
 

@@ -12,16 +12,17 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
 import structlog
-from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client import CollectorRegistry
 from prometheus_client.multiprocess import MultiProcessCollector
 
 import worker
+from control.endpoints import answering
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -70,6 +71,12 @@ class WorkerPool:
     def statuses(self) -> list[int | None]:
         """How dramatiq's parents ended, one per worker; None for one that runs."""
         return [member.process.returncode for member in self._members]
+
+    def unready(self) -> str | None:
+        """Why no batch of ours can be done now: none of the workers that are wanted is alive."""
+        if self._wanted == 0 or any(status is None for status in self.statuses()):
+            return None
+        return "no worker is alive; they are started again"
 
     def wait(self) -> None:
         """Wait until the pool is told to stop."""
@@ -193,16 +200,13 @@ def workers(
             "dramatiq_delay_queue_prefetch": "1",
         }
         pool = WorkerPool(environment, log_to)
-        server = None
-        if metrics_port is not None:
-            registry = CollectorRegistry()
-            MultiProcessCollector(registry, path=counts)  # type: ignore[no-untyped-call]  # untyped there
-            server, _thread = start_http_server(metrics_port, registry=registry)
-        try:
-            pool.start(count)
-            yield pool
-        finally:
-            pool.stop()
-            if server is not None:
-                server.shutdown()
-                server.server_close()
+        with ExitStack() as served:
+            if metrics_port is not None:
+                registry = CollectorRegistry()
+                MultiProcessCollector(registry, path=counts)  # type: ignore[no-untyped-call]  # untyped there
+                served.enter_context(answering("", metrics_port, registry, pool.unready))
+            try:
+                pool.start(count)
+                yield pool
+            finally:
+                pool.stop()

@@ -30,11 +30,15 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """A batch that is done: rows updated, seconds in the server, and whether rows were left for another."""
+    """A batch that is done: rows updated, seconds in the server, and whether rows were left for another.
+
+    `unlocked` is one that a lock was in the way of, and that was done again past locked rows.
+    """
 
     rows: int
     seconds: float
     rest: bool
+    unlocked: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +48,14 @@ class NotMine:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """A batch that failed; its attempt is in the ledger. `sqlstate` is empty where the client failed."""
+    """A batch that failed; its attempt is in the ledger. `sqlstate` is empty where the client failed.
+
+    `again`: it is tried again, or its halves are; not where it was one row that is set aside.
+    """
 
     failure: Failure
     sqlstate: str
+    again: bool
 
 
 Outcome = Done | NotMine | Failed
@@ -108,7 +116,7 @@ def _send(connection: Connection, batch: Batch, filling: Filling, *, unlocked: b
             row = connection.execute(statement, parameters, prepare=True).fetchone()
     if row is None:
         return NotMine()
-    return Done(rows=row[0], seconds=row[1] / 1000, rest=row[2] is not None)
+    return Done(rows=row[0], seconds=row[1] / 1000, rest=row[2] is not None, unlocked=unlocked)
 
 
 def run(connection: Connection, batch: Batch, filling: Filling) -> Outcome:
@@ -146,7 +154,8 @@ def run(connection: Connection, batch: Batch, filling: Filling) -> Outcome:
         else:
             counts = failure is Failure.DATA
             _record(connection, batch, error.sqlstate, _message(error), counts=counts)
-        return Failed(failure, error.sqlstate or "")
+        set_aside = failure is Failure.DATA and left is not None and left.rows == 1
+        return Failed(failure, error.sqlstate or "", again=not set_aside)
 
 
 def _message(error: psycopg.Error) -> str:

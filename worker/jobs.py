@@ -42,12 +42,13 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """A batch still to be done."""
+    """A batch still to be done; `waited` are the seconds since it was rung for, when it was read."""
 
     id: int
     job: int
     range: Range
     rings: int
+    waited: float = 0.0
 
 
 def add(
@@ -200,7 +201,7 @@ def advance(
 
 def _batch(row: dict[str, Any]) -> Batch:
     range_ = Range(by=row["by"], lower=row["lower"], upper=row["upper"], stripe=row["stripe"])
-    return Batch(row["id"], row["job_id"], range_, row["rings"])
+    return Batch(row["id"], row["job_id"], range_, row["rings"], row.get("waited", 0.0))
 
 
 def slice_of(connection: Database, first: int, last: int) -> list[Batch]:

@@ -76,7 +76,7 @@ class Migration:
 
 @dataclass(frozen=True, slots=True)
 class StageRecord:
-    """A row of `tenantry.stages`."""
+    """A row of `tenantry.stages`; `closed_since` is None for one whose gate is open."""
 
     name: str
     state: StageState
@@ -84,6 +84,7 @@ class StageRecord:
     confirmed_at: datetime | None
     started_at: datetime | None
     finished_at: datetime | None
+    closed_since: datetime | None
     detail: str | None
 
 

@@ -15,6 +15,17 @@ DURATION = Histogram(
     ["table"],
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.8, 1.0),
 )
+WAIT = Histogram(
+    "tenantry_worker_batch_wait_seconds",
+    "Time from the ring for a batch to its begin.",
+    ["table"],
+    buckets=(0.01, 0.05, 0.1, 0.5, 1, 5, 15, 60, 300),
+)
+RETRIES = Counter(
+    "tenantry_worker_retries_total",
+    "Tries that failed and are made again, past locked rows, later or by halves, by the class of SQLSTATE.",
+    ["table", "sqlstate_class"],
+)
 FAILURES = Counter(
     "tenantry_worker_failures_total",
     "Batches that failed, by the class of their SQLSTATE.",

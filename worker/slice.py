@@ -31,6 +31,9 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 #: Seconds for which a worker takes the settings of its job to be what it last read.
 AS_TOLD_FOR = 0.1
 
+#: The class of what a lock that isn't free in time is told by, 55P03.
+_LOCKED = "55"
+
 #: A worker that has said nothing yet. Its first answer is written whatever it is: one that was killed while
 #: held has left its reason in the ledger.
 _NOT_SAID = ""
@@ -109,12 +112,13 @@ class Station:
         try:
             with self.pool.connection(timeout=5) as connection, _Session(connection) as session:
                 try:
-                    for batch in jobs.slice_of(connection, first, last):
+                    slice_, read_at = jobs.slice_of(connection, first, last), time.monotonic()
+                    for batch in slice_:
                         current = self._let_go(connection, batch.job)
                         if current is None:
                             return
                         with structlog.contextvars.bound_contextvars(migration=current.name, batch=batch.id):
-                            self._do(session, batch, current)
+                            self._do(session, batch, current, read_at)
                 finally:
                     self._hold_no_more(connection)
         except UndefinedTable:
@@ -124,7 +128,7 @@ class Station:
                 "the database is out of reach, this slice will be rung again", error=str(error).strip()
             )
 
-    def _do(self, session: "_Session", batch: Batch, current: Current) -> None:
+    def _do(self, session: "_Session", batch: Batch, current: Current, read_at: float) -> None:
         connection = session.connection
         filling = self._filling(connection, batch.job, current.job_started_at)
         table = filling.table
@@ -141,6 +145,7 @@ class Station:
             return
         self.idle.clear()
         begun = time.monotonic()
+        metrics.WAIT.labels(table).observe(batch.waited + begun - read_at)
         try:
             if batch.rings > 1:
                 send(connection, JOBS.begin, batch=batch.id)
@@ -152,21 +157,25 @@ class Station:
         finally:
             self.idle.set()
         match outcome:
-            case batches.Done(rows=rows, seconds=seconds, rest=rest):
+            case batches.Done(rows=rows, seconds=seconds, rest=rest, unlocked=unlocked):
                 self.governor.ran(seconds)
                 self.governor.paid(current.settings, rows)
                 metrics.ROWS.labels(table).inc(rows)
                 metrics.DURATION.labels(table).observe(seconds)
                 metrics.BATCHES.labels(table, "rest" if rest else "done").inc()
+                if unlocked:
+                    metrics.RETRIES.labels(table, _LOCKED).inc()
             case batches.NotMine():
                 self.governor.paid(current.settings, 0)
                 metrics.BATCHES.labels(table, "dropped").inc()
-            case batches.Failed(failure=failure, sqlstate=sqlstate):
+            case batches.Failed(failure=failure, sqlstate=sqlstate, again=again):
                 if failure is Failure.TIMEOUT:
                     self.governor.ran(time.monotonic() - begun)
                 self.governor.paid(current.settings, 0)
                 metrics.BATCHES.labels(table, failure.value).inc()
                 metrics.FAILURES.labels(table, sqlstate[:2]).inc()
+                if again:
+                    metrics.RETRIES.labels(table, sqlstate[:2]).inc()
 
     def _tell_loss(self, batch: Batch, error: psycopg.OperationalError) -> None:
         """Write down why a batch's connection was lost, on another one; not while the server is away.

@@ -1,4 +1,4 @@
-"""Every series that the exporter shows: its name, what it means, and its labels; `docs/metrics.md` is made of them.
+"""Every series that the exporter shows: its name, what it means, its labels; `docs/metrics.md` lists them.
 
 Names are by Prometheus's conventions: base units, a unit as the last word, `_total` for what only grows. The
 workers' own series are in `worker.metrics`. Dashboards and alerts take their names from both.
@@ -112,7 +112,7 @@ GOVERNOR_SIGNAL = Series("tenantry_governor_signal", "What each signal reads, in
 GOVERNOR_LIMIT = Series("tenantry_governor_limit", "Where a signal halves the pace.", _SIGNAL)
 GOVERNOR_STOP = Series("tenantry_governor_stop", "Where a signal lets no batch go.", _SIGNAL)
 GOVERNOR_UNREADABLE = Series(
-    "tenantry_governor_unreadable", "1 for a signal with a limit that can't be read.", _SIGNAL
+    "tenantry_governor_unreadable", "1 for a signal that has a limit and can't be read, else 0.", _SIGNAL
 )
 
 INDEX_BUILD_RATIO = Series(

@@ -13,6 +13,7 @@ from control.preflight import (
     server,
     tables,
 )
+from control.preflight.estimate import Estimate
 from control.preflight.finding import Finding
 from control.stage import Ground
 from sql.postgres import schemas as tenants_schemas
@@ -21,6 +22,15 @@ from sql.postgres import schemas as tenants_schemas
 def look(ground: Ground) -> list[Finding]:
     """Look at everything, and change nothing.
 
+    Raises:
+        psycopg.Error: the server can't answer.
+    """
+    return look_and_estimate(ground)[0]
+
+
+def look_and_estimate(ground: Ground) -> tuple[list[Finding], list[Estimate]]:
+    """Look at everything, and tell what it will cost; nothing of that where a finding stops.
+
     The rows are counted only where the tables allow it: a column that isn't there would fail every count.
 
     Raises:
@@ -28,7 +38,7 @@ def look(ground: Ground) -> list[Finding]:
     """
     if ground.plan.separates and tenants_schemas.switched(ground.connection):
         fact = "the shared tables are out of the way; `tenantry verify` looks at what each tenant has"
-        return [*server.look(ground), Finding("pass", "tables", fact)]
+        return [*server.look(ground), Finding("pass", "tables", fact)], []
     findings = [
         *server.look(ground),
         *listeners.look(ground),
@@ -42,7 +52,7 @@ def look(ground: Ground) -> list[Finding]:
         findings.append(
             Finding("warn", "rows", skipped, "mend them, then `tenantry check` again"),
         )
-        return [*findings, guide.look_at_backup(ground)]
+        return [*findings, guide.look_at_backup(ground)], []
     costs = estimate.estimates(ground)
     return [
         *findings,
@@ -51,4 +61,4 @@ def look(ground: Ground) -> list[Finding]:
         *estimate.look(ground, costs),
         *room.look(ground, costs),
         *guide.look(ground, costs),
-    ]
+    ], costs

@@ -146,8 +146,11 @@ SELECT extract(epoch FROM clock_timestamp() - greatest(
     (SELECT max(rung_at) FROM tenantry.batches WHERE job_id = %(job)s AND state = 'pending')))::float8 AS idle;
 
 -- name: slice
--- locks: ACCESS SHARE on tenantry.batches; a read. What a message points at, as far as it is still to be done.
-SELECT id, job_id, by, lower, upper, stripe, rings FROM tenantry.batches
+-- locks: ACCESS SHARE on tenantry.batches; a read. What a message points at, as far as it is still to be done, and how
+-- long ago it was rung for, in seconds.
+SELECT id, job_id, by, lower, upper, stripe, rings,
+       coalesce(extract(epoch FROM clock_timestamp() - rung_at), 0)::float8 AS waited
+FROM tenantry.batches
 WHERE id BETWEEN %(first)s AND %(last)s AND state = 'pending' ORDER BY id;
 
 -- name: recent

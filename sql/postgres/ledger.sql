@@ -24,6 +24,8 @@ CREATE TABLE IF NOT EXISTS tenantry.stages (
     confirmed_at timestamptz,
     started_at   timestamptz,
     finished_at  timestamptz,
+    -- Since when its gate is closed; a run that finds it closed again changes nothing.
+    closed_since timestamptz,
     detail       text,
     PRIMARY KEY (migration_id, name)
 );
@@ -290,17 +292,20 @@ RETURNING id;
 
 -- name: stages
 -- locks: ACCESS SHARE on tenantry.stages; a read.
-SELECT name, state, confirmed_by, confirmed_at, started_at, finished_at, detail FROM tenantry.stages
+SELECT name, state, confirmed_by, confirmed_at, started_at, finished_at, closed_since, detail FROM tenantry.stages
 WHERE migration_id = %(migration)s;
 
 -- name: set_stage
 -- locks: ROW EXCLUSIVE on tenantry.stages.
-INSERT INTO tenantry.stages AS s (migration_id, name, state, started_at, finished_at, detail)
+INSERT INTO tenantry.stages AS s (migration_id, name, state, started_at, finished_at, closed_since, detail)
 VALUES (%(migration)s, %(name)s, %(state)s, CASE WHEN %(state)s = 'running' THEN clock_timestamp() END,
-        CASE WHEN %(state)s = 'done' THEN clock_timestamp() END, %(detail)s)
+        CASE WHEN %(state)s = 'done' THEN clock_timestamp() END,
+        CASE WHEN %(state)s = 'waiting' THEN clock_timestamp() END, %(detail)s)
 ON CONFLICT (migration_id, name) DO UPDATE SET state = excluded.state, detail = excluded.detail,
     started_at = CASE WHEN excluded.state = 'open' THEN NULL ELSE coalesce(s.started_at, excluded.started_at) END,
-    finished_at = excluded.finished_at;
+    finished_at = excluded.finished_at,
+    closed_since = CASE WHEN excluded.state IN ('waiting', 'running') THEN coalesce(s.closed_since, excluded.closed_since)
+                   END;
 
 -- name: confirm
 -- locks: ROW EXCLUSIVE on tenantry.stages.
@@ -340,3 +345,7 @@ DELETE FROM tenantry.events WHERE migration_id = %(migration)s AND id <= (
 -- locks: ACCESS SHARE on tenantry.events; a read.
 SELECT at, actor, kind, message, stage, statement, lock, attempts, waited_ms, took_ms, error
 FROM tenantry.events WHERE migration_id = %(migration)s ORDER BY id;
+
+-- name: last_events
+-- locks: ACCESS SHARE on tenantry.events; a read. When an entry of each kind was last written.
+SELECT kind, max(at) AS at FROM tenantry.events WHERE migration_id = %(migration)s GROUP BY kind;

@@ -39,7 +39,7 @@ _JSON = frozenset(
 #: Columns that are true or false.
 _BOOLEAN = frozenset({"exists", "there", "planned", "all", "parted"})
 #: Columns that hold a time, beside those whose name ends in `_at`.
-_TIMES = frozenset({"at", "since"})
+_TIMES = frozenset({"at", "since", "closed_since"})
 
 
 def send(file: File, asked: Statement, **parameters: Any) -> list[dict[str, Any]]:

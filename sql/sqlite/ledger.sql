@@ -26,6 +26,7 @@ CREATE TABLE IF NOT EXISTS tenantry_stages (
     confirmed_at REAL,
     started_at   REAL,
     finished_at  REAL,
+    closed_since REAL,
     detail       TEXT,
     PRIMARY KEY (migration_id, name)
 ) WITHOUT ROWID;
@@ -278,17 +279,19 @@ RETURNING id;
 
 -- name: stages
 -- locks: none; a read.
-SELECT name, state, confirmed_by, confirmed_at, started_at, finished_at, detail FROM tenantry_stages
+SELECT name, state, confirmed_by, confirmed_at, started_at, finished_at, closed_since, detail FROM tenantry_stages
 WHERE migration_id = :migration;
 
 -- name: set_stage
 -- locks: the file's write lock, for one row.
-INSERT INTO tenantry_stages AS s (migration_id, name, state, started_at, finished_at, detail)
+INSERT INTO tenantry_stages AS s (migration_id, name, state, started_at, finished_at, closed_since, detail)
 VALUES (:migration, :name, :state, CASE WHEN :state = 'running' THEN :now END,
-        CASE WHEN :state = 'done' THEN :now END, :detail)
+        CASE WHEN :state = 'done' THEN :now END, CASE WHEN :state = 'waiting' THEN :now END, :detail)
 ON CONFLICT (migration_id, name) DO UPDATE SET state = excluded.state, detail = excluded.detail,
     started_at = CASE WHEN excluded.state = 'open' THEN NULL ELSE coalesce(s.started_at, excluded.started_at) END,
-    finished_at = excluded.finished_at;
+    finished_at = excluded.finished_at,
+    closed_since = CASE WHEN excluded.state IN ('waiting', 'running') THEN coalesce(s.closed_since, excluded.closed_since)
+                   END;
 
 -- name: confirm
 -- locks: the file's write lock, for one row.
@@ -326,3 +329,7 @@ DELETE FROM tenantry_events WHERE migration_id = :migration AND id <= (
 -- locks: none; a read.
 SELECT at, actor, kind, message, stage, statement, lock, attempts, waited_ms, took_ms, error
 FROM tenantry_events WHERE migration_id = :migration ORDER BY id;
+
+-- name: last_events
+-- locks: none; a read. When an entry of each kind was last written.
+SELECT kind, max(at) AS at FROM tenantry_events WHERE migration_id = :migration GROUP BY kind;

@@ -136,7 +136,7 @@ def test_a_batch_out_of_time_is_halved_and_counts_as_failed_only_if_it_is_small(
         first = paging.plan_group(session, job, batch_rows=rows)[0]
         (batch,) = jobs.slice_of(session, first, first)
         outcome = batches.run(session, batch, Filling(job.table, job.spec))
-        assert outcome == Failed(Failure.TIMEOUT, "57014")
+        assert outcome == Failed(Failure.TIMEOUT, "57014", again=True)
         halves = session.execute(
             "SELECT count(*) FROM tenantry.batches WHERE split_from = %s", [batch.id]
         ).fetchone()
@@ -155,7 +155,9 @@ def test_a_batch_that_was_too_long_to_read_in_time_is_halved_too(
         first = paging.plan_group(session, job, batch_rows=1_000_000)[0]
         (batch,) = jobs.slice_of(session, first, first)
         session.execute("SET statement_timeout = 40")
-        assert batches.run(session, batch, Filling(job.table, job.spec)) == Failed(Failure.TIMEOUT, "57014")
+        assert batches.run(session, batch, Filling(job.table, job.spec)) == Failed(
+            Failure.TIMEOUT, "57014", again=True
+        )
         assert session.execute(
             "SELECT state, count(*) FROM tenantry.batches GROUP BY 1 ORDER BY 1"
         ).fetchall() == [
@@ -172,7 +174,7 @@ def test_a_batch_whose_key_has_another_name_now_counts_as_failed(
         (batch,) = jobs.slice_of(session, first, first)
         connection.execute("ALTER TABLE graph_entities RENAME COLUMN id TO other")
         outcome = batches.run(session, batch, Filling(job.table, job.spec))
-        assert outcome == Failed(Failure.DATA, "42703")
+        assert outcome == Failed(Failure.DATA, "42703", again=True)
         (failing,) = send(session, JOBS.failing, job=job.id)
         assert (failing["failed"], failing["error"]) == (1, "column t.id does not exist")
 

@@ -9,8 +9,10 @@ import psycopg
 from psycopg import IsolationLevel
 from psycopg.errors import QueryCanceled
 
-from control import building, exporter, status
+from control import building, status
 from control.building import Building, share_of
+from control.exported.beside import Beside
+from control.exported.families import of
 from control.render import built
 from sql.postgres.connection import Connection, connect
 from sql.postgres.session import take_migration
@@ -66,7 +68,7 @@ def test_a_build_shows_its_phase_and_whom_it_waits_for_in_status_and_metrics(sam
             shown = status.read(look, "graph")
             (told,) = shown.model_dump(mode="json")["building"]
             assert told["waits_for"]["application"] == "writer"
-            series = {metric.name: metric.samples for metric in exporter.metrics(shown)}
+            series = {metric.name: metric.samples for metric in of(shown, Beside({}, {}, spent=None)).every()}
             assert [one.value for one in series["tenantry_index_build_waiting"]] == [1.0]
             assert not series["tenantry_index_build_eta_seconds"]
             writer.rollback()

@@ -8,8 +8,10 @@ import pytest
 from rich.console import Console
 from structlog.testing import capture_logs
 
-from control import conductor, exporter, status
+from control import conductor, status
 from control.embedded.valkey import EmbeddedValkey
+from control.exported.beside import Beside
+from control.exported.families import of
 from control.render import View, render
 from tests.integration.backfilling import plan_of
 from tests.integration.stationed import (
@@ -115,7 +117,7 @@ def test_status_and_metrics_show_the_pace_and_every_signal_without_the_queue_ser
     assert "ago: the plan's own query: 7, limit 5" in told
     series = {
         (sample.name, *sample.labels.values()): sample.value
-        for metric in exporter.metrics(shown)
+        for metric in of(shown, Beside({}, {}, spent=None)).every()
         for sample in metric.samples
         if sample.name.startswith("tenantry_governor_")
     }
@@ -137,7 +139,8 @@ def test_lag_is_shown_as_the_governor_sees_it_and_not_at_all_once_its_sample_is_
 
         def lag() -> list[float]:
             shown = status.read(session, ground.plan.name)
-            gauges = {metric.name: metric.samples for metric in exporter.metrics(shown)}
+            families = of(shown, Beside({}, {}, spent=None))
+            gauges = {metric.name: metric.samples for metric in families.every()}
             return [
                 sample.value
                 for name in ("tenantry_replica_lag_seconds", "tenantry_replica_lag_bytes")

@@ -1,11 +1,14 @@
 """Preflight: every fact about the file looked at before anything is touched.
 
-Will do: nothing in the file. Gate: no finding stops. Undoing: nothing to undo.
+Will do: nothing in the file, but to keep in the ledger what it is going to cost. Gate: no finding stops.
+Undoing: nothing to undo.
 """
 
+from control import budget
 from control.preflight.finding import let_begin
-from control.sqlite.preflight.checklist import look
+from control.sqlite.preflight.checklist import look_and_estimate
 from control.sqlite.stage import Ground, WithoutStatements
+from sql.sqlite.preflight import settings
 
 
 class Preflight(WithoutStatements):
@@ -19,7 +22,9 @@ class Preflight(WithoutStatements):
         Raises:
             GateClosedError: at least one finding stops, each with its way out.
         """
-        let_begin(look(ground), ground.notify)
+        findings, costs = look_and_estimate(ground)
+        let_begin(findings, ground.notify)
+        budget.keep(ground.memory, costs, disk=settings(ground.connection).bytes_, wal=None)
 
 
 STAGE = Preflight()
