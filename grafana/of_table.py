@@ -13,6 +13,7 @@ from grafana.panels import (
     at_all_times,
     figure,
     lines,
+    more_in,
     now,
     times,
 )
@@ -86,23 +87,29 @@ def _now() -> list[Panel]:
             width=3,
             decimals=0,
         ),
-        figure(
-            "Stopped itself",
-            "1 where too many batches of this table failed: see what failed below, mend it, `tenantry "
-            "retry`.",
-            now(_of(series.JOB_STOPPED), "stopped"),
-            unit="bool_yes_no",
-            thresholds=((None, GREEN), (1, RED)),
-            width=3,
+        more_in(
+            figure(
+                "Stopped itself",
+                "1 where too many batches of this table failed: see what failed below, mend it, `tenantry "
+                "retry`.",
+                now(_of(series.JOB_STOPPED), "stopped"),
+                unit="bool_yes_no",
+                thresholds=((None, GREEN), (1, RED)),
+                width=3,
+            ),
+            "TenantryJobStopped",
         ),
-        figure(
-            "Invalid indexes",
-            "Indexes of the table that are not valid and that nobody builds: each costs every write and "
-            "serves none.",
-            now(_of(series.INVALID_INDEXES), "indexes"),
-            unit="short",
-            thresholds=NONE_IS_WELL,
-            width=3,
+        more_in(
+            figure(
+                "Invalid indexes",
+                "Indexes of the table that are not valid and that nobody builds: each costs every write "
+                "and serves none.",
+                now(_of(series.INVALID_INDEXES), "indexes"),
+                unit="short",
+                thresholds=NONE_IS_WELL,
+                width=3,
+            ),
+            "TenantryInvalidIndex",
         ),
     ]
 
@@ -196,13 +203,16 @@ def _batches() -> list[Panel]:
             colours={"done": GREEN, "pending": GREY, "split": BLUE, "quarantined": ORANGE},
             stacked=True,
         ),
-        lines(
-            "Batches that failed",
-            "By the class of their SQLSTATE: 40 deadlocks, 55 locks that others held, 57 timeouts, 22 and "
-            "23 the data's own faults.",
-            at_all_times(rate(counted(metrics.FAILURES, _TABLE), "sqlstate_class"), "{{sqlstate_class}}"),
-            unit="ops",
-            width=8,
+        more_in(
+            lines(
+                "Batches that failed",
+                "By the class of their SQLSTATE: 40 deadlocks, 55 locks that others held, 57 timeouts, 22 "
+                "and 23 the data's own faults.",
+                at_all_times(rate(counted(metrics.FAILURES, _TABLE), "sqlstate_class"), "{{sqlstate_class}}"),
+                unit="ops",
+                width=8,
+            ),
+            "TenantryFailing",
         ),
         lines(
             "Attempts that go again",

@@ -2,6 +2,7 @@
 
 from control import status
 from control.exported import series
+from control.plan.governor import Governor
 from grafana.frame import ACTIONS, Rows
 from grafana.panels import (
     BLUE,
@@ -12,16 +13,19 @@ from grafana.panels import (
     ORANGE,
     RED,
     Panel,
+    Thresholds,
     against,
     at_all_times,
     columns,
     figure,
     lines,
+    more_in,
     now,
     timeline,
     word,
 )
 from grafana.queries import coded, exported, largest, rate, rows_per_second
+from worker.governor.limits import SignalName
 
 QUESTION = "Is it moving, will it finish, is anybody hurt, and why is it slow?"
 
@@ -34,10 +38,11 @@ STATES = {
     5: ("done", GREEN),
 }
 
-#: The governor's own limits of what the application waits behind ours: `max_waited` and `stop_waited`.
-_WAITED = ((None, GREEN), (0.2, ORANGE), (1.0, RED))
-#: The same of lag: `max_lag` and `stop_lag`.
-_LAG = ((None, GREEN), (1.5, ORANGE), (5.0, RED))
+
+def _by_default(signal: SignalName) -> Thresholds:
+    """Orange where the governor halves the pace unless told otherwise, red where it lets no batch go."""
+    limit = Governor().limits()[signal]
+    return ((None, GREEN), (limit.max, ORANGE), (limit.stop, RED))
 
 
 def rows() -> Rows:
@@ -61,12 +66,15 @@ def _now() -> list[Panel]:
             now(largest(exported(series.MIGRATION_STATE), "state"), "{{state}}"),
             colours={"complete": GREEN, "paused": ORANGE, "cancelled": RED, "rolling back": ORANGE},
         ),
-        word(
-            "Stage",
-            "The stage that is under way, waits at its gate, or failed. Nothing between two runs.",
-            now(largest(at_work, "stage, state"), "{{stage}}: {{state}}"),
-            colours={"waiting": ORANGE, "failed": RED},
-            otherwise="none at work",
+        more_in(
+            word(
+                "Stage",
+                "The stage that is under way, waits at its gate, or failed. Between two runs there is none.",
+                now(largest(at_work, "stage, state"), "{{stage}}: {{state}}"),
+                colours={"waiting": ORANGE, "failed": RED},
+                otherwise="none at work",
+            ),
+            "TenantryStageFailed",
         ),
         figure(
             "Rows per second",
@@ -85,13 +93,16 @@ def _now() -> list[Panel]:
             decimals=1,
             otherwise="nothing is filled",
         ),
-        figure(
-            "Last batch done",
-            "How long ago a batch was done. It grows in stages that have no batches, and while batches are "
-            "held.",
-            now(f"time() - {largest(exported(series.LAST_PROGRESS))}", "ago"),
-            unit="s",
-            decimals=0,
+        more_in(
+            figure(
+                "Last batch done",
+                "How long ago a batch was done. It grows in stages that have no batches, and while batches "
+                "are held.",
+                now(f"time() - {largest(exported(series.LAST_PROGRESS))}", "ago"),
+                unit="s",
+                decimals=0,
+            ),
+            "TenantryStalled",
         ),
         figure(
             "Rows to go",
@@ -105,40 +116,65 @@ def _now() -> list[Panel]:
             "and limit.",
             now(largest(exported(series.HELD), "reason"), "{{reason}}"),
             colour=RED,
-            width=6,
+            width=5,
             otherwise="nothing holds it",
         ),
-        word(
-            "What it waits for",
-            "The facts that keep a stage's gate closed. `tenantry status` has the way out.",
-            now(largest(exported(series.GATE_CLOSED), "stage, reason"), "{{stage}}: {{reason}}"),
-            colour=ORANGE,
-            width=6,
-            otherwise="no gate is closed",
+        more_in(
+            word(
+                "What it waits for",
+                "The facts that keep a stage's gate closed. `tenantry status` has the way out.",
+                now(largest(exported(series.GATE_CLOSED), "stage, reason"), "{{stage}}: {{reason}}"),
+                colour=ORANGE,
+                width=5,
+                otherwise="no gate is closed",
+            ),
+            "TenantryGateClosed",
         ),
-        figure(
-            "Application waits for",
-            "The longest that a session of the application waits for a lock behind one of ours, now. "
-            "Orange where the governor halves the pace by itself, red where it lets no batch go.",
-            now(largest(exported(series.LOCK_WAIT, 'side="application"')), "waits"),
-            unit="s",
-            thresholds=_WAITED,
+        more_in(
+            figure(
+                "Application waits for",
+                "The longest that a session of the application waits for a lock behind one of ours, now. "
+                "Orange where the governor halves the pace by itself, red where it lets no batch go.",
+                now(largest(exported(series.LOCK_WAIT, 'side="application"')), "waits"),
+                unit="s",
+                thresholds=_by_default("waited"),
+            ),
+            "TenantryApplicationWaits",
         ),
-        figure(
-            "Replica lag",
-            "How far the slowest standby is behind, while somebody samples. Orange and red at the "
-            "governor's own limit and stop.",
-            now(largest(exported(series.REPLICA_LAG_SECONDS)), "lag"),
-            unit="s",
-            thresholds=_LAG,
-            otherwise="no standby",
+        more_in(
+            figure(
+                "Replica lag",
+                "How far the slowest standby is behind, while somebody samples. Orange and red at the "
+                "governor's own limit and stop.",
+                now(largest(exported(series.REPLICA_LAG_SECONDS)), "lag"),
+                unit="s",
+                thresholds=_by_default("lag"),
+                otherwise="no standby",
+            ),
+            "TenantryReplicaLag",
         ),
-        figure(
-            "Quarantine",
-            "Rows set aside, for their tenant could not be worked out: `tenantry quarantine` lists them.",
-            now(largest(exported(series.QUARANTINE_ROWS)), "rows"),
-            unit="short",
-            thresholds=NONE_IS_WELL,
+        more_in(
+            figure(
+                "Quarantine",
+                "Rows set aside, for their tenant could not be worked out: `tenantry quarantine` lists them.",
+                now(largest(exported(series.QUARANTINE_ROWS)), "rows"),
+                unit="short",
+                thresholds=NONE_IS_WELL,
+                width=3,
+            ),
+            "TenantryQuarantine",
+        ),
+        more_in(
+            figure(
+                "Database answers",
+                "Whether the exporter reads the database. Without an exporter nothing here is from now.",
+                now(f"min({exported(series.UP)})", "answers"),
+                unit="bool_yes_no",
+                thresholds=((None, RED), (1, GREEN)),
+                width=3,
+                otherwise="no exporter",
+            ),
+            "TenantryExporterDown",
         ),
     ]
 
@@ -189,14 +225,19 @@ def _moving() -> list[Panel]:
 def _hurt() -> list[Panel]:
     lag = 'signal="lag"'
     return [
-        lines(
-            "Longest wait for a lock",
-            "Of a session of the application behind one of ours, and of ours for its own lock. Ours waits "
-            "at most as long as its lock timeout, and steps back.",
-            at_all_times(largest(exported(series.LOCK_WAIT, 'side="application"')), "the application waits"),
-            at_all_times(largest(exported(series.LOCK_WAIT, 'side="tenantry"')), "ours waits"),
-            unit="s",
-            colours={"the application waits": RED, "ours waits": BLUE},
+        more_in(
+            lines(
+                "Longest wait for a lock",
+                "Of a session of the application behind one of ours, and of ours for its own lock. Ours "
+                "waits at most as long as its lock timeout, and steps back.",
+                at_all_times(
+                    largest(exported(series.LOCK_WAIT, 'side="application"')), "the application waits"
+                ),
+                at_all_times(largest(exported(series.LOCK_WAIT, 'side="tenantry"')), "ours waits"),
+                unit="s",
+                colours={"the application waits": RED, "ours waits": BLUE},
+            ),
+            "TenantryLockWait",
         ),
         against(
             "Replica lag",
@@ -217,13 +258,16 @@ def _hurt() -> list[Panel]:
             width=8,
             colours={"rows in quarantine": ORANGE, "batches that wait": BLUE},
         ),
-        lines(
-            "Accesses without a tenant",
-            "Accesses to tables under row-level security by sessions that said no tenant, while `rls` "
-            "observes: each of them sees nothing once the policies are strict.",
-            at_all_times(rate(exported(series.UNSCOPED_ACCESSES), "role"), "{{role}}"),
-            unit="ops",
-            width=8,
+        more_in(
+            lines(
+                "Accesses without a tenant",
+                "Accesses to tables under row-level security by sessions that said no tenant, while `rls` "
+                "observes: each of them sees nothing once the policies are strict.",
+                at_all_times(rate(exported(series.UNSCOPED_ACCESSES), "role"), "{{role}}"),
+                unit="ops",
+                width=8,
+            ),
+            "TenantryUnscopedAccess",
         ),
         lines(
             "Writes that the guard gave their tenant",
@@ -238,26 +282,32 @@ def _hurt() -> list[Panel]:
 def _room() -> list[Panel]:
     budget = {"so far": BLUE, "foretold": GREY}
     return [
-        lines(
-            "WAL written",
-            "WAL of the whole server since the migration began, against what preflight foretold for the "
-            "migration.",
-            at_all_times(largest(exported(series.WAL_WRITTEN)), "so far"),
-            at_all_times(largest(exported(series.WAL_BUDGET)), "foretold"),
-            unit="bytes",
-            width=8,
-            colours=budget,
-            dashed=("foretold",),
+        more_in(
+            lines(
+                "WAL written",
+                "WAL of the whole server since the migration began, against what preflight foretold for "
+                "the migration.",
+                at_all_times(largest(exported(series.WAL_WRITTEN)), "so far"),
+                at_all_times(largest(exported(series.WAL_BUDGET)), "foretold"),
+                unit="bytes",
+                width=8,
+                colours=budget,
+                dashed=("foretold",),
+            ),
+            "TenantryWalBudget",
         ),
-        lines(
-            "Growth of the database",
-            "By how much the database has grown, against what preflight foretold.",
-            at_all_times(largest(exported(series.DISK_GROWN)), "so far"),
-            at_all_times(largest(exported(series.DISK_BUDGET)), "foretold"),
-            unit="bytes",
-            width=8,
-            colours=budget,
-            dashed=("foretold",),
+        more_in(
+            lines(
+                "Growth of the database",
+                "By how much the database has grown, against what preflight foretold.",
+                at_all_times(largest(exported(series.DISK_GROWN)), "so far"),
+                at_all_times(largest(exported(series.DISK_BUDGET)), "foretold"),
+                unit="bytes",
+                width=8,
+                colours=budget,
+                dashed=("foretold",),
+            ),
+            "TenantryDiskBudget",
         ),
         columns(
             "Last actions",

@@ -12,6 +12,7 @@ from grafana.panels import (
     at_all_times,
     figure,
     lines,
+    more_in,
     now,
     times,
 )
@@ -30,12 +31,15 @@ def rows() -> Rows:
 
 def _now() -> list[Panel]:
     return [
-        figure(
-            "Workers",
-            "Workers with a connection to the database, scraped or not. None while no stage has batches.",
-            now(largest(exported(series.WORKERS)), "workers"),
-            unit="short",
-            thresholds=_ALIVE,
+        more_in(
+            figure(
+                "Workers",
+                "Workers with a connection to the database, scraped or not. None while no stage has batches.",
+                now(largest(exported(series.WORKERS)), "workers"),
+                unit="short",
+                thresholds=_ALIVE,
+            ),
+            "TenantryNoWorker",
         ),
         figure(
             "Workers that hold",
@@ -154,12 +158,15 @@ def _time() -> list[Panel]:
 
 def _failures() -> list[Panel]:
     return [
-        lines(
-            "Batches that failed, by table",
-            "Those that are tried again among them.",
-            at_all_times(rate(counted(metrics.FAILURES), "table"), "{{table}}"),
-            unit="ops",
-            width=8,
+        more_in(
+            lines(
+                "Batches that failed, by table",
+                "Those that are tried again among them.",
+                at_all_times(rate(counted(metrics.FAILURES), "table"), "{{table}}"),
+                unit="ops",
+                width=8,
+            ),
+            "TenantryFailing",
         ),
         lines(
             "Batches that failed, by SQLSTATE",
