@@ -141,6 +141,7 @@ def _pace() -> list[Panel]:
             at_all_times(largest(exported(series.GOVERNOR_SHARE)), "share"),
             unit="percentunit",
             width=8,
+            height=10,
             colours={"share": BLUE},
             top=1,
         ),
@@ -150,6 +151,7 @@ def _pace() -> list[Panel]:
             at_all_times(rate(counted(metrics.THROTTLED), "reason"), "{{reason}}"),
             unit="s",
             width=8,
+            height=10,
             stacked=True,
         ),
         columns(
@@ -167,6 +169,7 @@ def _pace() -> list[Panel]:
             sorted_by="Of its limit",
             bars={"Of its limit": _OF_ITS_LIMIT},
             width=8,
+            height=10,
         ),
     ]
 

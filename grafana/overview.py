@@ -206,6 +206,7 @@ def _moving() -> list[Panel]:
             },
             sorted_by="To go",
             bars={"Done": FACT},
+            height=6,
         ),
         lines(
             "Rows per second, by table",

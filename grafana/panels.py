@@ -113,7 +113,7 @@ def lines(
         .color_scheme(board.FieldColor().mode(dashboard.FieldColorModeId.PALETTE_CLASSIC_BY_NAME))
         .line_width(2 if not stacked else 1)
         .fill_opacity(40 if stacked else 8)
-        .show_points(common.VisibilityMode.NEVER)
+        .show_points(common.VisibilityMode.AUTO)
         .legend(
             look.VizLegendOptions()
             .display_mode(common.LegendDisplayMode.LIST)
