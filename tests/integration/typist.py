@@ -47,9 +47,15 @@ def typed(
             server = _server()
             assert server.stdin is not None
             assert server.stdout is not None
-            server.stdin.write(json.dumps(asked) + "\n")
-            server.stdin.flush()
-            status = int(server.stdout.readline())
+            try:
+                server.stdin.write(json.dumps(asked) + "\n")
+                server.stdin.flush()
+                status = int(server.stdout.readline())
+            except BaseException:
+                # Left waiting by a test's time limit it would answer the next test with this one's status.
+                server.kill()
+                _server.cache_clear()
+                raise
         return subprocess.CompletedProcess(
             ["tenantry", *arguments], status, out.read_text(), errors.read_text()
         )

@@ -92,6 +92,7 @@ def test_a_run_killed_behind_the_first_of_two_switches_leaves_the_finished_table
 
 
 @pytest.mark.full
+@pytest.mark.timeout(1_800)
 @pytest.mark.parametrize("shard", range(_SHARDS))
 @pytest.mark.parametrize("there", KINDS, indirect=True)
 def test_a_run_killed_at_any_point_keeps_every_value_and_comes_to_the_same_end(
@@ -102,6 +103,7 @@ def test_a_run_killed_at_any_point_keeps_every_value_and_comes_to_the_same_end(
 
 
 @pytest.mark.full
+@pytest.mark.timeout(1_800)
 @pytest.mark.parametrize("shard", range(_SHARDS))
 @pytest.mark.parametrize("back", KINDS, indirect=True)
 def test_a_way_back_killed_at_any_point_comes_to_the_file_as_it_was(back: World, shard: int) -> None:
