@@ -256,7 +256,7 @@ def _hurt() -> list[Panel]:
             at_all_times(largest(exported(series.QUARANTINE_ROWS)), "rows in quarantine"),
             at_all_times(f"sum({largest(exported(series.BATCHES_WAITING), 'table')})", "batches that wait"),
             unit="short",
-            width=8,
+            width=6,
             colours={"rows in quarantine": ORANGE, "batches that wait": BLUE},
         ),
         more_in(
@@ -266,16 +266,24 @@ def _hurt() -> list[Panel]:
                 "observes: each of them sees nothing once the policies are strict.",
                 at_all_times(rate(exported(series.UNSCOPED_ACCESSES), "role"), "{{role}}"),
                 unit="ops",
-                width=8,
+                width=6,
             ),
             "TenantryUnscopedAccess",
+        ),
+        timeline(
+            "Sessions without a tenant",
+            "What they see of the tables under row-level security. Once that is no row, each access of "
+            "theirs hurts somebody.",
+            at_all_times(largest(exported(series.RLS_STRICT)), "they see"),
+            words={0: ("rows", BLUE), 1: ("no row", ORANGE)},
+            width=6,
         ),
         lines(
             "Writes that the guard gave their tenant",
             "Code that does not know its tenant yet still writes: `keys` should wait until this is zero.",
             at_all_times(rate(exported(series.GUARD_USES), "table"), "{{table}}"),
             unit="wps",
-            width=8,
+            width=6,
         ),
     ]
 

@@ -1,5 +1,6 @@
 """What the exporter shows beside the status: facts that a terminal has no room for, asked once a scrape."""
 
+from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -7,7 +8,7 @@ from control import budget, names
 from control.budget import Spent
 from sql.database import Database
 from sql.ledger import LEDGER, send
-from sql.postgres import exported, guard, surroundings
+from sql.postgres import exported, guard, rls, surroundings
 from sql.postgres.connection import Connection
 from sql.postgres.facts import Catalog
 from sql.sqlite import guard as file_guard
@@ -23,7 +24,8 @@ class Beside:
     """Facts of one moment, by the plan's names of tables; waits are seconds.
 
     `events` holds when one of each kind was last written. A SQLite file has no indexes that are not valid,
-    and shows nobody who waits. `spent` is None for a migration that keeps no budget.
+    and shows nobody who waits. `spent` is None for a migration that keeps no budget. `unscoped` holds
+    accesses by role as the server counts them: the ledger is brought up to that only while a run looks.
     """
 
     events: dict[str, datetime]
@@ -31,6 +33,8 @@ class Beside:
     spent: Spent | None
     invalid_indexes: dict[str, int] = field(default_factory=dict)
     lock_waits: dict[str, float] = field(default_factory=dict)
+    unscoped: dict[str, int] = field(default_factory=dict)
+    strict: bool = False
 
 
 def read(connection: Database, migration: str) -> Beside:
@@ -58,7 +62,16 @@ def read(connection: Database, migration: str) -> Beside:
             connection, {name: table.identifier.as_string() for name, table in original.tables.items()}
         ),
         lock_waits=exported.lock_waits(connection),
+        unscoped=_unscoped(connection),
+        strict=rls.unseeing(connection),
     )
+
+
+def _unscoped(connection: Connection) -> dict[str, int]:
+    found: Counter[str] = Counter()
+    for one in rls.unscoped_roles(connection):  # several that are gone have one name
+        found[one.role] += one.calls
+    return dict(found)
 
 
 def _used(connection: Connection, original: Catalog) -> dict[str, int]:

@@ -71,8 +71,6 @@ def _migration(families: Families, found: Status) -> None:
     )
     for each, value in plain:
         families.add(each, value, who)
-    for one in found.unscoped:
-        families.add(series.UNSCOPED_ACCESSES, one.accesses, who, one.role)
 
 
 def _reason(detail: str | None) -> str:
@@ -129,6 +127,9 @@ def _beside(families: Families, who: str, beside: Beside) -> None:
         families.add(series.EVENT, at, who, kind)
     for table, count in beside.guard_uses.items():
         families.add(series.GUARD_USES, count, who, table)
+    for role, count in beside.unscoped.items():
+        families.add(series.UNSCOPED_ACCESSES, count, who, role)
+    families.add(series.RLS_STRICT, beside.strict, who)
     for table, count in beside.invalid_indexes.items():
         families.add(series.INVALID_INDEXES, count, who, table)
     for side, waited in beside.lock_waits.items():

@@ -134,6 +134,10 @@ UNSCOPED_ACCESSES = Series(
     ("migration", "role"),
     "counter",
 )
+RLS_STRICT = Series(
+    "tenantry_rls_strict",
+    "1 while sessions without a tenant see no row of some table of the database, else 0.",
+)
 GUARD_USES = Series(
     "tenantry_guard_uses_total", "Writes that the guard gave their tenant.", _TABLE, "counter"
 )

@@ -1,8 +1,9 @@
 """Row-level security, switched on in a way that can be rehearsed.
 
 Every table starts in `observe`: sessions without a tenant still see every row that they saw, and each such
-access is counted. `permissive` shows them the legacy tenant, `strict` nothing. Strict stands behind a gate of
-its own inside the stage (`control.unscoped`): a time without an unscoped access, or the operator's word.
+access is counted. `permissive` shows them the legacy tenant, `strict` nothing, and goes on counting. Strict
+stands behind a gate of its own inside the stage (`control.unscoped`): a time without an unscoped access, or
+the operator's word.
 
 A table that is under row-level security already keeps its policies, and is never without them: see
 `control.policies` for how ours is put beside them. Of a partitioned table each partition gets the policy too:
@@ -64,7 +65,7 @@ class RowLevelSecurity:
             yield _enabled(target)
         for target in targets:
             yield from _walk(plan, target)
-        if all(t.security.mode != "observe" for t in targets):
+        if all(t.security.mode == "permissive" for t in targets):
             yield from _uncounted()
 
     def undo(self, plan: Plan, original: Catalog) -> Iterator[Step]:
@@ -90,7 +91,7 @@ STAGE = RowLevelSecurity()
 def _counting(plan: Plan, targets: list[Target]) -> Iterator[Step]:
     def settled(catalog: Catalog) -> bool:
         return all(
-            t.security.mode != "observe" and has_form(plan, catalog, t, t.security.mode) for t in targets
+            t.security.mode == "permissive" and has_form(plan, catalog, t, "permissive") for t in targets
         )
 
     yield Step(

@@ -26,7 +26,7 @@ FUNCTION = "tenantry_rls.unscoped"
 PUBLIC = "public"
 
 #: What the server adds when it writes an expression back: casts, parentheses, an alias, line ends.
-_DEPARSED = re.compile(r"/\*.*?\*/|::text|::character varying|\bAS unscoped\b|[\s()]", re.DOTALL)
+_DEPARSED = re.compile(r"/\*.*?\*/|::text|::character varying|\bAS un(?:scoped|seen)\b|[\s()]", re.DOTALL)
 #: Within names and literals every character counts. Ours is E'' around a backslash, the server's isn't.
 _WHOLE = re.compile(
     r"""(?P<name>"(?:""|[^"])*")|(?P<escaped>\bE'(?:''|\\.|[^'\\])*')|(?P<plain>'(?:''|[^'])*')""", re.DOTALL
@@ -111,8 +111,14 @@ class Bridge:
 
 
 def called(connection: Connection) -> bool:
-    """Whether a policy still calls the function that counts."""
+    """Whether a policy still calls one of the functions that count."""
     row = connection.execute(STATEMENTS.called.compose()).fetchone()
+    return row is not None and bool(row[0])
+
+
+def unseeing(connection: Connection) -> bool:
+    """Whether a policy of this database is strict: it counts whom it shows nothing."""
+    row = connection.execute(STATEMENTS.unseeing.compose()).fetchone()
     return row is not None and bool(row[0])
 
 

@@ -8,7 +8,7 @@ from tests.integration.operating import Operator, complaint, nobody
 from tests.waiting import until
 
 _POLICIES = "SELECT count(*) FROM pg_policy WHERE pg_get_expr(polqual, polrelid) ILIKE '%{}%'"
-_OBSERVING, _PERMISSIVE = _POLICIES.format("unscoped"), _POLICIES.format("coalesce")
+_OBSERVING, _PERMISSIVE = _POLICIES.format("unscoped"), _POLICIES.format("''default''")
 _HELD = "SELECT count(*) FROM pg_policy WHERE polroles = ARRAY['graph_app'::regrole::oid]"
 _AGAIN = ("run", "--to", "rls", "--workers", "0")
 

@@ -18,7 +18,7 @@ from control.stage import Ground
 from control.stages import columns, rls
 from sql.errors import GateClosedError
 from sql.postgres.connection import Connection, connect
-from sql.postgres.rls import unscoped_accesses
+from sql.postgres.rls import unscoped_accesses, unseeing
 from tests.integration.migrated import fill, ground, plan_in, read, take, take_back
 from tests.integration.policed import read_and_report
 from tests.waiting import until
@@ -291,9 +291,27 @@ def test_a_policy_is_known_again_whatever_names_and_texts_it_holds(operator: Con
     take_back(rls.STAGE, on)
 
 
-def test_strict_leaves_nothing_behind_that_no_policy_calls(operator: Connection) -> None:
+def test_permissive_leaves_nothing_behind_that_no_policy_calls(operator: Connection) -> None:
+    in_mode(operator, "permissive")
+    assert "tenantry_rls" not in read(operator, plan_in("permissive")).schemas
+
+
+def test_who_sees_nothing_in_strict_is_counted_and_nobody_else(operator: Connection) -> None:
+    assert not unseeing(operator)
     in_mode(operator, "strict")
-    assert "tenantry_rls" not in read(operator, plan_in("strict")).schemas
+    assert unseeing(operator)
+    with application(operator, application_name="shop") as session:
+        session.execute(TENANT, ["org-01"])
+        assert row(session, SEEN) == (40, 1)
+    # As `verify` does: it tries what a session without a tenant sees.
+    with application(operator, application_name="tenantry verify") as ours:
+        assert row(ours, SEEN) == (0, 0)
+    with application(operator, application_name="shop") as straggler:
+        assert row(straggler, SEEN) == (0, 0)
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            straggler.execute("INSERT INTO graph_entities (id, entity_type) VALUES ('lost', 'x')")
+    counted(operator, 2)
+    assert unscoped_accesses(operator).calls == 2
 
 
 @pytest.mark.parametrize("mode", ["observe", "permissive", "strict"])

@@ -112,9 +112,12 @@ LEFT = {
         CREATE FUNCTION tenantry_guard.lost() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'""",
     "a guard's sequence": """
         CREATE SEQUENCE tenantry_guard.lost""",
-    "a schema of policies": """
-        CREATE SCHEMA tenantry_rls""",
-    "a function of policies": """
+}
+
+#: The same of policies that call nothing, as permissive ones don't.
+LEFT_OF_POLICIES = {
+    "a schema": "CREATE SCHEMA tenantry_rls",
+    "a function": """
         CREATE SCHEMA tenantry_rls;
         CREATE FUNCTION tenantry_rls.lost() RETURNS boolean LANGUAGE plpgsql AS 'BEGIN RETURN true; END'""",
 }
@@ -126,6 +129,15 @@ def test_what_was_made_for_a_while_only_and_is_left_fails_that_check_alone(
 ) -> None:
     silently(finished.connection, LEFT[what])
     assert failed(run_checks(finished)) == {"nothing is left but the ledger"}
+
+
+@pytest.mark.parametrize("what", LEFT_OF_POLICIES)
+def test_what_policies_called_and_call_no_more_fails_that_check_alone(finished: Ground, what: str) -> None:
+    on = replace(finished, plan=plan_in("permissive"))
+    take(rls.STAGE, on)
+    assert failed(run_checks(on)) == set()
+    silently(finished.connection, LEFT_OF_POLICIES[what])
+    assert failed(run_checks(on)) == {"nothing is left but the ledger"}
 
 
 @pytest.mark.parametrize("name", BROKEN)

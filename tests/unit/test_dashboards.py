@@ -118,6 +118,14 @@ def test_dashboards_lead_to_each_other_with_what_is_chosen(name: str) -> None:
     assert board["uid"] == f"tenantry-{name.removesuffix('.json')}"
 
 
+def test_every_section_of_the_runbook_has_a_panel_that_leads_to_it_and_no_link_leads_elsewhere() -> None:
+    sections = re.findall(
+        r"^## (Tenantry\w+)$", (build.FOLDER.parents[1] / build.RUNBOOK).read_text(), re.MULTILINE
+    )
+    leads = {link["url"] for _, panel in PANELS for link in panel.get("links", ())}
+    assert leads == {f"${{runbook}}#{section.lower()}" for section in sections}
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_template_datasource_rule(name: str) -> None:
     (source,) = (each for each in BOARDS[name]["templating"]["list"] if each["type"] == "datasource")
