@@ -187,11 +187,8 @@ def _fixed(panel: Panel, name: str) -> str | None:
     """The colour that an override gives a name."""
     for override in panel["fieldConfig"]["overrides"]:
         matcher = override["matcher"]
-        fits = (
-            matcher["options"] == name
-            if matcher["id"] == "byName"
-            else re.search(matcher["options"].strip("/"), name) is not None
-        )
+        by_name = matcher["id"] == "byName"
+        fits = matcher["options"] == name if by_name else re.search(matcher["options"].strip("/"), name)
         for each in override["properties"]:
             if fits and each["id"] == "color" and "fixedColor" in each["value"]:
                 return _colour(each["value"]["fixedColor"])

@@ -18,6 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from psycopg import sql
 
 from control.embedded.valkey import EmbeddedValkey
+from tests.integration.addresses import free_port as _free_port
 from tests.waiting import until
 
 TENANTRY = Path(sys.executable).parent / "tenantry"
@@ -41,13 +42,6 @@ def _service(folder: Path, *arguments: str) -> Iterator[subprocess.Popen[bytes]]
     finally:
         process.terminate()
         process.wait(timeout=60)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _asked(port: int, path: str) -> tuple[int, str]:
