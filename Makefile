@@ -5,7 +5,7 @@ INSTALLED := .venv/.installed
 SERVERS := tests/servers/node_modules
 VERSIONS := 14 15 16 17 18
 
-.PHONY: install demo lint test test-full servers picture bench lock clean
+.PHONY: install demo lint test test-full servers picture dashboards preview bench lock clean
 
 install: $(INSTALLED)
 
@@ -53,6 +53,14 @@ $(SERVERS)/.installed: tests/servers/package-lock.json
 picture: install
 	$(BIN)/python docs/picture.py
 	$(BIN)/python docs/picture_of_status.py
+
+# What is committed under grafana/dashboards; `make dashboards RUNBOOK=https://…` for where yours is to be read.
+dashboards: install
+	$(BIN)/python -m grafana.build $(if $(RUNBOOK),--runbook $(RUNBOOK))
+
+# The pictures of docs/dashboards.md, of a migration under a real Prometheus.
+preview: install
+	$(BIN)/python docs/preview.py
 
 # Half an hour on a quiet machine; `make bench ARGS="--only bare-loop --rounds 1"` asks for less.
 bench: install

@@ -6,7 +6,6 @@ that copies the standby, the queue server's command. Only hosts, ports and folde
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -21,6 +20,7 @@ import redis
 from control.embedded.keeper import Keeper, package_folder, unprivileged_account
 from control.embedded.postgres import EmbeddedPostgres, start_postgres
 from tests.containers import mounts, ours, services, words
+from tests.integration.addresses import free_port
 from tests.integration.operating import TENANTRY
 from tests.integration.standby import programs
 from tests.ownership import hand_over
@@ -100,14 +100,6 @@ class Running:
         assert there in arguments[-1]
         asked = [sys.executable, *(each.replace(there, f":{self.port}/") for each in arguments)]
         return subprocess.run(asked, check=False, capture_output=True).returncode == 0
-
-
-def free_port() -> int:
-    """A port of this machine that nobody has."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from psycopg import sql
 
 from control.embedded.valkey import EmbeddedValkey
+from tests.integration.addresses import free_port
 from tests.waiting import until
 
 TENANTRY = Path(sys.executable).parent / "tenantry"
@@ -41,13 +42,6 @@ def _service(folder: Path, *arguments: str) -> Iterator[subprocess.Popen[bytes]]
     finally:
         process.terminate()
         process.wait(timeout=60)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _asked(port: int, path: str, host: str = "127.0.0.1") -> tuple[int, str]:
@@ -92,7 +86,7 @@ def test_a_worker_of_its_own_does_the_batches_of_a_run_without_workers(folder: P
 
 
 def test_the_exporter_shows_how_the_migration_stands(folder: Path) -> None:
-    port = _free_port()
+    port = free_port()
     with _service(folder, "exporter", "--port", str(port)):
         subprocess.run([TENANTRY, "run", "--to", "columns"], cwd=folder, check=True, capture_output=True)
         until(lambda: "tenantry_up 1.0" in _scraped(port), 30, "the exporter")
@@ -104,7 +98,7 @@ def test_the_exporter_shows_how_the_migration_stands(folder: Path) -> None:
 def test_what_a_service_counts_is_for_this_machine_alone_unless_it_is_told_otherwise(
     folder: Path, service: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("TENANTRY_METRICS_PORT", str(port := _free_port()))
+    monkeypatch.setenv("TENANTRY_METRICS_PORT", str(port := free_port()))
     elsewhere = "127.0.0.2"  # an address of this machine that only a listener on every one answers
     with _service(folder, service):
         until(lambda: _asked(port, "/healthz")[0] == 200, 30, f"the {service}")
@@ -116,7 +110,7 @@ def test_what_a_service_counts_is_for_this_machine_alone_unless_it_is_told_other
 
 @pytest.mark.parametrize("service", ["worker", "exporter"])
 def test_a_service_says_that_it_lives_and_can_do_its_work(folder: Path, service: str) -> None:
-    port = _free_port()
+    port = free_port()
     option = {"worker": "--metrics-port", "exporter": "--port"}[service]
     with _service(folder, service, option, str(port)):
         until(lambda: _asked(port, "/healthz") == (200, "ok\n"), 30, f"the {service}")
@@ -127,7 +121,7 @@ def test_a_service_says_that_it_lives_and_can_do_its_work(folder: Path, service:
 def test_an_exporter_whose_database_is_gone_lives_and_is_not_ready(
     folder: Path, sample: str, connection: psycopg.Connection
 ) -> None:
-    port, name = _free_port(), connection.info.dbname
+    port, name = free_port(), connection.info.dbname
     with (
         _service(folder, "exporter", "--port", str(port)),
         psycopg.connect(sample, dbname="postgres", autocommit=True) as server,
@@ -146,7 +140,7 @@ def test_an_exporter_whose_database_is_gone_lives_and_is_not_ready(
 
 
 def test_what_workers_counted_outlives_those_that_are_killed(folder: Path, sample: str) -> None:
-    port, rows = _free_port(), "tenantry_worker_rows_total"
+    port, rows = free_port(), "tenantry_worker_rows_total"
     with (folder / "migration.toml").open("a") as plan:
         plan.write("[backfill]\nfirst_batch = 100\n[governor]\nrows_per_second = 3000\n")
     with (
@@ -172,7 +166,7 @@ def test_what_workers_counted_outlives_those_that_are_killed(folder: Path, sampl
 
 @pytest.mark.parametrize("service", ["worker", "exporter"])
 def test_a_service_that_is_told_to_stop_ends_with_status_0(folder: Path, service: str) -> None:
-    port = _free_port()
+    port = free_port()
     option = {"worker": "--metrics-port", "exporter": "--port"}[service]
     with _service(folder, service, option, str(port)) as process:
         until(lambda: _scraped(port), 30, f"the {service}")

@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from control.plan.model import Backfill, Plan
 from control.plan.writing import toml
 from control.status import Status
 from sql.errors import NoMigrationError
+from tests.integration.addresses import free_port
 from tests.integration.sqlite import graph
 from tests.integration.sqlite.graph import opened
 from tests.integration.terminal import terminal
@@ -190,9 +190,7 @@ def test_rows_without_a_tenant_are_set_aside_shown_and_filled_once_they_are_mend
 @contextmanager
 def scraped(folder: Path) -> Iterator[str]:
     """What the exporter says."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
+    port = free_port()
     with beside(folder, "exporter", "--port", str(port)):
         yield until(lambda: _answer(port), 30, "the exporter")
 
