@@ -326,4 +326,13 @@ def _room() -> list[Panel]:
             sorted_by="When",
             width=8,
         ),
+        lines(
+            "Messages that the webhook has not got",
+            "Those due are sent again and again for a day; those refused or given up never come. "
+            "`tenantry events` says which, and what the webhook answered.",
+            at_all_times(largest(exported(series.NOTIFICATIONS), "delivery"), "{{delivery}}"),
+            unit="short",
+            width=24,
+            colours={"due": BLUE, "refused": RED, "given up": RED},
+        ),
     ]

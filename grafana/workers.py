@@ -38,8 +38,19 @@ def _now() -> list[Panel]:
                 now(largest(exported(series.WORKERS)), "workers"),
                 unit="short",
                 thresholds=_ALIVE,
+                width=3,
             ),
             "TenantryNoWorker",
+        ),
+        more_in(
+            figure(
+                "A run is at work",
+                "Whether a command has the migration in hand. Between two runs none has.",
+                now(largest(exported(series.CONTROLLERS)), "at work"),
+                unit="bool_yes_no",
+                width=3,
+            ),
+            "TenantryNoController",
         ),
         figure(
             "Workers that hold",
@@ -47,6 +58,7 @@ def _now() -> list[Panel]:
             now(largest(exported(series.WORKERS_HOLDING)), "workers"),
             unit="short",
             thresholds=NONE_IS_WELL,
+            width=3,
         ),
         figure(
             "Rows per second",
@@ -69,6 +81,7 @@ def _now() -> list[Panel]:
             unit="ops",
             thresholds=((None, GREEN), (0.001, ORANGE)),
             decimals=2,
+            width=3,
         ),
         figure(
             "Oldest batch to be done",

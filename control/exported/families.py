@@ -71,6 +71,13 @@ def _migration(families: Families, found: Status) -> None:
     )
     for each, value in plain:
         families.add(each, value, who)
+    lacking = found.notifications
+    for delivery, count in (
+        ("due", lacking.due),
+        ("refused", lacking.refused),
+        ("given up", lacking.given_up),
+    ):
+        families.add(series.NOTIFICATIONS, count, who, delivery)
 
 
 def _reason(detail: str | None) -> str:

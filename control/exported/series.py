@@ -158,6 +158,11 @@ DISK_GROWN = Series(
 )
 DISK_BUDGET = Series("tenantry_disk_budget_bytes", "Growth of the database that preflight foretold.")
 
+NOTIFICATIONS = Series(
+    "tenantry_notifications",
+    "Messages that the webhook has not got: due, refused by it, or given up after a day.",
+    ("migration", "delivery"),
+)
 EVENT = Series(
     "tenantry_event_timestamp_seconds",
     "When an event of each kind was last written into the audit, as a Unix time.",
