@@ -15,12 +15,12 @@ from pathlib import Path
 import psycopg
 from rich.console import Console, Group
 
-from control import sight
 from control.demo import sample
 from control.embedded.postgres import start_postgres
-from control.pressed import Hand, act
-from control.screen import Shown, screen
-from control.sight import Sight
+from control.watch import sight
+from control.watch.pressed import Hand, act
+from control.watch.screen import Shown, screen
+from control.watch.sight import Sight
 from sql.database import Database, connect
 from sql.errors import NoMigrationError
 from worker import logs

@@ -10,19 +10,20 @@ import typer
 from rich.console import Console
 
 from control import backup as backups
-from control import conductor, rehearsal, watch
+from control import conductor, rehearsal
 from control.backup import Backup
 from control.cli.options import DEFAULT_FILE, AsJson, File, address, connect_to, console, say, say_json
 from control.cli.staff import WORKERS
 from control.plan.model import Backup as Asked
 from control.plan.model import Plan
 from control.plan.reading import read_plan
-from control.render import duration
 from control.restore import restore as bring_back
 from control.sqlite import backup as file_backups
 from control.sqlite import conductor as files
 from control.sqlite import rehearsal as file_rehearsal
 from control.sqlite.restore import restore as bring_file_back
+from control.watch import follow
+from control.watch.words import duration
 from sql.database import Database
 from sql.errors import GivenWrongError
 from sql.postgres import surroundings
@@ -135,7 +136,7 @@ def rehearse(
             log_to = house.enter_context(log.open("wb"))
         except OSError as error:
             raise GivenWrongError(f"the log {log} can't be written: {error.strerror}") from None
-        notify = house.enter_context(watch.shown(resolve(url), plan.name, shown))
+        notify = house.enter_context(follow.shown(resolve(url), plan.name, shown))
         if plan.on_file:
             told = file_rehearsal.rehearse(plan, url, overwrite=overwrite, notify=notify)
         else:

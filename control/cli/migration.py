@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from control import conductor, status, watch
+from control import conductor, status
 from control import rollback as way_back
 from control.cli.options import (
     DEFAULT_FILE,
@@ -28,9 +28,10 @@ from control.course import actor
 from control.notify.sender import delivering
 from control.plan.model import Plan
 from control.plan.reading import read_plan
-from control.render import counted
 from control.sqlite import conductor as files
 from control.status import LAST, stages_of_plan
+from control.watch import follow
+from control.watch.words import counted
 from sql.database import Database
 from sql.errors import GateClosedError, GivenWrongError
 from worker import jobs, ledger
@@ -64,7 +65,7 @@ def run(
         connection, go = _course(plan, house, workers, shown, file)
         house.enter_context(delivering(plan))
         try:
-            with watch.shown(plan.database.url.get_secret_value(), plan.name, shown) as notify:
+            with follow.shown(plan.database.url.get_secret_value(), plan.name, shown) as notify:
                 go(
                     to=end,
                     throttle=not no_throttle,
@@ -120,7 +121,7 @@ def rollback(
         if not yes:
             _ask(plan, end, keep_columns=keep_columns)
         house.enter_context(delivering(plan))
-        with watch.shown(plan.database.url.get_secret_value(), plan.name, shown) as notify:
+        with follow.shown(plan.database.url.get_secret_value(), plan.name, shown) as notify:
             go(to=end, keep_columns=keep_columns, notify=notify)
     if as_json:
         say_json({"migration": plan.name, "rolled_back_to": end, "columns_kept": keep_columns})

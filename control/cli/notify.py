@@ -12,7 +12,7 @@ from control.notify.sender import delivering
 from control.notify.webhook import Webhook, webhook_of
 from control.plan.model import Plan
 from control.plan.reading import read_plan
-from control.render import counted
+from control.watch.words import counted
 from sql.errors import GivenWrongError
 from worker import ledger, outbox
 from worker.outbox import Outbox

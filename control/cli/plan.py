@@ -29,11 +29,11 @@ from control.plan.reading import read_plan
 from control.preflight import checklist, estimate
 from control.preflight.estimate import Estimate
 from control.preflight.finding import Finding
-from control.render import duration
 from control.sqlite import conductor as files
 from control.sqlite import dry_run as dry_run_of_file
 from control.sqlite.preflight import checklist as checklist_of_file
 from control.sqlite.preflight import estimate as estimate_of_file
+from control.watch.words import duration
 from sql.database import connect
 from sql.errors import GateClosedError, GivenWrongError
 

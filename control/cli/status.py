@@ -7,13 +7,14 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from control import full_screen, holds
+from control import holds
 from control import status as statuses
-from control import watch as display
 from control.audit import figures
 from control.cli.options import DEFAULT_FILE, AsJson, File, connect_to, console, say_json
 from control.plan.reading import read_plan
-from control.render import held, render
+from control.watch import follow, full_screen
+from control.watch.render import render
+from control.watch.words import held
 from worker import ledger
 from worker.ledger import Event
 
@@ -39,17 +40,17 @@ def status(
     if as_json:
         say_json(first.model_dump(mode="json"))
         return
-    look = display.Looker(plan.database.url.get_secret_value(), plan.name)
+    look = follow.Looker(plan.database.url.get_secret_value(), plan.name)
     try:
         if not watch:
             shown.print(render(look()))
             return
-        display.follow(look, shown, lambda seconds: _complete(look, seconds))
+        follow.follow(look, shown, lambda seconds: _complete(look, seconds))
     finally:
         look.close()
 
 
-def _complete(look: display.Looker, seconds: float) -> bool:
+def _complete(look: follow.Looker, seconds: float) -> bool:
     time.sleep(seconds)
     return look.last is not None and look.last.state == "complete"
 

@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from control import conductor, watch
+from control import conductor
 from control.cli.options import (
     DEFAULT_FILE,
     AsJson,
@@ -33,6 +33,7 @@ from control.stage import Standing
 from control.tenants import asking, listing, serving
 from control.tenants.asking import Prospect, Wish
 from control.tenants.assigning import carry_out
+from control.watch import follow
 from sql.errors import GivenWrongError
 from sql.postgres.connection import Connection, resolve
 from sql.sqlite.connection import File as SqliteFile
@@ -123,7 +124,7 @@ def assign(
         else:
             staff = partial(_staff, workers=workers, shown=shown, file=file)
             wish, go = _on_server(house, plan, asked, staff, yes=yes)
-        with watch.shown(resolve(plan.database.url.get_secret_value()), plan.name, shown) as notify:
+        with follow.shown(resolve(plan.database.url.get_secret_value()), plan.name, shown) as notify:
             rows = go(notify, throttle=not no_throttle)
     if as_json:
         say_json({"to": wish.to, "from": wish.from_, "rows": rows})

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from rich.console import Console
 
 import sql.postgres
-from control import conductor, status, watch
+from control import conductor, status
 from control.demo import journal, sample, summary
 from control.demo.application_process import ApplicationProcess
 from control.demo.deploying import every_stage
@@ -22,6 +22,7 @@ from control.embedded.valkey import start_valkey
 from control.plan.model import Backup, Database, Plan
 from control.plan.reading import read_plan
 from control.queue import namespace_of
+from control.watch import follow
 from control.worker_pool import workers
 from sql.named import load
 from sql.postgres.connection import Connection, connect
@@ -106,7 +107,7 @@ def _migrate(house: _House) -> Told:
                 _WORKERS, database_url=house.url, redis_url=house.queue_url, namespace=namespace, log_to=log
             )
         )
-        with watch.shown(
+        with follow.shown(
             house.url, house.plan.name, house.console, application=lambda: summary.line(application.latest)
         ) as notices:
             bell = doorbell(house.queue_url, namespace)

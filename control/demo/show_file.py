@@ -11,7 +11,7 @@ from rich.console import Console
 
 import sql.sqlite
 from control import conductor as either
-from control import status, watch
+from control import status
 from control.demo import journal, sample_file, summary
 from control.demo.application_process import ApplicationProcess
 from control.demo.deploying import every_stage
@@ -19,6 +19,7 @@ from control.demo.messages import Settings
 from control.demo.summary import Told
 from control.plan.model import Plan
 from control.sqlite import conductor
+from control.watch import follow
 from sql.named import load
 from sql.sqlite.connection import SCHEME, File
 from worker import ledger
@@ -81,7 +82,7 @@ def migrate(entities: int, console: Console) -> Told:
 def _migrate(plan: Plan, settings: Settings, path: Path, console: Console) -> Told:
     before = path.stat().st_size
     with conductor.controller(plan) as file, ApplicationProcess(settings) as application:
-        with watch.shown(
+        with follow.shown(
             plan.database.url.get_secret_value(),
             plan.name,
             console,

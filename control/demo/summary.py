@@ -10,8 +10,8 @@ from rich.text import Text
 
 from control.demo.journal import JournalResult
 from control.demo.messages import Report
-from control.render import duration
 from control.status import Status
+from control.watch.words import duration
 
 
 @dataclass(frozen=True, slots=True)

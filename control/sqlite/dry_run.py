@@ -8,7 +8,6 @@ from collections.abc import Container, Iterable, Iterator, Mapping
 
 from control.dry_run import Told
 from control.plan.model import Table as PlanTable
-from control.render import duration
 from control.sqlite import guard
 from control.sqlite.conductor import IN_ORDER
 from control.sqlite.expected import after_columns
@@ -21,6 +20,7 @@ from control.sqlite.rebuild.sides import sides
 from control.sqlite.stage import WRITE_LOCK, Ground, Live, Step
 from control.sqlite.steps import live
 from control.stage import Works
+from control.watch.words import duration
 from sql.errors import GivenWrongError
 from sql.sqlite import dry_run
 from sql.sqlite.batch import JobSQL

@@ -11,12 +11,12 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from control import sight
 from control.course import actor
 from control.embedded.postgres import EmbeddedPostgres
 from control.embedded.valkey import EmbeddedValkey
 from control.plan.proposal import propose
 from control.status import STAGES
+from control.watch import sight
 from sql.postgres.connection import connect
 from tests.integration.operating import TENANTRY, Operator
 from tests.integration.terminal import STOPPED, Terminal, terminal

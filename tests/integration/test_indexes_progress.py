@@ -13,7 +13,7 @@ from control import building, status
 from control.building import Building, share_of
 from control.exported.beside import Beside
 from control.exported.families import of
-from control.render import built
+from control.watch.words import built
 from sql.postgres.connection import Connection, connect
 from sql.postgres.session import take_migration
 from tests.integration.finished import on_record

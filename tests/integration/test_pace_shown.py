@@ -12,7 +12,8 @@ from control import conductor, status
 from control.embedded.valkey import EmbeddedValkey
 from control.exported.beside import Beside
 from control.exported.families import of
-from control.render import View, render
+from control.watch.render import render
+from control.watch.view import View
 from tests.integration.backfilling import plan_of
 from tests.integration.stationed import (
     BY_QUERY,

@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from control import tuning
-from control.keyboard import pressed_in
 from control.plan.governor import MOST_ROWS
 from control.plan.values import as_duration, as_size, seconds, size
-from control.pressed import Hand
+from control.watch.keyboard import pressed_in
+from control.watch.pressed import Hand
 from sql.errors import GivenWrongError
 from tests.waiting import until
 

@@ -13,9 +13,9 @@ from rich.console import Console, Group
 from rich.style import Style
 
 from control.governed import GovernorStatus, SignalStatus
-from control.screen import Shown, screen
-from control.sight import Sight, WorkerStatus
 from control.status import STAGES, TableStatus
+from control.watch.screen import Shown, screen
+from control.watch.sight import Sight, WorkerStatus
 from tests.unit.watched import BEGAN, HALFWAY, TABLE, WAITING, status_of
 from worker.governor.limits import LABELS, SignalName
 from worker.governor.zones import Zone

@@ -8,9 +8,12 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from control.holds import Holds, Stopped, Waiting
-from control.render import LASTS, View, changes, duration, eta, held, progress, render, rows, share
 from control.status import STAGES, PartStatus, Status, TableStatus
-from control.watch import SAY_EVERY, follow
+from control.watch.follow import SAY_EVERY, follow
+from control.watch.lines import LASTS, changes, progress
+from control.watch.render import render
+from control.watch.view import View
+from control.watch.words import duration, eta, held, rows, share
 from tests.unit.watched import BEGAN, HALFWAY, SET_ASIDE, TABLE, WAITING, status_of
 
 

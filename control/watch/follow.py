@@ -1,6 +1,6 @@
 """Shows a migration while it goes on: live on a terminal, elsewhere a line whenever something changes.
 
-`control.render` turns a `Status` into what is shown; `follow` asks for it four times a second. Beside a
+`control.watch.render` turns a `Status` into what is shown; `follow` asks for it four times a second. Beside a
 `run` the display lives in a thread with a connection of its own, so that it goes on while the conductor
 waits for a lock.
 """
@@ -19,7 +19,9 @@ from rich.console import Console
 from rich.live import Live
 
 from control import status
-from control.render import View, changes, progress, render
+from control.watch.lines import changes, progress
+from control.watch.render import render
+from control.watch.view import View
 from sql.database import Database, connect
 from sql.errors import FileBusyError, NoMigrationError, UnreachableError
 

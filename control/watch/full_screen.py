@@ -18,13 +18,14 @@ from types import FrameType
 from rich.console import Console, Group
 from rich.live import Live
 
-from control import sight
-from control.keyboard import Read, keyboard
 from control.plan.model import Plan
-from control.pressed import Hand, act, told
-from control.render import View, render
-from control.screen import Shown, screen
-from control.watch import LOOK_EVERY, Asker
+from control.watch import sight
+from control.watch.follow import LOOK_EVERY, Asker
+from control.watch.keyboard import Read, keyboard
+from control.watch.pressed import Hand, act, told
+from control.watch.render import render
+from control.watch.screen import Shown, screen
+from control.watch.view import View
 from sql.database import connect, describe
 from sql.postgres.connection import resolve
 

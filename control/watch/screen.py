@@ -12,17 +12,18 @@ from itertools import chain
 
 from rich.text import Text
 
-from control import panels
-from control.panels import BUSY, GRAVE, WARN, Panel
-from control.render import MARKS, counted, duration, took
-from control.sight import Sight
 from control.status import StageStatus
+from control.watch import panels
+from control.watch.panels import BUSY, GRAVE, WARN, Panel
+from control.watch.render import MARKS
+from control.watch.sight import Sight
+from control.watch.words import counted, duration, took
 
 #: From so many lines on each stage has one of its own.
 _TALL = 40
 #: Lines that what a key has done may take, and why nothing can be seen.
 _SAID = 3
-#: What the keys are, for the last line; `control.pressed` has what they do.
+#: What the keys are, for the last line; `control.watch.pressed` has what they do.
 _KEYS = (("p", "pause"), ("r", "resume"), ("+ -", "pace"), ("q", "quit"))
 
 _STAGES = {"running": BUSY, "waiting": WARN, "failed": GRAVE}

@@ -11,9 +11,10 @@ from control.audit import figures
 from control.governed import GovernorStatus, SignalStatus
 from control.plan.governor import written
 from control.plan.values import as_size
-from control.render import built, details, duration, eta, held_back, rate, rows, share, speed, tuned, warnings
-from control.sight import Sight, WorkerStatus
 from control.status import Status, TableStatus
+from control.watch.render import warnings
+from control.watch.sight import Sight, WorkerStatus
+from control.watch.words import built, details, duration, eta, held_back, rate, rows, share, speed, tuned
 from worker.governor.limits import Limit
 from worker.governor.zones import Reading, Zone
 from worker.ledger import Event, Settings
