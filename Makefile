@@ -5,7 +5,7 @@ INSTALLED := .venv/.installed
 SERVERS := tests/servers/node_modules
 VERSIONS := 14 15 16 17 18
 
-.PHONY: install demo lint test test-full servers picture bench lock clean
+.PHONY: install demo lint test test-full servers picture picture-report bench lock clean
 
 install: $(INSTALLED)
 
@@ -52,6 +52,10 @@ $(SERVERS)/.installed: tests/servers/package-lock.json
 # The picture of the README: a demo's own words.
 picture: install
 	$(BIN)/python docs/picture.py
+
+# The picture of docs/report.md: a demo's report in Debian's Chromium.
+picture-report: install
+	$(BIN)/python docs/picture_report.py
 
 # Half an hour on a quiet machine; `make bench ARGS="--only bare-loop --rounds 1"` asks for less.
 bench: install
