@@ -81,7 +81,6 @@ def html(account: Account) -> str:
         reasons=reasons(account),
         holds=account.holds[-_MOST:],
         slowed=slowed(account),
-        most=_MOST,
         stopped=[stop(one.where, one.reason) for one in account.held.stopped],
         told=[event for event in account.events if event.statement is None],
         stale=stale(account),

@@ -1,10 +1,15 @@
 """`report` of a SQLite file's migration."""
 
 import json
+import re
 from pathlib import Path
 
+import pytest
+
 from control.plan.writing import toml
-from tests.integration.sqlite.graph_plan import migrate, plan_of
+from sql.errors import CancelledError
+from tests.integration.sqlite.filled import run
+from tests.integration.sqlite.graph_plan import application, migrate, plan_of
 from tests.integration.typist import typed
 
 
@@ -41,6 +46,22 @@ def test_one_half_way_says_so(graph: Path) -> None:
     told = typed(["report"], folder=_folder(graph), environment={})
     assert told.returncode == 0, told.stderr
     assert "Not finished" in told.stdout
+
+
+def test_one_in_the_middle_of_its_backfill_says_how_far_it_is(graph: Path) -> None:
+    def cancel() -> None:
+        with application(graph) as connection:
+            if connection.execute("SELECT sum(rows) FROM tenantry_batches").fetchone()[0]:
+                connection.execute("UPDATE tenantry_migrations SET state = 'cancelled'")
+
+    with pytest.raises(CancelledError):
+        run(plan_of(graph, backfill={"first_batch": 100}), beside=cancel, before="SELECT j.id, j.table_name")
+    told = typed(["report", "--json"], folder=_folder(graph), environment={})
+    assert told.returncode == 0, told.stderr
+    assert 0 < sum(one["filled"] for one in json.loads(told.stdout)["rates"]) < 600
+    said = typed(["report", "--html"], folder=graph.parent, environment={}).stdout
+    assert "Not finished: this is how it stood when the report was made. The migration is cancelled" in said
+    assert re.search(r"entities \d+% filled", said)
 
 
 def test_where_there_is_no_migration_that_is_said(graph: Path) -> None:
