@@ -5,7 +5,7 @@ INSTALLED := .venv/.installed
 SERVERS := tests/servers/node_modules
 VERSIONS := 14 15 16 17 18
 
-.PHONY: install demo lint test test-full servers picture dashboards preview bench lock clean
+.PHONY: install demo lint test test-full servers picture picture-report dashboards preview bench lock clean
 
 install: $(INSTALLED)
 
@@ -61,6 +61,10 @@ dashboards: install
 # The pictures of docs/dashboards.md, of a migration under a real Prometheus.
 preview: install
 	$(BIN)/python docs/preview.py
+
+# The picture of docs/report.md: a demo's report in Debian's Chromium.
+picture-report: install
+	$(BIN)/python docs/picture_report.py
 
 # Half an hour on a quiet machine; `make bench ARGS="--only bare-loop --rounds 1"` asks for less.
 bench: install

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import structlog
 
-from control import announcing
+from control import announcing, measured
 from control.course import actor, go_on
 from control.plan.begun import KEPT_AS, changes
 from control.plan.model import Plan
@@ -81,6 +81,7 @@ def passing(ground: Standing, stage: str) -> Iterator[None]:
     with structlog.contextvars.bound_contextvars(migration=ground.plan.name, stage=stage):
         with recorded(ground, stage):
             yield
+            measured.done(ground, stage)
         with ground.connection.transaction():
             ledger.set_stage(ground.connection, ground.migration, stage, "done")
             announcing.announce(ground, "stage", f"{stage} done", stage=stage)
@@ -90,6 +91,7 @@ def passing(ground: Standing, stage: str) -> Iterator[None]:
 def begin(ground: Standing, stage: str) -> None:
     """Record that a stage's gate was open, and that it is at work."""
     ledger.set_stage(ground.connection, ground.migration, stage, "running")
+    measured.begun(ground, stage)
     log.info("stage begun")
 
 
@@ -139,6 +141,7 @@ def undoing(ground: Standing, stage: str) -> Iterator[None]:
     with on_the_way_back(ground, stage):
         yield
     ledger.withdraw_confirmation(ground.connection, ground.migration, stage)
+    measured.forget(ground, stage)
     ledger.set_stage(ground.connection, ground.migration, stage, "open")
     log.info("stage undone", stage=stage)
 

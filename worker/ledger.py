@@ -23,6 +23,8 @@ Delivery = Literal["due", "sent", "refused", "given up"]
 
 #: What the audit keeps of a migration: its last entries, of a statement so many characters. 20 MB at most.
 EVENTS, CHARACTERS = 10_000, 2_000
+#: How many holds are kept of a migration, and how many pieces of time of its pace. 2 MB at most.
+HOLDS, PACES = 2_000, 4_000
 
 
 class Settings(BaseModel):
@@ -232,6 +234,8 @@ class Memory:
 def set_held(connection: Database, migration: int, worker: str, reason: str | None) -> None:
     """Record why a worker lets no batch go now, or that it does."""
     send(connection, LEDGER.set_held, migration=migration, worker=worker, reason=reason)
+    if reason is not None:
+        send(connection, LEDGER.trim_holds, migration=migration, most=HOLDS)
 
 
 def clear_held(connection: Database, migration: int) -> None:
@@ -272,8 +276,8 @@ class GovernorRecord:
 def show_governor(
     connection: Database, migration: int, *, zone: str, share: float, reason: str, sample: Sample
 ) -> None:
-    """Keep a sample in place of the one before, for the display and the metrics."""
-    send(
+    """Keep a sample in place of the one before, and in the history of the pace."""
+    (row,) = send(
         connection,
         LEDGER.show_governor,
         migration=migration,
@@ -282,6 +286,8 @@ def show_governor(
         reason=reason,
         sample=Jsonb(sample.model_dump(mode="json")),
     )
+    if row["begun"]:
+        send(connection, LEDGER.thin_paces, migration=migration, most=PACES)
 
 
 def governor(connection: Database, migration: int) -> GovernorRecord | None:

@@ -9,7 +9,8 @@ from typing import TextIO
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-_HIDDEN = "***"
+#: What stands in place of a password.
+HIDDEN = "***"
 
 #: The password of an address. As far as the last @ of the word: passwords hold colons, slashes and @ too.
 _IN_ADDRESS = re.compile(r"(?P<before>\b[a-zA-Z][\w+.-]*://[^\s:/@]*):\S*@")
@@ -24,27 +25,28 @@ _SECRET_NAME = re.compile(r"password|passwd|secret|token", re.IGNORECASE)
 
 def mask(text: str) -> str:
     """Hide the passwords of addresses and connection strings in a text; it may hide a little more."""
-    text = _IN_ADDRESS.sub(rf"\g<before>:{_HIDDEN}@", text)
-    return _IN_SETTING.sub(rf"\g<before>{_HIDDEN}", text)
+    text = _IN_ADDRESS.sub(rf"\g<before>:{HIDDEN}@", text)
+    return _IN_SETTING.sub(rf"\g<before>{HIDDEN}", text)
 
 
 def mask_event(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     """Hide passwords in every value of an event, however deep: a structlog processor."""
-    return {key: _masked(key, value) for key, value in event.items()}
+    return {key: masked(key, value) for key, value in event.items()}
 
 
-def _masked(key: str, value: object) -> object:
+def masked(key: str, value: object) -> object:
+    """A value under its key with the passwords hidden, however deep; what is no JSON becomes text."""
     if _SECRET_NAME.search(key):
-        return _HIDDEN
+        return HIDDEN
     match value:
         case None | bool() | int() | float():
             return value
         case str():
             return mask(value)
         case Mapping():
-            return {str(name): _masked(str(name), inner) for name, inner in value.items()}
+            return {str(name): masked(str(name), inner) for name, inner in value.items()}
         case list() | tuple() | set() | frozenset():
-            return [_masked(key, inner) for inner in value]
+            return [masked(key, inner) for inner in value]
         case _:
             return mask(str(value))
 

@@ -30,6 +30,7 @@ COMMANDS = {
     "cancel": "steering",
     "tune": "steering",
     "verify": "verify",
+    "report": "report",
     "rollback": "migration",
     "quarantine": "status",
     "retry": "migration",

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from rich.console import Console
 
 import sql.postgres
-from control import conductor, status
+from control import conductor
 from control.demo import journal, sample, summary
 from control.demo.application_process import ApplicationProcess
 from control.demo.deploying import every_stage
@@ -22,11 +22,11 @@ from control.embedded.valkey import start_valkey
 from control.plan.model import Backup, Database, Plan
 from control.plan.reading import read_plan
 from control.queue import namespace_of
+from control.report import account
 from control.watch import follow
 from control.worker_pool import workers
 from sql.named import load
 from sql.postgres.connection import Connection, connect
-from worker import ledger
 from worker.broker import doorbell
 
 STATEMENTS = load(Path(sql.postgres.__file__).parent, "demo")
@@ -117,14 +117,12 @@ def _migrate(house: _House) -> Told:
                 application,
             )
         report = application.stop()
-        migration = ledger.read(connection, house.plan.name)
         after = _measure(house.plan, connection)
         return Told(
-            status=status.read(connection, house.plan.name),
+            account=account.read(house.plan, "", connection),
             growth={name: (size, after.sizes[name]) for name, size in before.sizes.items()},
             notes=(f"WAL written: {summary.megabytes(after.wal - before.wal)}",),
             application=report,
-            verification=ledger.Memory(connection, migration.id).recall("verification") or {},
             journal=journal.check(
                 connection,
                 settings.folder,

@@ -11,18 +11,17 @@ from rich.console import Console
 
 import sql.sqlite
 from control import conductor as either
-from control import status
 from control.demo import journal, sample_file, summary
 from control.demo.application_process import ApplicationProcess
 from control.demo.deploying import every_stage
 from control.demo.messages import Settings
 from control.demo.summary import Told
 from control.plan.model import Plan
+from control.report import account
 from control.sqlite import conductor
 from control.watch import follow
 from sql.named import load
 from sql.sqlite.connection import SCHEME, File
-from worker import ledger
 
 STATEMENTS = load(Path(sql.sqlite.__file__).parent, "demo")
 
@@ -94,13 +93,11 @@ def _migrate(plan: Plan, settings: Settings, path: Path, console: Console) -> To
                 application,
             )
         report = application.stop()
-        migration = ledger.read(file, plan.name)
         return Told(
-            status=status.read(file, plan.name),
+            account=account.read(plan, "", file),
             growth={},
             notes=tuple(_notes(file, before)),
             application=report,
-            verification=ledger.Memory(file, migration.id).recall("verification") or {},
             journal=journal.check(
                 file, settings.folder, entities=settings.entities, tenant_column=plan.tenant.column
             ),

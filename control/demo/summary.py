@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -10,34 +9,33 @@ from rich.text import Text
 
 from control.demo.journal import JournalResult
 from control.demo.messages import Report
-from control.status import Status
+from control.report.account import Account
 from control.watch.words import duration
 
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """Everything that the summary is made of; `verification` is what the ledger keeps of the stage.
+    """Everything that the summary is made of.
 
     `growth` has the size before and after of each table with its indexes, in bytes, where the database tells
     them apart; `notes` are lines about what else was measured.
     """
 
-    status: Status
+    account: Account
     growth: dict[str, tuple[int, int]]
     notes: tuple[str, ...]
     application: Report
-    verification: dict[str, Any]
     journal: JournalResult
 
     @property
     def ok(self) -> bool:
         """No error of the application, every verification and every check of its journal true."""
-        checks = self.verification.get("checks", [])
+        checks = self.account.checks
         return (
             self.application.errors == 0
             and self.journal.ok
             and bool(checks)
-            and all(check["ok"] is not False for check in checks)
+            and all(check.ok is not False for check in checks)
         )
 
 
@@ -64,16 +62,17 @@ def say(told: Told, console: Console) -> None:
 
 def _stages(told: Told) -> Table:
     table = Table("stage", "time", title="Stages", title_justify="left", box=None)
-    for stage in told.status.stages:
+    for stage in told.account.status.stages:
         if stage.started_at is not None and stage.finished_at is not None:
             table.add_row(stage.name, duration((stage.finished_at - stage.started_at).total_seconds()))
-    if told.status.finished_at is not None:
-        table.add_row("all", duration((told.status.finished_at - told.status.started_at).total_seconds()))
+    whole = told.account.status
+    if whole.finished_at is not None:
+        table.add_row("all", duration((whole.finished_at - whole.started_at).total_seconds()))
     return table
 
 
 def _tables(told: Told) -> Table:
-    heap_only = any(filled.heap_only_share is not None for filled in told.status.tables)
+    heap_only = any(filled.heap_only_share is not None for filled in told.account.status.tables)
     table = Table(
         *("table", "rows filled", "rows/s"),
         *(("heap-only",) if heap_only else ()),
@@ -82,7 +81,7 @@ def _tables(told: Told) -> Table:
         title_justify="left",
         box=None,
     )
-    for filled in told.status.tables:
+    for filled in told.account.status.tables:
         cells = [filled.name, f"{filled.rows_done:,}", f"{filled.rows_per_second:,.0f}"]
         if heap_only:
             cells.append("-" if filled.heap_only_share is None else f"{filled.heap_only_share:.0%}")
@@ -111,8 +110,8 @@ def _application(told: Told) -> Iterator[str]:
 
 def _checks(told: Told) -> Table:
     table = Table("", "check", "evidence", title="Verification", title_justify="left", box=None)
-    for check in told.verification.get("checks", []):
-        table.add_row(_mark(ok=check["ok"]), check["name"], check["evidence"])
+    for check in told.account.checks:
+        table.add_row(_mark(ok=check.ok), check.name, check.evidence)
     for kept in told.journal.checks:
         table.add_row(_mark(ok=kept.ok), f"journal: {kept.name}", kept.evidence)
     return table

@@ -18,7 +18,7 @@ from sql.database import describe
 from sql.errors import GivenWrongError
 from sql.postgres.connection import resolve
 from sql.sqlite import verify
-from sql.sqlite.connection import File, connect, path_of
+from sql.sqlite.connection import File, connect, path_of, sizes
 
 Notify = Callable[[str], None]
 
@@ -80,9 +80,9 @@ def run_timed(plan: Plan, notify: Notify) -> list[StageTiming]:
 def _timed(plan: Plan, file: File, stage: str, notify: Notify) -> StageTiming:
     if stage == _VOUCHED:
         confirm(plan, file, stage)
-    before, begun = _sizes(file.path), time.monotonic()
+    before, begun = sizes(file.path), time.monotonic()
     conductor.run(plan, file, to=stage, notify=notify)
-    seconds, after = time.monotonic() - begun, _sizes(file.path)
+    seconds, after = time.monotonic() - begun, sizes(file.path)
     return StageTiming(
         stage=stage,
         seconds=seconds,
@@ -90,9 +90,3 @@ def _timed(plan: Plan, file: File, stage: str, notify: Notify) -> StageTiming:
         wal_bytes=max(0, after[1] - before[1]),
         disk_bytes=sum(after) - sum(before),
     )
-
-
-def _sizes(path: Path) -> tuple[int, int]:
-    """The file and its WAL, in bytes."""
-    wal = path.with_name(f"{path.name}-wal")
-    return path.stat().st_size, wal.stat().st_size if wal.exists() else 0

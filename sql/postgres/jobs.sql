@@ -276,6 +276,22 @@ WHERE begins < 0 AND bound <> %(last_key)s::text[]
 UNION ALL
 SELECT stripe, 'nothing leads to ' || bound::text FROM ends WHERE begins > 0 AND bound IS NOT NULL;
 
+-- name: rates
+-- locks: ACCESS SHARE on the ledger; a read. Rows that batches wrote, table by table, in at most `most` equal pieces of time.
+WITH span AS (
+    SELECT min(started_at) AS began, greatest(1, extract(epoch FROM
+        max(coalesce(finished_at, clock_timestamp())) - min(started_at))::float8 / %(most)s) AS width
+    FROM tenantry.jobs WHERE migration_id = %(migration)s AND kind IN ('fill', 'copy')
+), placed AS (
+    SELECT j.table_name, b.rows, b.duration_ms,
+           floor(extract(epoch FROM b.finished_at - span.began)::float8 / span.width) AS piece
+    FROM span CROSS JOIN tenantry.jobs AS j JOIN tenantry.batches AS b ON b.job_id = j.id
+    WHERE j.migration_id = %(migration)s AND j.kind IN ('fill', 'copy') AND b.finished_at IS NOT NULL AND b.rows > 0
+)
+SELECT table_name AS table, span.began + make_interval(secs => piece * span.width) AS at, span.width AS seconds,
+       sum(rows)::bigint AS filled, count(*) AS batches, max(duration_ms) AS longest_ms
+FROM placed CROSS JOIN span GROUP BY table_name, piece, span.began, span.width ORDER BY at, table_name;
+
 -- name: progress
 -- locks: ACCESS SHARE on the ledger; a read. What `count_settled` has counted, and the batches above it. While rows go from
 -- one tenant to another, or into schemas, it is that work which is shown.

@@ -160,6 +160,33 @@ CREATE TABLE IF NOT EXISTS tenantry.governor (
     reason       text NOT NULL,
     sample       jsonb NOT NULL
 ) WITH (fillfactor = 50);
+-- The same over time, ten seconds a row and no more than some thousand: the mean share, and of each signal the worst.
+-- Without a foreign key: whoever keeps the migration's row locked is no reason for a worker to wait.
+CREATE TABLE IF NOT EXISTS tenantry.paces (
+    migration_id bigint NOT NULL,
+    at           timestamptz NOT NULL,
+    samples      integer NOT NULL DEFAULT 1,
+    share        double precision NOT NULL,
+    slowed_by    text,
+    "commit"     double precision,
+    lag          double precision,
+    waited       double precision,
+    query        double precision,
+    batch        double precision,
+    PRIMARY KEY (migration_id, at)
+) WITH (fillfactor = 50);
+-- Who let no batch go, why, and from when to when. `gone`: whoever wrote the end down found the worker gone.
+CREATE TABLE IF NOT EXISTS tenantry.holds (
+    id           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    migration_id bigint NOT NULL REFERENCES tenantry.migrations ON DELETE CASCADE,
+    worker       text NOT NULL,
+    reason       text NOT NULL,
+    since        timestamptz NOT NULL DEFAULT clock_timestamp(),
+    until        timestamptz,
+    gone         boolean NOT NULL DEFAULT false
+);
+CREATE INDEX IF NOT EXISTS holds_of_migration ON tenantry.holds (migration_id, id);
+CREATE INDEX IF NOT EXISTS holds_open ON tenantry.holds (migration_id, worker) WHERE until IS NULL;
 
 -- name: exists
 -- locks: ACCESS SHARE on the catalog; a read.
@@ -221,6 +248,8 @@ WHERE id = %(migration)s AND NOT tables <@ %(tables)s;
 WITH assigned AS (
     DELETE FROM tenantry.assigned WHERE assignment IN (
         SELECT id FROM tenantry.assignments WHERE migration_id = %(migration)s)
+), paces AS (
+    DELETE FROM tenantry.paces WHERE migration_id = %(migration)s
 )
 DELETE FROM tenantry.migrations WHERE id = %(migration)s;
 
@@ -245,8 +274,17 @@ WHERE id = %(migration)s;
 SELECT memory -> %(key)s::text AS value FROM tenantry.migrations WHERE id = %(migration)s;
 
 -- name: set_held
--- locks: ROW EXCLUSIVE on tenantry.migrations; written when a worker's reason changes, not per sample. Each worker has
--- its own reason: one that goes on takes nobody else's back. Those of workers that are gone go with the next change.
+-- locks: ROW EXCLUSIVE on tenantry.migrations and tenantry.holds; written when a worker's reason changes, not per sample.
+-- Each worker has its own reason: one that goes on takes nobody else's back. Those of workers that are gone go with the
+-- next change.
+WITH begun AS (
+    INSERT INTO tenantry.holds (migration_id, worker, reason)
+    SELECT %(migration)s, %(worker)s, %(reason)s::text WHERE %(reason)s::text IS NOT NULL
+), ended AS (
+    UPDATE tenantry.holds AS h SET until = clock_timestamp(), gone = h.worker <> %(worker)s
+    WHERE h.migration_id = %(migration)s AND h.until IS NULL AND (h.worker = %(worker)s OR NOT EXISTS (
+        SELECT FROM pg_stat_activity AS a WHERE a.application_name = left('tenantry worker ' || h.worker, 63)))
+)
 UPDATE tenantry.migrations AS m
 SET held = nullif(coalesce((
         SELECT jsonb_object_agg(h.key, h.value) FROM jsonb_each(m.held) AS h
@@ -258,8 +296,20 @@ SET held = nullif(coalesce((
 WHERE id = %(migration)s AND (%(reason)s::text IS NOT NULL OR held IS NOT NULL);
 
 -- name: clear_held
--- locks: ROW EXCLUSIVE on tenantry.migrations.
+-- locks: ROW EXCLUSIVE on tenantry.migrations and tenantry.holds.
+WITH ended AS (
+    UPDATE tenantry.holds SET until = clock_timestamp() WHERE migration_id = %(migration)s AND until IS NULL
+)
 UPDATE tenantry.migrations SET held = NULL WHERE id = %(migration)s AND held IS NOT NULL;
+
+-- name: trim_holds
+-- locks: ROW EXCLUSIVE on tenantry.holds. All but the last `most` of a migration; the first of them is found by its index.
+DELETE FROM tenantry.holds WHERE migration_id = %(migration)s AND id <= (
+    SELECT id FROM tenantry.holds WHERE migration_id = %(migration)s ORDER BY id DESC OFFSET %(most)s LIMIT 1);
+
+-- name: holds
+-- locks: ACCESS SHARE on tenantry.holds; a read.
+SELECT worker, reason, since, until, gone FROM tenantry.holds WHERE migration_id = %(migration)s ORDER BY id;
 
 -- name: holding
 -- locks: ACCESS SHARE on tenantry.migrations; a read. Living workers that hold, the first first: a connection bears the
@@ -279,11 +329,51 @@ FROM (SELECT DISTINCT application_name FROM pg_stat_activity
       WHERE application_name LIKE 'tenantry worker %%' AND datname = current_database()) AS living;
 
 -- name: show_governor
--- locks: ROW EXCLUSIVE on tenantry.governor; by the worker that sampled, once a second for all of them.
-INSERT INTO tenantry.governor AS g (migration_id, at, zone, share, reason, sample)
-VALUES (%(migration)s, clock_timestamp(), %(zone)s, %(share)s, %(reason)s, %(sample)s)
-ON CONFLICT (migration_id) DO UPDATE SET at = excluded.at, zone = excluded.zone, share = excluded.share,
-    reason = excluded.reason, sample = excluded.sample;
+-- locks: ROW EXCLUSIVE on tenantry.governor and tenantry.paces; by the worker that sampled, once a second for all of them.
+-- Whether it is the first sample of its ten seconds.
+WITH shown AS (
+    INSERT INTO tenantry.governor AS g (migration_id, at, zone, share, reason, sample)
+    VALUES (%(migration)s, clock_timestamp(), %(zone)s, %(share)s, %(reason)s, %(sample)s)
+    ON CONFLICT (migration_id) DO UPDATE SET at = excluded.at, zone = excluded.zone, share = excluded.share,
+        reason = excluded.reason, sample = excluded.sample
+)
+INSERT INTO tenantry.paces AS p (migration_id, at, share, slowed_by, "commit", lag, waited, query, batch)
+SELECT %(migration)s, date_bin('10 seconds', clock_timestamp(), 'epoch'), %(share)s,
+       CASE WHEN %(zone)s::text IN ('shed', 'halve', 'hold') THEN split_part(%(reason)s::text, ':', 1) END,
+       (seen ->> 'commit')::float8, (seen ->> 'lag')::float8, (seen ->> 'waited')::float8, (seen ->> 'query')::float8,
+       (seen ->> 'batch')::float8
+FROM (SELECT %(sample)s::jsonb -> 'values' AS seen) AS sampled
+ON CONFLICT (migration_id, at) DO UPDATE SET samples = p.samples + 1,
+    share = (p.share * p.samples + excluded.share) / (p.samples + 1),
+    slowed_by = coalesce(excluded.slowed_by, p.slowed_by), "commit" = greatest(p."commit", excluded."commit"),
+    lag = greatest(p.lag, excluded.lag), waited = greatest(p.waited, excluded.waited),
+    query = greatest(p.query, excluded.query), batch = greatest(p.batch, excluded.batch)
+RETURNING samples = 1 AS begun;
+
+-- name: thin_paces
+-- locks: ROW EXCLUSIVE on tenantry.paces; every ten seconds, and writes nothing before there are more than `most` rows of a
+-- migration: then each two neighbours become one.
+WITH ranked AS (
+    SELECT p.*, (row_number() OVER (ORDER BY at) - 1) / 2 AS pair FROM tenantry.paces AS p
+    WHERE migration_id = %(migration)s
+      AND (SELECT count(*) FROM tenantry.paces WHERE migration_id = %(migration)s) > %(most)s
+), paired AS (
+    SELECT min(at) AS at, sum(samples) AS samples, sum(share * samples) / sum(samples) AS share,
+           max(slowed_by) AS slowed_by, max("commit") AS "commit", max(lag) AS lag, max(waited) AS waited,
+           max(query) AS query, max(batch) AS batch
+    FROM ranked GROUP BY pair
+), gone AS (
+    DELETE FROM tenantry.paces WHERE migration_id = %(migration)s
+      AND at IN (SELECT at FROM ranked) AND at NOT IN (SELECT at FROM paired)
+)
+UPDATE tenantry.paces AS p SET samples = paired.samples, share = paired.share, slowed_by = paired.slowed_by,
+    "commit" = paired."commit", lag = paired.lag, waited = paired.waited, query = paired.query, batch = paired.batch
+FROM paired WHERE p.migration_id = %(migration)s AND p.at = paired.at;
+
+-- name: paces
+-- locks: ACCESS SHARE on tenantry.paces; a read.
+SELECT at, share, slowed_by, "commit", lag, waited, query, batch FROM tenantry.paces
+WHERE migration_id = %(migration)s ORDER BY at;
 
 -- name: governor
 -- locks: ACCESS SHARE on tenantry.governor; a read.

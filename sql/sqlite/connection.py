@@ -56,6 +56,12 @@ def path_of(url: str) -> Path:
     return Path(path)
 
 
+def sizes(path: Path) -> tuple[int, int]:
+    """A file and its WAL, in bytes."""
+    wal = path.with_name(f"{path.name}-wal")
+    return path.stat().st_size, wal.stat().st_size if wal.exists() else 0
+
+
 def is_busy(error: sqlite3.Error) -> bool:
     """Whether another connection was in the way; the code's low byte says so, the rest says how."""
     code = getattr(error, "sqlite_errorcode", None)

@@ -234,6 +234,20 @@ SELECT 0, 'nothing goes on after ' || bound FROM ends WHERE begins < 0 AND bound
 UNION ALL
 SELECT 0, 'nothing leads to ' || bound FROM ends WHERE begins > 0 AND bound IS NOT NULL;
 
+-- name: rates
+-- locks: none; a read.
+WITH span AS (
+    SELECT min(started_at) AS began, max(1.0, (max(coalesce(finished_at, :now)) - min(started_at)) / :most) AS width
+    FROM tenantry_jobs WHERE migration_id = :migration AND kind IN ('fill', 'copy')
+), placed AS (
+    SELECT j.table_name, b.rows, b.duration_ms, CAST((b.finished_at - span.began) / span.width AS INTEGER) AS piece
+    FROM span CROSS JOIN tenantry_jobs AS j JOIN tenantry_batches AS b ON b.job_id = j.id
+    WHERE j.migration_id = :migration AND j.kind IN ('fill', 'copy') AND b.finished_at IS NOT NULL AND b.rows > 0
+)
+SELECT table_name AS "table", span.began + piece * span.width AS at, span.width AS seconds,
+       sum(rows) AS filled, count(*) AS batches, max(duration_ms) AS longest_ms
+FROM placed CROSS JOIN span GROUP BY table_name, piece, span.began, span.width ORDER BY at, table_name;
+
 -- name: progress
 -- locks: none; a read. What `count_settled` has counted, and the batches above it.
 WITH above AS (

@@ -28,6 +28,7 @@ JOBS = load(_FOLDER, "jobs")
 LASTING = (
     *("tenantry_migrations", "tenantry_stages", "tenantry_jobs", "tenantry_batches", "tenantry_quarantine"),
     *("tenantry_events", "tenantry_governor", "tenantry_assignments", "tenantry_assigned"),
+    *("tenantry_paces", "tenantry_holds"),
     *("tenantry_enabled", "tenantry_guard"),
 )
 
@@ -37,9 +38,9 @@ _JSON = frozenset(
     | {"key", "columns", "sample", "value", "rows", "about"}
 )
 #: Columns that are true or false.
-_BOOLEAN = frozenset({"exists", "there", "planned", "all", "parted"})
+_BOOLEAN = frozenset({"exists", "there", "planned", "all", "parted", "begun", "gone"})
 #: Columns that hold a time, beside those whose name ends in `_at`.
-_TIMES = frozenset({"at", "since", "closed_since"})
+_TIMES = frozenset({"at", "since", "until", "closed_since"})
 
 
 def send(file: File, asked: Statement, **parameters: Any) -> list[dict[str, Any]]:

@@ -128,6 +128,28 @@ CREATE TABLE IF NOT EXISTS tenantry_governor (
     reason       TEXT NOT NULL,
     sample       TEXT NOT NULL
 );
+CREATE TABLE IF NOT EXISTS tenantry_paces (
+    migration_id INTEGER NOT NULL,
+    at           REAL NOT NULL,
+    samples      INTEGER NOT NULL DEFAULT 1,
+    share        REAL NOT NULL,
+    slowed_by    TEXT,
+    "commit"     REAL,
+    lag          REAL,
+    waited       REAL,
+    query        REAL,
+    batch        REAL,
+    PRIMARY KEY (migration_id, at)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS tenantry_holds (
+    id           INTEGER PRIMARY KEY,
+    migration_id INTEGER NOT NULL,
+    worker       TEXT NOT NULL,
+    reason       TEXT NOT NULL,
+    since        REAL NOT NULL,
+    until        REAL,
+    gone         INTEGER NOT NULL DEFAULT 0
+);
 CREATE TABLE IF NOT EXISTS tenantry_assignments (
     id           INTEGER PRIMARY KEY,
     migration_id INTEGER NOT NULL,
@@ -159,6 +181,8 @@ SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'tena
 DROP TABLE IF EXISTS tenantry_enabled;
 DROP TABLE IF EXISTS tenantry_assigned;
 DROP TABLE IF EXISTS tenantry_assignments;
+DROP TABLE IF EXISTS tenantry_holds;
+DROP TABLE IF EXISTS tenantry_paces;
 DROP TABLE IF EXISTS tenantry_governor;
 DROP TABLE IF EXISTS tenantry_events;
 DROP TABLE IF EXISTS tenantry_quarantine;
@@ -213,6 +237,8 @@ UPDATE tenantry_migrations SET tables = :tables WHERE id = :migration AND tables
 DELETE FROM tenantry_assigned WHERE assignment IN (
     SELECT id FROM tenantry_assignments WHERE migration_id = :migration);
 DELETE FROM tenantry_assignments WHERE migration_id = :migration;
+DELETE FROM tenantry_holds WHERE migration_id = :migration;
+DELETE FROM tenantry_paces WHERE migration_id = :migration;
 DELETE FROM tenantry_governor WHERE migration_id = :migration;
 DELETE FROM tenantry_events WHERE migration_id = :migration;
 DELETE FROM tenantry_quarantine WHERE job_id IN (SELECT id FROM tenantry_jobs WHERE migration_id = :migration);
@@ -242,16 +268,29 @@ WHERE id = :migration;
 SELECT memory -> ('$.' || json_quote(:key)) AS value FROM tenantry_migrations WHERE id = :migration;
 
 -- name: set_held
--- locks: the file's write lock, for one row; written when the reason changes, not per sample. One process works at a file, so
--- that what another has left is of one that is gone.
+-- locks: the file's write lock, for two rows; written when the reason changes, not per sample. One process works at a file,
+-- so that what another has left is of one that is gone.
+UPDATE tenantry_holds SET until = :now, gone = worker <> :worker WHERE migration_id = :migration AND until IS NULL;
+INSERT INTO tenantry_holds (migration_id, worker, reason, since)
+SELECT :migration, :worker, :reason, :now WHERE :reason IS NOT NULL;
 UPDATE tenantry_migrations
 SET held = CASE WHEN :reason IS NULL THEN NULL
     ELSE json_object(:worker, json_object('reason', :reason, 'since', :now)) END
 WHERE id = :migration AND (:reason IS NOT NULL OR held IS NOT NULL);
 
 -- name: clear_held
--- locks: the file's write lock, for one row where there is something to clear.
+-- locks: the file's write lock, for two rows where there is something to clear.
+UPDATE tenantry_holds SET until = :now WHERE migration_id = :migration AND until IS NULL;
 UPDATE tenantry_migrations SET held = NULL WHERE id = :migration AND held IS NOT NULL;
+
+-- name: trim_holds
+-- locks: the file's write lock, for what is past the last `most` of them.
+DELETE FROM tenantry_holds WHERE migration_id = :migration AND id <= (
+    SELECT id FROM tenantry_holds WHERE migration_id = :migration ORDER BY id DESC LIMIT 1 OFFSET :most);
+
+-- name: holds
+-- locks: none; a read.
+SELECT worker, reason, since, until, gone FROM tenantry_holds WHERE migration_id = :migration ORDER BY id;
 
 -- name: holding
 -- locks: none; a read.
@@ -263,11 +302,49 @@ FROM tenantry_migrations AS m, json_each(m.held) AS h WHERE m.id = :migration OR
 SELECT held IS NOT NULL AS "all" FROM tenantry_migrations WHERE id = :migration;
 
 -- name: show_governor
--- locks: the file's write lock, for one row; beside a batch, once a second.
+-- locks: the file's write lock, for two rows; beside a batch, once a second.
 INSERT INTO tenantry_governor (migration_id, at, zone, share, reason, sample)
 VALUES (:migration, :now, :zone, :share, :reason, :sample)
 ON CONFLICT (migration_id) DO UPDATE SET at = excluded.at, zone = excluded.zone, share = excluded.share,
     reason = excluded.reason, sample = excluded.sample;
+INSERT INTO tenantry_paces AS p (migration_id, at, share, slowed_by, "commit", lag, waited, query, batch)
+VALUES (:migration, CAST(:now / 10 AS INTEGER) * 10.0, :share,
+    CASE WHEN :zone IN ('shed', 'halve', 'hold') THEN substr(:reason, 1, instr(:reason || ':', ':') - 1) END,
+    :sample ->> '$.values.commit', :sample ->> '$.values.lag', :sample ->> '$.values.waited',
+    :sample ->> '$.values.query', :sample ->> '$.values.batch')
+ON CONFLICT (migration_id, at) DO UPDATE SET samples = p.samples + 1,
+    share = (p.share * p.samples + excluded.share) / (p.samples + 1),
+    slowed_by = coalesce(excluded.slowed_by, p.slowed_by),
+    "commit" = coalesce(max(p."commit", excluded."commit"), p."commit", excluded."commit"),
+    lag = coalesce(max(p.lag, excluded.lag), p.lag, excluded.lag),
+    waited = coalesce(max(p.waited, excluded.waited), p.waited, excluded.waited),
+    query = coalesce(max(p.query, excluded.query), p.query, excluded.query),
+    batch = coalesce(max(p.batch, excluded.batch), p.batch, excluded.batch)
+RETURNING samples = 1 AS begun;
+
+-- name: thin_paces
+-- locks: the file's write lock, every ten seconds; it writes nothing before there are more than `most` rows of a migration.
+UPDATE tenantry_paces AS p SET samples = paired.samples, share = paired.share, slowed_by = paired.slowed_by,
+    "commit" = paired."commit", lag = paired.lag, waited = paired.waited, query = paired.query, batch = paired.batch
+FROM (
+    SELECT min(at) AS at, sum(samples) AS samples, sum(share * samples) / sum(samples) AS share,
+           max(slowed_by) AS slowed_by, max("commit") AS "commit", max(lag) AS lag, max(waited) AS waited,
+           max(query) AS query, max(batch) AS batch
+    FROM (SELECT *, (row_number() OVER (ORDER BY at) - 1) / 2 AS pair FROM tenantry_paces
+          WHERE migration_id = :migration) AS ranked
+    GROUP BY pair
+) AS paired
+WHERE p.migration_id = :migration AND p.at = paired.at
+  AND (SELECT count(*) FROM tenantry_paces WHERE migration_id = :migration) > :most;
+DELETE FROM tenantry_paces WHERE migration_id = :migration
+  AND (SELECT count(*) FROM tenantry_paces WHERE migration_id = :migration) > :most
+  AND at IN (SELECT at FROM (SELECT at, row_number() OVER (ORDER BY at) AS place FROM tenantry_paces
+                             WHERE migration_id = :migration) AS ranked WHERE place % 2 = 0);
+
+-- name: paces
+-- locks: none; a read.
+SELECT at, share, slowed_by, "commit", lag, waited, query, batch FROM tenantry_paces
+WHERE migration_id = :migration ORDER BY at;
 
 -- name: governor
 -- locks: none; a read.

@@ -185,7 +185,7 @@ def test_no_batch_goes_outside_the_hours_of_the_plan_and_that_is_shown(tmp_path:
             _say(path, "cancelled")
 
     with pytest.raises(CancelledError):
-        run(plan, beside=look, before="INSERT INTO tenantry_governor")
+        run(plan, beside=look, before="SELECT j.id, j.table_name")
     assert "outside the hours of the plan" in held[0]
     assert _rows(path) == 0
 
