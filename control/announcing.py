@@ -15,7 +15,7 @@ from control.stage import Standing
 from sql.database import Database
 from sql.errors import CancelledError, GateClosedError, QuarantineError
 from sql.ledger import JOBS, send
-from worker import ledger, outbox
+from worker import audit, ledger, outbox
 
 #: Seconds between two announcements of rows that are set aside, after the first.
 SET_ASIDE_EVERY = 60.0
@@ -38,7 +38,7 @@ def announce(
 ) -> None:
     """Write an announcement; `connection` where it isn't the ground's that writes."""
     notify = ground.plan.notify
-    ledger.record(
+    audit.record(
         connection or ground.connection,
         ground.migration,
         actor(),

@@ -1,6 +1,6 @@
 """How an entry of the audit reads."""
 
-from worker.ledger import Event
+from worker.audit import Event
 
 
 def figures(event: Event) -> str:

@@ -37,7 +37,7 @@ from sql.postgres import schemas as schema_tables
 from sql.postgres.connection import Connection, connect, describe, resolve
 from sql.postgres.facts import Catalog
 from sql.postgres.session import take_migration
-from worker import assignments, ledger
+from worker import assignments, audit, ledger
 from worker.broker import Doorbell
 from worker.governor.signals import standbys
 from worker.ledger import Migration, Settings
@@ -177,7 +177,7 @@ def run(
     """
     migration = _begin(plan, connection, throttle=throttle and not maintenance_window)
     alone = " in a maintenance window" if maintenance_window else ""
-    ledger.record(connection, migration.id, actor(), "run", f"to {to or 'the end'}{alone}")
+    audit.record(connection, migration.id, actor(), "run", f"to {to or 'the end'}{alone}")
 
     def ground() -> Ground:
         standing = ground_of(plan, connection, migration, notify, doorbell)
@@ -204,7 +204,7 @@ def _reopen_amended(ground: Ground) -> None:
         if was.state != "done" or not isinstance(stage, Amendable) or not stage.amended(ground):
             continue
         ground.notify(f"{name}: the plan or the tables are not as it left them; it is gone through again")
-        ledger.record(ground.connection, ground.migration, actor(), "amended", name)
+        audit.record(ground.connection, ground.migration, actor(), "amended", name)
         if was.confirmed_at is not None and (was.finished_at is None or was.confirmed_at < was.finished_at):
             # The word was given for another plan; one that came since is for this.
             ledger.withdraw_confirmation(ground.connection, ground.migration, name)
@@ -283,4 +283,4 @@ def confirm(plan: Plan, connection: Database, stage: str) -> None:
         raise GivenWrongError(f"{stage} is not confirmed by hand; {', '.join(CONFIRMABLE)} are")
     migration = ledger.read(connection, plan.name)
     ledger.confirm(connection, migration.id, stage, actor())
-    ledger.record(connection, migration.id, actor(), "confirm", stage)
+    audit.record(connection, migration.id, actor(), "confirm", stage)

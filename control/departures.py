@@ -13,7 +13,7 @@ from sql.errors import GivenWrongError
 from sql.postgres import catalog
 from sql.postgres.connection import Connection
 from sql.postgres.facts import Catalog, Table
-from worker import jobs, ledger
+from worker import audit, jobs, ledger
 from worker.ledger import Migration
 
 
@@ -57,7 +57,7 @@ def forget(ground: Ground, known: Migration) -> None:
         take(guard.drop_function(name, before.table(name)), ground, "columns")
         jobs.forget_parts(ground.connection, ground.migration, name, ())
         told = f"table {name} is gone, and left out of the plan: the migration goes on without it"
-        ledger.record(ground.connection, ground.migration, actor(), "amended", told)
+        audit.record(ground.connection, ground.migration, actor(), "amended", told)
         ground.notify(told)
     ledger.keep_tables(ground.connection, ground.migration, [table.name for table in ground.plan.tables])
 

@@ -13,7 +13,7 @@ from control.recording import recorded
 from control.stage import Closed, Standing
 from sql.database import Database
 from sql.errors import GateClosedError, GivenWrongError
-from worker import ledger
+from worker import audit, ledger
 from worker.ledger import Migration, MigrationState, StageState
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -175,7 +175,7 @@ def keep_columns(ground: Standing, begun: Mapping[str, StageState], keep: Callab
 def set_out_back(ground: Standing, end: str) -> None:
     """Record that the way back begins, and where it is to end."""
     ledger.set_state(ground.connection, ground.migration, "rolling back")
-    ledger.record(ground.connection, ground.migration, actor(), "rollback", f"to {end}")
+    audit.record(ground.connection, ground.migration, actor(), "rollback", f"to {end}")
 
 
 def come_back(ground: Standing, stages: Sequence[str], to: str | None, *, end: str, keeps: bool) -> None:

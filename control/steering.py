@@ -12,7 +12,7 @@ from control.course import actor
 from control.plan.model import Plan
 from sql.database import Database
 from sql.errors import GivenWrongError
-from worker import ledger
+from worker import audit, ledger
 from worker.ledger import Migration, MigrationState
 
 #: Where the ledger keeps which way a migration went when it was paused or cancelled.
@@ -46,7 +46,7 @@ def resume(plan: Plan, connection: Database) -> None:
             raise GivenWrongError(f"{plan.name} is complete; there is nothing to resume")
         held = ledger.Memory(connection, migration.id).recall(MEMORY) or {}
         ledger.set_state(connection, migration.id, held.get("state", "running"))
-        ledger.record(connection, migration.id, actor(), "resume", "")
+        audit.record(connection, migration.id, actor(), "resume", "")
 
 
 def cancel(plan: Plan, connection: Database) -> None:
@@ -71,7 +71,7 @@ def _hold(
         if migration.state != "paused":
             ledger.Memory(connection, migration.id).remember(MEMORY, {"state": migration.state})
         ledger.set_state(connection, migration.id, to)
-        ledger.record(connection, migration.id, actor(), word, "")
+        audit.record(connection, migration.id, actor(), word, "")
 
 
 def tune(plan: Plan, connection: Database, given: Mapping[str, str]) -> Migration:
@@ -95,7 +95,7 @@ def tune(plan: Plan, connection: Database, given: Mapping[str, str]) -> Migratio
         for key in given:
             was, now = _in_force(plan, before.tuned, key), _in_force(plan, tuned, key)
             if was != now:
-                ledger.record(connection, before.id, actor(), "tune", f"{key} from {was} to {now}")
+                audit.record(connection, before.id, actor(), "tune", f"{key} from {was} to {now}")
     return ledger.read(connection, plan.name)
 
 

@@ -15,7 +15,7 @@ from sql.errors import CatalogError, DependentsError, TenantryError
 from sql.postgres import catalog, on_demand
 from sql.postgres.connection import Connection
 from sql.postgres.facts import Catalog
-from worker import ledger
+from worker import audit
 
 
 def look(connection: Connection, plan: Plan) -> Catalog:
@@ -113,13 +113,13 @@ def _tell_instead(step: Step, live: Catalog, ground: Ground) -> None:
     line = step.instead(live) if step.instead is not None else None
     if line is not None:
         ground.notify(line)
-        ledger.record(ground.connection, ground.migration, actor(), "adopt", line)
+        audit.record(ground.connection, ground.migration, actor(), "adopt", line)
 
 
 def _run_statement(step: Step, ground: Ground, stage: str, beside: Callable[[], None]) -> None:
     """Run a step's statement, with an entry in the audit from before it to after it."""
     connection = ground.connection
-    event = ledger.begin_statement(
+    event = audit.begin_statement(
         connection,
         ground.migration,
         actor(),
@@ -133,16 +133,16 @@ def _run_statement(step: Step, ground: Ground, stage: str, beside: Callable[[], 
     except psycopg.errors.DependentObjectsStillExist as error:
         detail = error.diag.message_detail or str(error.diag.message_primary)
         leaning = DependentsError(step.what, detail)
-        ledger.end_statement(connection, event, error=str(leaning))
+        audit.end_statement(connection, event, error=str(leaning))
         raise leaning from None
     except (psycopg.Error, TenantryError) as error:
         if not connection.broken:
-            ledger.end_statement(connection, event, error=str(error))
+            audit.end_statement(connection, event, error=str(error))
         raise
-    ledger.end_statement(connection, event, attempts=taken.attempts, waited=taken.waited, took=taken.took)
+    audit.end_statement(connection, event, attempts=taken.attempts, waited=taken.waited, took=taken.took)
     if step.repair is not None and taken.repaired:
         told = f"{step.what}: dropped what an earlier try left: {step.repair.statement.as_string()}"
-        ledger.record(connection, ground.migration, actor(), "repair", told)
+        audit.record(connection, ground.migration, actor(), "repair", told)
 
 
 def _rules(ground: Ground, stage: str, beside: Callable[[], None]) -> locks.Rules:
@@ -156,6 +156,6 @@ def _rules(ground: Ground, stage: str, beside: Callable[[], None]) -> locks.Rule
     return locks.Rules(
         standbys=tuple(standby.get_secret_value() for standby in plan.database.standbys),
         terminate_after=plan.locks.terminate_after_seconds,
-        record=lambda line: ledger.record(ground.connection, ground.migration, actor(), "terminate", line),
+        record=lambda line: audit.record(ground.connection, ground.migration, actor(), "terminate", line),
         go_on=may_go_on,
     )

@@ -7,8 +7,8 @@ from control.holds import Holds, SetAside
 from control.measured import Cost
 from control.report.account import Account, Checked, Migrated, Server, Setting, Stage
 from control.status import STAGES, Status
+from worker.audit import Event
 from worker.chronicle import Filled, Held, Pace
-from worker.ledger import Event
 
 BEGAN = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
 #: What a name or a message from a database may be, and must be text in a page.

@@ -11,7 +11,7 @@ from typing import Any
 
 from sql.database import Database
 from sql.ledger import LEDGER, send
-from worker.ledger import Delivery
+from worker.audit import Delivery
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,8 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_attempt
 from sql.postgres.batch import commit_as, hold_triggers, is_told_by_index, let_triggers_run, look_up
 from sql.postgres.connection import Connection, Pool
 from sql.postgres.ledger import JOBS, send
+from worker import audit, jobs, ledger, metrics
 from worker import batch as batches
-from worker import jobs, ledger, metrics
 from worker.batch import Filling
 from worker.failure import Failure
 from worker.governor.limits import LABELS, UNREADABLE, SignalName
@@ -280,5 +280,5 @@ class Station:
                 self._unreadable.add((current.id, signal))
                 then = UNREADABLE[current.settings.unreadable]
                 message = f"{LABELS[signal]}: can't be read, {why}; {then}"
-                if ledger.record_unreadable(connection, current.id, self.governor.name, message):
+                if audit.record_unreadable(connection, current.id, self.governor.name, message):
                     log.warning("a signal can't be read", signal=signal, reason=why, so=then)

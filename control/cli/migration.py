@@ -34,7 +34,7 @@ from control.watch import follow
 from control.watch.words import counted
 from sql.database import Database
 from sql.errors import GateClosedError, GivenWrongError
-from worker import jobs, ledger
+from worker import audit, jobs, ledger
 
 
 def run(
@@ -183,5 +183,5 @@ def retry(file: File = DEFAULT_FILE) -> None:
         released = jobs.release(connection, migration.id)
         batches = counted(released.batches, "batch", "batches")
         told = f"{counted(released.rows, 'row')} out of quarantine, {batches} to be tried again"
-        ledger.record(connection, migration.id, actor(), "retry", told)
+        audit.record(connection, migration.id, actor(), "retry", told)
     say(f"{told}: at once where a run is active, else by `tenantry run`")

@@ -15,8 +15,8 @@ from control.plan.reading import read_plan
 from control.watch import follow, full_screen
 from control.watch.render import render
 from control.watch.words import held
-from worker import ledger
-from worker.ledger import Event
+from worker import audit, ledger
+from worker.audit import Event
 
 #: How many rows of the quarantine are shown.
 _MOST = 1_000
@@ -59,7 +59,7 @@ def events(file: File = DEFAULT_FILE, *, as_json: AsJson = False) -> None:
     """Show who did what, and when; of a statement its SQL, its lock, and how long it waited and took."""
     plan = read_plan(file)
     with connect_to(plan, "events") as connection:
-        found = ledger.events(connection, ledger.read(connection, plan.name).id)
+        found = audit.events(connection, ledger.read(connection, plan.name).id)
     if as_json:
         say_json([event.model_dump(mode="json", exclude_none=True) for event in found])
         return

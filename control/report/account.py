@@ -22,9 +22,9 @@ from sql.named import load
 from sql.postgres import catalog
 from sql.postgres.connection import Connection, resolve
 from sql.sqlite.connection import File
-from worker import chronicle, ledger
+from worker import audit, chronicle, ledger
+from worker.audit import Event
 from worker.chronicle import Filled, Held, Pace
-from worker.ledger import Event
 
 _OF_SERVER = load(Path(sql.postgres.__file__).parent, "report")
 _OF_FILE = load(Path(sql.sqlite.__file__).parent, "report")
@@ -132,7 +132,7 @@ def read(plan: Plan, text: str, connection: Database) -> Account:
         holds=tuple(chronicle.holds(connection, found.id)),
         holding=tuple(one.worker for one in ledger.holding(connection, found.id)),
         held=holds.read(connection, found.id, most=_MOST),
-        events=tuple(ledger.events(connection, found.id)),
+        events=tuple(audit.events(connection, found.id)),
         checks=tuple(Checked(**{name: check[name] for name in Checked.model_fields}) for check in checks),
         plan=text,
     )

@@ -22,7 +22,7 @@ from sql.postgres.connection import resolve
 from sql.sqlite.connection import File, connect
 from sql.sqlite.facts import Catalog
 from sql.sqlite.session import take_migrations
-from worker import assignments, ledger
+from worker import assignments, audit, ledger
 from worker.ledger import Migration
 
 Notify = Callable[[str], None]
@@ -110,7 +110,7 @@ def run(
     file.patience = patience(notify, _LEDGER)
     migration = _begin(plan, file, throttle=throttle and not maintenance_window)
     alone = " in a maintenance window" if maintenance_window else ""
-    ledger.record(file, migration.id, actor(), "run", f"to {to or 'the end'}{alone}")
+    audit.record(file, migration.id, actor(), "run", f"to {to or 'the end'}{alone}")
     ledger.clear_held(file, migration.id)
 
     def ground() -> Ground:
@@ -177,7 +177,7 @@ def _reopen_amended(ground: Ground) -> None:
         if was.state != "done" or not isinstance(stage, Amendable) or not stage.amended(ground):
             continue
         ground.notify(f"{name}: the tables are not as it left them; it is gone through again")
-        ledger.record(ground.connection, ground.migration, actor(), "amended", name)
+        audit.record(ground.connection, ground.migration, actor(), "amended", name)
         for again in (name, verify.STAGE.name):
             ledger.set_stage(ground.connection, ground.migration, again, "open")
 

@@ -20,7 +20,7 @@ from sql.errors import CatalogError, FileBusyError, TenantryError
 from sql.sqlite import catalog
 from sql.sqlite.connection import File
 from sql.sqlite.facts import Catalog
-from worker import ledger
+from worker import audit
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -71,7 +71,7 @@ def take(steps: Iterable[Step], ground: Ground, stage: str) -> None:
 def _run(step: Step, ground: Ground, stage: str) -> None:
     """Run a step with an entry in the audit from before it to after it."""
     file = ground.connection
-    event = ledger.begin_statement(
+    event = audit.begin_statement(
         file,
         ground.migration,
         actor(),
@@ -89,10 +89,10 @@ def _run(step: Step, ground: Ground, stage: str) -> None:
                     for statement in step.statements:
                         file.execute(statement)
     except TenantryError as error:
-        ledger.end_statement(file, event, error=str(error))
+        audit.end_statement(file, event, error=str(error))
         raise
     waited = time.perf_counter() - begun - file.held
-    ledger.end_statement(file, event, attempts=attempts, waited=waited, took=file.held)
+    audit.end_statement(file, event, attempts=attempts, waited=waited, took=file.held)
 
 
 def patiently(ground: Ground, what: str) -> Iterator[AttemptManager]:

@@ -24,7 +24,7 @@ from sql.errors import VerificationError
 from sql.postgres import schemas
 from sql.postgres.connection import literal
 from sql.postgres.schemas import MIRROR, STATEMENTS, Schema
-from worker import jobs, ledger
+from worker import audit, jobs
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -91,7 +91,7 @@ class Schemas(WithoutStatements):
             go_on(ground, self.name)
             dropped = making.drop(schema.tenant, schema.name, found.every)
             brief(ground, dropped, schema, "ACCESS EXCLUSIVE")
-            ledger.record(connection, ground.migration, actor(), "schema", f"{schema.name} is gone")
+            audit.record(connection, ground.migration, actor(), "schema", f"{schema.name} is gone")
         connection.execute(MIRROR.drop_all.compose())
         jobs.forget_kind(connection, ground.migration, "copy")
         forget(ground)
@@ -132,7 +132,7 @@ def _make(ground: Ground, found: Patterns) -> None:
         go_on(ground, STAGE.name)
         connection.execute(making.make(tenant, found.named, ground.plan.tenant.column))
         told = f"{naming.schema_of(tenant)} is made for {tenant!r}"
-        ledger.record(connection, ground.migration, actor(), "schema", told)
+        audit.record(connection, ground.migration, actor(), "schema", told)
 
 
 def _refer(ground: Ground, found: Patterns) -> None:

@@ -21,7 +21,7 @@ from control.stages.schemas import brief, in_state
 from sql.postgres import schemas
 from sql.postgres.facts import Catalog, Table, Trigger
 from sql.postgres.schemas import MIRROR, STATEMENTS, Schema
-from worker import ledger
+from worker import audit
 
 _ENABLED = {"origin": "ENABLE", "replica": "ENABLE REPLICA", "always": "ENABLE ALWAYS"}
 
@@ -110,7 +110,7 @@ def _settle(ground: Ground, found: Patterns, schema: Schema, *, back: bool) -> N
             ground.connection.execute(statement)
     ground.connection.execute(in_state(schema, after))
     told = f"{schema.name} is {'as before the switch' if back else 'settled'}"
-    ledger.record(ground.connection, ground.migration, actor(), "schema", told)
+    audit.record(ground.connection, ground.migration, actor(), "schema", told)
 
 
 def _changed(found: Patterns, schema: Schema, state: str, *, back: bool) -> Iterator[sql.Composed]:

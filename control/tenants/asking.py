@@ -18,7 +18,7 @@ from sql.postgres import catalog, preflight, schemas
 from sql.postgres.assignments import Chosen
 from sql.postgres.connection import Connection
 from sql.postgres.facts import Catalog
-from worker import assignments, ledger
+from worker import assignments, audit, ledger
 from worker.assignments import Assignment
 from worker.failure import Failure, sorted_by
 
@@ -198,7 +198,7 @@ def begin(ground: Standing, found: Family, wish: Wish) -> Assignment:
             before=ledger.state(connection, migration),
             actor=actor(),
         )
-        ledger.record(connection, migration, actor(), "assign", str(begun))
+        audit.record(connection, migration, actor(), "assign", str(begun))
     return begun
 
 

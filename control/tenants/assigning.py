@@ -24,7 +24,7 @@ from sql.postgres import assignments as looks
 from sql.postgres import catalog
 from sql.postgres.facts import Catalog
 from sql.postgres.facts import Table as CatalogTable
-from worker import assignments, jobs, ledger, paging
+from worker import assignments, audit, jobs, ledger, paging
 from worker.assignments import Assignment
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -70,7 +70,7 @@ def end(ground: Standing, assignment: Assignment) -> dict[str, int]:
     connection, migration = ground.connection, ground.migration
     rows = assignments.end(connection, assignment.id)
     told = ", ".join(f"{count:,} of {table}" for table, count in sorted(rows.items())) or "no rows"
-    ledger.record(connection, migration, actor(), "assigned", f"{assignment}: {told}")
+    audit.record(connection, migration, actor(), "assigned", f"{assignment}: {told}")
     # A word that came during the last batches is not to be written over.
     go_on(ground, STAGE)
     ledger.set_state(connection, migration, assignment.before)

@@ -10,7 +10,7 @@ from sql.database import Database
 from sql.errors import GivenWrongError
 from sql.postgres import preflight
 from sql.sqlite.connection import File
-from worker import ledger
+from worker import audit, ledger
 
 
 def enable(connection: Database, plan: Plan, names: Sequence[str]) -> str:
@@ -25,7 +25,7 @@ def enable(connection: Database, plan: Plan, names: Sequence[str]) -> str:
         raise GivenWrongError(f"{', '.join(map(repr, broken))}: the plan's pattern is {plan.tenant.pattern}")
     with connection.transaction():
         told = _told(tenants.enable(connection, names, actor()), "enabled")
-        ledger.record(connection, migration.id, actor(), "tenants", told)
+        audit.record(connection, migration.id, actor(), "tenants", told)
     return told
 
 
@@ -44,7 +44,7 @@ def disable(connection: Database, plan: Plan, names: Sequence[str]) -> str:
     migration = ledger.read(connection, plan.name)
     with connection.transaction():
         told = _told(tenants.disable(connection, names), "disabled")
-        ledger.record(connection, migration.id, actor(), "tenants", told)
+        audit.record(connection, migration.id, actor(), "tenants", told)
     return told
 
 

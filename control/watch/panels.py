@@ -15,9 +15,10 @@ from control.status import Status, TableStatus
 from control.watch.render import warnings
 from control.watch.sight import Sight, WorkerStatus
 from control.watch.words import built, details, duration, eta, held_back, rate, rows, share, speed, tuned
+from worker.audit import Event
 from worker.governor.limits import Limit
 from worker.governor.zones import Reading, Zone
-from worker.ledger import Event, Settings
+from worker.ledger import Settings
 
 #: The only colours, for they can be read on black and on white; whatever they say a mark or a word says too.
 GRAVE, WARN, BUSY = "bold red", "bold magenta", "bold bright_blue"

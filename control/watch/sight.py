@@ -8,9 +8,10 @@ from sql.database import Database
 from sql.postgres.connection import Connection
 from sql.sqlite.connection import File
 from sql.sqlite.session import holder
-from worker import ledger
+from worker import audit, ledger
+from worker.audit import Event
 from worker.governor.signals import SIGNALS
-from worker.ledger import Event, Holding, Settings
+from worker.ledger import Holding, Settings
 
 #: How many of the last events are read: a tall terminal shows no more beside the rest.
 EVENTS = 50
@@ -49,7 +50,7 @@ def read(connection: Database, migration: str) -> Sight:
     return Sight(
         status=status.read(connection, migration),
         settings=found.settings,
-        events=tuple(ledger.newest_events(connection, found.id, EVENTS)),
+        events=tuple(audit.newest_events(connection, found.id, EVENTS)),
         workers=tuple(_workers(connection, found.id)),
     )
 

@@ -17,7 +17,7 @@ from sql.errors import CatalogError
 from sql.postgres.connection import connect
 from tests.integration.operating import Operator, nobody
 from tests.waiting import until
-from worker import ledger
+from worker import audit, ledger
 
 
 @pytest.fixture
@@ -132,7 +132,7 @@ def test_the_audit_keeps_its_last_entries_only(operator: Operator, monkeypatch: 
     with connect(operator.url, "test") as connection:
         migration = ledger.read(connection, "multi-tenancy").id
         for number in range(20):
-            ledger.begin_statement(
+            audit.begin_statement(
                 connection,
                 migration,
                 "me",
@@ -141,6 +141,6 @@ def test_the_audit_keeps_its_last_entries_only(operator: Operator, monkeypatch: 
                 statement="S" * 9_000,
                 lock="none",
             )
-        kept = ledger.events(connection, migration)
+        kept = audit.events(connection, migration)
     assert [event.message for event in kept] == ["15", "16", "17", "18", "19"]
-    assert {len(event.statement or "") for event in kept} == {ledger.CHARACTERS}
+    assert {len(event.statement or "") for event in kept} == {audit.CHARACTERS}

@@ -21,7 +21,7 @@ from sql.postgres.connection import connect
 from tests.integration.operating import TENANTRY, Operator
 from tests.integration.terminal import STOPPED, Terminal, terminal
 from tests.waiting import until
-from worker import ledger
+from worker import audit, ledger
 
 #: Rows a second: 6,000 rows take longer than all of these tests do.
 _RATE = 20
@@ -130,8 +130,8 @@ def test_a_run_under_way_is_seen_whole_at_80_by_24_and_in_more_when_the_window_g
 def test_what_is_seen_is_what_the_ledger_has(under_way: Operator) -> None:
     with connect(under_way.url, "test") as connection:
         migration = ledger.read(connection, _NAME).id
-        last = ledger.events(connection, migration)[-3:]
-        assert ledger.newest_events(connection, migration, 3) == last
+        last = audit.events(connection, migration)[-3:]
+        assert audit.newest_events(connection, migration, 3) == last
         until(lambda: sight.read(connection, _NAME).workers, 60, "workers")
         seen = sight.read(connection, _NAME)
     assert len(seen.workers) == seen.status.workers_alive

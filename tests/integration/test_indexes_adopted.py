@@ -23,7 +23,7 @@ from tests.integration.migrated import Remembered, ground
 from tests.integration.test_keys_of_partitions import PLAN as PARTITIONED
 from tests.integration.test_keys_of_partitions import SCHEMA as PARTITIONED_SCHEMA
 from tests.integration.walking import FILL_SAMPLE, SAMPLE, Walker
-from worker import ledger
+from worker import audit
 
 NOBODY = Tenants(0, 0, 0, [], 0, [])
 
@@ -75,7 +75,7 @@ def test_an_index_like_it_is_adopted_kept_on_the_way_back_and_told_in_the_audit(
     steps.take(indexes.STAGE.steps(walker.plan, walker.original), standing, "indexes")
     assert {"of_the_application"} <= _names(walker)
     assert "idx_entities_tenant" not in _names(walker)
-    told = [event.message for event in ledger.events(walker.connection, migration) if event.kind == "adopt"]
+    told = [event.message for event in audit.events(walker.connection, migration) if event.kind == "adopt"]
     assert told == [line for line in said if "of_the_application" in line]
     (line,) = told
     assert line.startswith(

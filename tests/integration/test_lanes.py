@@ -22,7 +22,7 @@ from sql.postgres.session import join_migration, take_migration
 from tests.integration.finished import on_record
 from tests.integration.migrated import PLAN, fill, ground, take
 from tests.waiting import until
-from worker import ledger
+from worker import audit
 
 #: Two more of the relations, so that a lane has something left when the other fails.
 MORE = [
@@ -138,7 +138,7 @@ def test_the_keys_indexes_are_begun_when_the_last_of_the_plans_stands(standing: 
     steps.take(indexes.STAGE.steps(standing.plan, standing.original), standing, "indexes")
     taken = [
         (event.at, event.message)
-        for event in ledger.events(standing.connection, standing.migration)
+        for event in audit.events(standing.connection, standing.migration)
         if event.kind == "statement"
     ]
     order = ["key" in str(what) or "pkey" in str(what) for _, what in sorted(taken, key=lambda one: one[0])]
@@ -157,7 +157,7 @@ def test_a_lane_that_fails_lets_the_others_end_what_they_are_at_and_no_more(
     ):
 
         def failed() -> bool:
-            told = [event.error for event in ledger.events(look, standing.migration)]
+            told = [event.error for event in audit.events(look, standing.migration)]
             return any(told) and _built_now(look, standing.migration) == {"graph_relations"}
 
         until(failed, 60, "the lane of the entities to fail beside the other")

@@ -25,7 +25,7 @@ from tests.integration.stationed import (
     station_of,
 )
 from tests.waiting import until
-from worker import ledger
+from worker import audit, ledger
 from worker.governor import shared as shared_state
 from worker.governor.limits import LABELS, Limit, Sample
 from worker.governor.pace import STALE_AFTER, Go
@@ -47,7 +47,7 @@ def test_what_can_not_be_read_is_said_once_by_whoever_sees_it_first(
         middle = (first + last) // 2
         a.work(first, middle)
         b.work(middle + 1, last)
-        said = [event for event in ledger.events(session, ground.migration) if event.kind == "unreadable"]
+        said = [event for event in audit.events(session, ground.migration) if event.kind == "unreadable"]
         shown = status.read(session, ground.plan.name)
     assert [event.message for event in said] == [
         "the plan's own query: can't be read, it ends in DivisionByZero; it is not judged"

@@ -17,9 +17,10 @@ from control.status import STAGES, TableStatus
 from control.watch.screen import Shown, screen
 from control.watch.sight import Sight, WorkerStatus
 from tests.unit.watched import BEGAN, HALFWAY, TABLE, WAITING, status_of
+from worker.audit import Event
 from worker.governor.limits import LABELS, SignalName
 from worker.governor.zones import Zone
-from worker.ledger import Event, Holding, Settings
+from worker.ledger import Holding, Settings
 
 NOW = BEGAN + timedelta(seconds=84)
 REASON = "replica lag in seconds: 2.1 (replica), limit 1.5"

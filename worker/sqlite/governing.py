@@ -19,7 +19,7 @@ import structlog
 from sql.errors import FileBusyError
 from sql.ledger import JOBS, send
 from sql.sqlite.connection import File
-from worker import ledger
+from worker import audit, ledger
 from worker.governor.commits import p90
 from worker.governor.cost import Cost
 from worker.governor.limits import UNREADABLE, Sample, SignalName
@@ -184,7 +184,7 @@ class Governor:
                 self._unreadable.add(signal)
                 then = UNREADABLE[settings.unreadable]
                 message = f"{sample.label(signal)}: can't be read, {why}; {then}"
-                ledger.record_unreadable(self.file, self.migration, self.name, message)
+                audit.record_unreadable(self.file, self.migration, self.name, message)
 
     def _say(self, reason: str | None) -> None:
         """Show a change of mind in the ledger and the log: changes, not samples."""

@@ -32,7 +32,7 @@ from sql.errors import TenantryError
 from sql.sqlite import rebuild
 from sql.sqlite.connection import SCHEME, File, connect
 from sql.sqlite.rebuild import STATEMENTS
-from worker import ledger
+from worker import audit
 
 #: Seconds of write lock that a group of tables may take at once; and after which it is broken off.
 SHORT, NEVER = indexing.SHORT, 3.5
@@ -85,7 +85,7 @@ def go(ground: Ground, sides: Sides, stage: str, *, back: bool) -> None:
                 _retire(ground, one, pace)
     if pace.longest:
         told = f"longest write lock of {stage}'s batches: {pace.longest * 1000:.0f} ms"
-        ledger.record(ground.connection, ground.migration, actor(), "locks", told)
+        audit.record(ground.connection, ground.migration, actor(), "locks", told)
         ground.notify(told)
 
 
@@ -255,7 +255,7 @@ def _once(way: _Way, told: str, work: Callable[[], bool]) -> bool:
     """One transaction with an entry in the audit from before it to after it; what the work says."""
     ground, stage, file, what = way.ground, way.stage, way.file, f"{way.names}: {told}"
     go_on(ground, stage)
-    event = ledger.begin_statement(
+    event = audit.begin_statement(
         file, ground.migration, actor(), stage=stage, what=what, statement=what, lock=WRITE_LOCK
     )
     begun, attempts, said = time.perf_counter(), 0, False
@@ -266,8 +266,8 @@ def _once(way: _Way, told: str, work: Callable[[], bool]) -> bool:
                 with durably(file), file.transaction():
                     said = work()
     except (TenantryError, sqlite3.Error) as error:
-        ledger.end_statement(file, event, error=str(error))
+        audit.end_statement(file, event, error=str(error))
         raise
     waited = time.perf_counter() - begun - file.held
-    ledger.end_statement(file, event, attempts=attempts, waited=waited, took=file.held)
+    audit.end_statement(file, event, attempts=attempts, waited=waited, took=file.held)
     return said

@@ -16,7 +16,7 @@ from control.sqlite.stage import Ground, Live, Step
 from control.stage import Closed
 from sql.sqlite.facts import Catalog, Table
 from sql.sqlite.names import quoted
-from worker import ledger
+from worker import audit
 
 
 class Indexes:
@@ -48,7 +48,7 @@ class Indexes:
         """Say which indexes come later."""
         for told in later(ground.plan, ground.original):
             ground.notify(told)
-            ledger.record(ground.connection, ground.migration, actor(), "indexes", told)
+            audit.record(ground.connection, ground.migration, actor(), "indexes", told)
 
 
 STAGE = Indexes()
