@@ -20,7 +20,7 @@ from control.endpoints import answering
 from control.exported import beside, families, series
 from control.exported.families import Families
 from sql.database import Database, connect
-from sql.errors import FileBusyError, NoMigrationError, UnreachableError
+from sql.errors import FileBusyError, LedgerVersionError, NoMigrationError, UnreachableError
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -65,7 +65,13 @@ class StatusCollector(Collector):
             except NoMigrationError:
                 without.add(series.UP, 1)
                 return without, None
-            except (UnreachableError, FileBusyError, psycopg.Error, sqlite3.Error) as error:
+            except (
+                LedgerVersionError,
+                UnreachableError,
+                FileBusyError,
+                psycopg.Error,
+                sqlite3.Error,
+            ) as error:
                 why = str(error).strip()
         log.warning("no answer for this scrape", error=why)
         without.add(series.UP, 0)

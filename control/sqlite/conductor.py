@@ -22,7 +22,7 @@ from sql.postgres.connection import resolve
 from sql.sqlite.connection import File, connect
 from sql.sqlite.facts import Catalog
 from sql.sqlite.session import take_migrations
-from worker import assignments, audit, ledger
+from worker import assignments, audit, ledger, version
 from worker.ledger import Migration
 
 Notify = Callable[[str], None]
@@ -83,10 +83,12 @@ def controller(plan: Plan) -> Iterator[File]:
     Raises:
         AnotherRunError: another controller has them.
         UnreachableError: no such file, or it is no database.
+        LedgerVersionError: a later program upgraded the ledger.
     """
     with connect(resolve(plan.database.url.get_secret_value())) as file, take_migrations(file.path) as holder:
         if holder is not None:
             raise AnotherRunError(plan.name, holder)
+        version.upgrade(file)
         yield file
 
 
@@ -136,7 +138,7 @@ def _begin(plan: Plan, file: File, *, throttle: bool) -> Migration:
         # Its warnings are said by the stage itself, once they can be kept.
         ground = survey(plan, file, lambda _line: None)
         preflight.STAGE.work(ground)
-        ledger.create(file)
+        version.create(file)
         original = ground.original.model_dump(mode="json")
     else:
         as_begun(plan, file, known)

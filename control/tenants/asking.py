@@ -63,7 +63,6 @@ def ground(plan: Plan, connection: Connection) -> Ground:
     """
     migration = ledger.read(connection, plan.name)
     as_begun(plan, connection, migration)
-    ledger.create(connection)
     found = ground_of(plan, connection, migration, lambda _line: None)
     _open_gate(found)
     return found
