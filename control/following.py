@@ -167,7 +167,7 @@ def drop(plan: Plan, original: Catalog) -> Iterator[Step]:
             what=f"{one.table.name}: drop what follows {one.leader}",
             statement=STATEMENTS.drop_function.compose(function=one.function),
             lock="none",
-            done=lambda live, one=one: not _has(live.functions, one.name),  # type: ignore[misc]
+            done=lambda live, one=one: not names.is_among(live.functions, one.name),  # type: ignore[misc]
             how=How.PLAIN,
         )
 
@@ -278,7 +278,7 @@ def _put(one: Follower, original: Catalog) -> Iterator[Step]:
             sequence=sql.Literal(sequence.as_string()),
         ),
         lock="none",
-        done=lambda live: _has(live.functions, one.name),
+        done=lambda live: names.is_among(live.functions, one.name),
         how=How.PLAIN,
     )
     for event in one.events:
@@ -355,10 +355,6 @@ def _named(one: Follower, leader: Table) -> sql.Composed:
         for at, (ours, theirs) in enumerate(one.source.on.items())
         if (column := leader.column(theirs)) is not None
     )
-
-
-def _has(owned: tuple[str, ...], name: str) -> bool:
-    return f"{names.GUARD_SCHEMA}.{sql.Identifier(name).as_string()}" in owned
 
 
 def _calls(live: Catalog, trigger: str) -> bool:

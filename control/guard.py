@@ -174,14 +174,14 @@ def _put_trigger(plan: Plan, table: PlanTable, original: Catalog) -> Iterator[St
         what=f"{table.name}: the sequence that counts its guard's uses",
         statement=STATEMENTS.create_sequence.compose(sequence=ours),
         lock="none",
-        done=lambda live: _has(live.sequences, name),
+        done=lambda live: names.is_among(live.sequences, name),
         how=How.PLAIN,
     )
     yield Step(
         what=f"{table.name}: the guard's function",
         statement=function,
         lock="none",
-        done=lambda live: _has(live.functions, name),
+        done=lambda live: names.is_among(live.functions, name),
         how=How.PLAIN,
     )
     yield Step(
@@ -270,14 +270,14 @@ def drop_function(table: str, was: Table) -> Iterator[Step]:
         what=f"{table}: drop the guard's function",
         statement=STATEMENTS.drop_function.compose(function=ours),
         lock="none",
-        done=lambda live: not _has(live.functions, name),
+        done=lambda live: not names.is_among(live.functions, name),
         how=How.PLAIN,
     )
     yield Step(
         what=f"{table}: drop the sequence that counted its guard's uses",
         statement=STATEMENTS.drop_sequence.compose(sequence=ours),
         lock="none",
-        done=lambda live: not _has(live.sequences, name),
+        done=lambda live: not names.is_among(live.sequences, name),
         how=How.PLAIN,
     )
 
@@ -332,10 +332,6 @@ def _column(plan: Plan, table: PlanTable, live: Catalog) -> Column | None:
 
 def _is_gone(table: str, trigger: str, live: Catalog) -> bool:
     return live.table(table).trigger(trigger) is None
-
-
-def _has(owned: tuple[str, ...], name: str) -> bool:
-    return f"{names.GUARD_SCHEMA}.{sql.Identifier(name).as_string()}" in owned
 
 
 def _schema_gone_or_used(live: Catalog) -> bool:

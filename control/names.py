@@ -3,6 +3,8 @@
 import hashlib
 from typing import Literal
 
+from psycopg import sql
+
 from sql.postgres.facts import Table
 
 #: Where the write guard's functions and sequences live.
@@ -53,6 +55,14 @@ def is_follower(name: str, table: Table) -> bool:
 def follow_trigger(follower: str, event: Event) -> str:
     """The trigger that calls it; it must come before `RI_…`."""
     return _hashed(f"A_tenantry {follower}", of=f"{follower} {event}")
+
+
+def is_among(owned: tuple[str, ...], name: str) -> bool:
+    """Whether something of the guard's has that name: the catalog quotes names only where it must.
+
+    Most of ours hold a dot or a blank; cut off at 54 bytes, one of a long table or schema may hold none.
+    """
+    return any(f"{GUARD_SCHEMA}.{one}" in owned for one in (name, sql.Identifier(name).as_string()))
 
 
 def primary_key(table: Table) -> str:
