@@ -62,7 +62,7 @@ def read(path: Path) -> Backup:
     Raises:
         GivenWrongError: there is no such backup, or nothing beside it tells its checksum.
     """
-    if not path.exists():
+    if not path.name or not path.exists():
         raise GivenWrongError(f"there is no backup {path}; `tenantry backup` takes one")
     try:
         kept = Backup.model_validate_json(beside(path).read_bytes())

@@ -25,7 +25,8 @@ class PlanError(GivenWrongError):
         self.file = file
         self.line = line
         self.reason = message
-        where = f"{file}:{line}" if line is not None else file
+        shown = file if file.isprintable() else ascii(file)
+        where = f"{shown}:{line}" if line is not None else shown
         super().__init__(f"{where}: {message}")
 
 

@@ -13,7 +13,7 @@ from psycopg.types.json import Jsonb
 from pydantic import BaseModel, ConfigDict
 
 from sql.database import Database
-from sql.errors import FileBusyError, LedgerVersionError, MigrationHeldError, NoMigrationError
+from sql.errors import CatalogError, FileBusyError, LedgerVersionError, MigrationHeldError, NoMigrationError
 from sql.ledger import LEDGER, send
 from worker import version
 from worker.governor.limits import Limit, Sample, SignalName
@@ -117,11 +117,23 @@ def begin(
 
 
 def find(connection: Database, name: str) -> Migration | None:
-    """Look for a migration; None where the ledger isn't there, or doesn't know it."""
-    rows = send(connection, LEDGER.migration, name=name) if exists(connection) else []
-    if not rows:
+    """Look for a migration; None where the ledger isn't there, or doesn't know it.
+
+    Raises:
+        CatalogError: what the ledger has of it can't be read.
+        LedgerVersionError: the ledger is of another version.
+    """
+    if not exists(connection):
         return None
-    return Migration(**rows[0] | {"settings": Settings.model_validate(rows[0]["settings"])})
+    try:
+        rows = send(connection, LEDGER.migration, name=name)
+        found = [Migration(**row | {"settings": Settings.model_validate(row["settings"])}) for row in rows]
+    except ValueError:  # no JSON, or not what a program of this version writes
+        raise CatalogError(
+            f"the ledger's record of {name} can't be read: it was written by hand, or the database is "
+            "damaged (`PRAGMA integrity_check`, pg_amcheck); bring the ledger back from a copy"
+        ) from None
+    return found[0] if found else None
 
 
 def read(connection: Database, name: str) -> Migration:

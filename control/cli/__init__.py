@@ -3,6 +3,7 @@
 import importlib
 import os
 import signal
+import sqlite3
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -13,6 +14,7 @@ import typer
 
 from sql.errors import TenantryError
 from sql.postgres.failure import ended
+from sql.sqlite.failure import refused
 from worker.logs import configure, mask
 
 #: Where each command is, in the order of `--help`. Only the module of the command at hand is loaded: all of
@@ -81,12 +83,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _unexpected(command: str, error: Exception) -> str:
     if isinstance(error, psycopg.Error):
         return str(ended(command, error))
+    if isinstance(error, sqlite3.Error):
+        return str(refused(command, error))
     first = (str(error).strip() or "no message").splitlines()[0]
     return f"{type(error).__name__}: {first} (TENANTRY_DEBUG=1 shows where)"
 
 
 def _failed(message: str, status: int) -> int:
-    sys.stderr.write(f"tenantry: {mask(message)}\n")
+    # What was typed, or is in a file, may hold what moves a terminal's cursor or paints it.
+    shown = "".join(one if one.isprintable() or one == "\n" else ascii(one)[1:-1] for one in mask(message))
+    sys.stderr.write(f"tenantry: {shown}\n")
     return status
 
 

@@ -23,7 +23,7 @@ from control.watch.lines import changes, progress
 from control.watch.render import render
 from control.watch.view import View
 from sql.database import Database, connect
-from sql.errors import FileBusyError, LedgerVersionError, NoMigrationError, UnreachableError
+from sql.errors import CatalogError, FileBusyError, LedgerVersionError, NoMigrationError, UnreachableError
 
 #: Seconds between two looks.
 LOOK_EVERY = 0.25
@@ -32,7 +32,7 @@ SAY_EVERY = 5.0
 #: How many notices are kept between two looks.
 _KEPT = 500
 #: What comes in place of an answer, beside what the databases' drivers raise.
-_NO_ANSWER = (NoMigrationError, LedgerVersionError, UnreachableError, FileBusyError)
+_NO_ANSWER = (NoMigrationError, LedgerVersionError, CatalogError, UnreachableError, FileBusyError)
 
 Answer = TypeVar("Answer")
 Look = Callable[[], View]

@@ -37,6 +37,10 @@ class Patience(Protocol):
         """Do it, and answer what it answers; FileBusyError once patience is at its end."""
 
 
+#: What is said of a file whose names are no texts.
+_DAMAGED = "database disk image is malformed"
+
+
 def is_file(url: str) -> bool:
     """Whether a resolved address is that of a SQLite file."""
     return url.startswith("sqlite:")
@@ -157,6 +161,9 @@ class File:
             if is_busy(error):
                 raise FileBusyError(str(self.path), str(error)) from error
             raise
+        except UnicodeDecodeError:
+            # SQLite's own message, which quotes what it found where it looked for a name.
+            raise sqlite3.DatabaseError(_DAMAGED) from None
 
     def rows(self, statement: str, parameters: Parameters = ()) -> list[dict[str, Any]]:
         """Send one statement; its rows as dictionaries, none where it returns none."""
@@ -244,7 +251,7 @@ def connect(url: str, *, busy_seconds: float = BUSY_SECONDS) -> File:
     try:
         file = File(path, busy_seconds=busy_seconds)
         for setting in _SESSION:
-            file.raw.execute(setting)
+            file.execute(setting)
         # Read once: whether it is a database at all shows only then.
         file.execute("SELECT count(*) FROM sqlite_schema").fetchone()
     except FileBusyError:
