@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
-from control import following, tuning, window
+from control import following, roles, tuning, window
 from control.arrivals import taken_along
 from control.course import actor, go_on
 from control.departures import forget, left_out, without_departed
@@ -244,6 +244,7 @@ def _begin(plan: Plan, connection: Connection, *, throttle: bool) -> Migration:
         as_begun(plan, connection, known)
         unless_held(known)
         original = known.original
+    roles.admit(plan, connection)
     with connection.transaction():
         # Held: what is tuned in this very moment would else be overwritten.
         tuned = ledger.hold(connection, plan.name).tuned if known is not None else {}

@@ -40,6 +40,7 @@ COMMANDS = {
     "rehearse": "backup",
     "worker": "services",
     "tenants": "tenants",
+    "roles": "roles",
     "notify": "notify",
     "exporter": "services",
     "sample": "sample",
