@@ -12,6 +12,7 @@ from typing import Literal, LiteralString
 from psycopg import sql
 
 from control.plan.model import Plan, Roles
+from control.schemas.mirroring import SCHEMA as MIRROR_SCHEMA
 from sql.errors import GivenWrongError, PlanError
 from sql.postgres import roles
 from sql.postgres.connection import Connection
@@ -76,6 +77,18 @@ def admit(plan: Plan, connection: Connection) -> None:
     """
     if plan.roles is not None:
         roles.admit(connection, worker=plan.roles.worker, exporter=plan.roles.exporter)
+
+
+def admit_to_copies(plan: Plan, connection: Connection) -> None:
+    """Let the workers call what copies rows to their tenants' tables, whose rights they need not have."""
+    if plan.roles is not None:
+        connection.execute(
+            STATEMENTS.on_schema.compose(
+                rights=sql.SQL("USAGE"),
+                schema=sql.Identifier(MIRROR_SCHEMA),
+                role=sql.Identifier(plan.roles.worker),
+            )
+        )
 
 
 def grants(plan: Plan, connection: Connection, *, assign: bool) -> list[Grant]:

@@ -14,7 +14,7 @@ from control.status import stages_of_plan
 from sql.database import Database, connect, describe
 from sql.errors import GivenWrongError
 from sql.postgres import connection as postgres
-from sql.postgres.connection import Connection, resolve
+from sql.postgres.connection import Connection, is_elsewhere, resolve
 from sql.sqlite import connection as sqlite
 from sql.sqlite.connection import File as SqliteFile
 from sql.sqlite.connection import is_file
@@ -56,7 +56,7 @@ def open_file(plan: Plan) -> SqliteFile:
 
 
 def address(url: str) -> str:
-    """Check an address from the command line, which may be `env:NAME`.
+    """Check an address from the command line, which may be `env:NAME` or `file:PATH`.
 
     Raises:
         GivenWrongError: it can't be read, names a variable that is not set, or holds a password.
@@ -64,10 +64,10 @@ def address(url: str) -> str:
     describe(resolve(url))
     if is_file(url):
         return url
-    if not url.startswith("env:") and conninfo.conninfo_to_dict(url).get("password"):
+    if not is_elsewhere(url) and conninfo.conninfo_to_dict(url).get("password"):
         raise GivenWrongError(
             "a password on the command line is there for every user of this machine to read; "
-            "export the address and name it as env:NAME"
+            "export the address and name it as env:NAME, or file:PATH"
         )
     return url
 

@@ -35,5 +35,8 @@ def roles(
     shown = console()
     for grant in found:
         shown.print(
-            Text(f"{grant.who}: ", "bold") + Text(grant.said) + Text(f"  {grant.why}", "dim"), soft_wrap=True
+            Text(f"{grant.who}: ", "bold")
+            + Text(" ".join(grant.said.split()))
+            + Text(f"  {grant.why}", "dim"),
+            soft_wrap=True,
         )

@@ -1,5 +1,6 @@
-"""What must be in nothing that leaves the operator's hands: the passwords of the plan's addresses."""
+"""What must be in nothing that leaves the operator's hands: passwords and other secrets of the plan."""
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Any
@@ -9,6 +10,7 @@ import psycopg
 from psycopg import conninfo
 
 from control.plan.model import Plan
+from control.plan.notify import Notify
 from sql.errors import GivenWrongError
 from sql.postgres.connection import resolve
 from worker import logs
@@ -19,9 +21,13 @@ _SHORTEST = 4
 
 
 def of(plan: Plan) -> tuple[str, ...]:
-    """The passwords of all addresses of a plan, plain and as addresses write them, the longest first."""
+    """The secrets of a plan and of this process, plain and as addresses write them, the longest first."""
     urls = [plan.database.url, *plan.database.standbys, *([plan.redis.url] if plan.redis is not None else [])]
-    found = {text for url in urls for word in _passwords(url.get_secret_value()) for text in _written(word)}
+    words = [word for url in urls for word in _passwords(url.get_secret_value())]
+    if plan.notify is not None:
+        words += _of_webhook(plan.notify)
+    words.append(os.environ.get("PGPASSWORD", ""))
+    found = {text for word in words for text in _written(word)}
     return tuple(sorted((word for word in found if len(word) >= _SHORTEST), key=len, reverse=True))
 
 
@@ -52,6 +58,18 @@ def _passwords(address: str) -> Iterator[str]:
             yield str(conninfo.conninfo_to_dict(url).get("password") or "")
         with suppress(ValueError):
             yield urlsplit(url).password or ""
+
+
+def _of_webhook(notify: Notify) -> Iterator[str]:
+    """What messages are signed with, and the path of the address, which of most webhooks is the password."""
+    with suppress(GivenWrongError):
+        parts = urlsplit(resolve(notify.url.get_secret_value()))
+        yield parts.password or ""
+        yield parts.query
+        yield parts.path if parts.path.count("/") > 1 else parts.path.removeprefix("/")
+    if notify.secret is not None:
+        with suppress(GivenWrongError):
+            yield resolve(notify.secret.get_secret_value())
 
 
 def _written(password: str) -> set[str]:

@@ -1,4 +1,4 @@
-"""An operator whose processes log in with roles of their own, and have no right but what the script grants."""
+"""An operator whose processes log in with roles of their own, with no right but what the script grants."""
 
 import subprocess
 from collections.abc import Iterator
@@ -18,6 +18,8 @@ from tests.integration.typist import typed
 OWNER = "graph_owner"
 CONTROLLER, WORKER, EXPORTER = "tenantry_controller", "tenantry_worker", "tenantry_exporter"
 VERIFIER = "tenantry_verifier"
+#: What is dropped with the database; the last is of a test that makes another.
+_ROLES = [CONTROLLER, WORKER, EXPORTER, VERIFIER, OWNER, "somebody"]
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,19 @@ class Privileged(Operator):
     def as_(self, role: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Type a command as a role."""
         return typed(arguments, folder=self.folder, environment=self.environment_of(role))
+
+    def done_as(self, role: str, *arguments: str, status: int = 0) -> str:
+        """Type a command as a role, which must end with that status; all that it said."""
+        ended = self.as_(role, *arguments)
+        assert ended.returncode == status, ended.stderr
+        return ended.stdout + ended.stderr
+
+    def rights(self) -> str:
+        """Every right of the roles, as pg_dumpall and pg_dump write them."""
+        roles = self.server.run(
+            "pg_dumpall", "--roles-only", "--no-role-passwords", "--restrict-key=x"
+        ).stdout
+        return roles + self.schema()
 
     def script(self, *options: str) -> str:
         """What `roles --sql` writes, asked by the superuser."""
@@ -107,7 +122,7 @@ def privileged(server: EmbeddedPostgres, template: str, folder: Path, queue: str
 def _dropped(server: EmbeddedPostgres) -> list[sql.Composed]:
     with psycopg.connect(server.url()) as connection:
         asked = "SELECT rolname FROM pg_roles WHERE rolname = ANY (%s)"
-        found = connection.execute(asked, [[CONTROLLER, WORKER, EXPORTER, VERIFIER, OWNER]]).fetchall()
+        found = connection.execute(asked, [_ROLES]).fetchall()
     roles = [sql.Identifier(role) for (role,) in found]
     # A right to set a parameter is the server's, and would keep its role.
     return [
