@@ -175,32 +175,44 @@ def _controller(facts: _Facts) -> Iterator[Grant]:
     yield from _made(facts, "controller", role)
     why = "the ledger, the write guard and the policies' functions stand in schemas of their own"
     yield _on_database(facts, "controller", role, "CREATE", why)
-    for owner in sorted({one.owner for one in facts.relations} - {role}):
-        owned = [one.identifier.as_string() for one in facts.relations if one.owner == owner]
-        yield _member("controller", role, owner, f"only an owner may alter {', '.join(owned)}")
-    for schema in sorted({one.schema for one in facts.tables if not one.owner_creates}):
-        why = "an index is made by whoever may create in its table's schema, and the tables' owner may not"
-        yield _on_schema("controller", role, schema, "CREATE", why)
+    yield from _as_owner(facts, role)
     if facts.under_policy:
         why = "checks, validation and rollback see every row, whatever policy is on it"
         yield _past_policies("controller", role, why)
     why = "who is in the way of a lock, which standbys stream: of others' sessions nothing is seen without"
     yield _member("controller", role, "pg_read_all_stats", why)
     if facts.version >= _PARAMETERS:
-        if not facts.database.counts_functions and any(
-            t.rls is not None and t.rls.mode == "strict" for t in facts.plan.tables
-        ):
-            why = "unscoped access is counted by the calls of a function that has this set"
-            yield _on_parameter("controller", role, "track_functions", why)
-        if facts.holds_triggers:
-            why = 'user_triggers = "hold": preflight tries whether it may be set'
-            yield _on_parameter("controller", role, "session_replication_role", why)
+        yield from _parameters_of_controller(facts, role)
     if facts.plan.locks.terminate_after is not None:
         why = "terminate_after of [locks] ends sessions of other roles"
         yield _member("controller", role, "pg_signal_backend", why)
     if facts.plan.backup is not None:
         why = "pg_dump reads every table of the database"
         yield _member("controller", role, "pg_read_all_data", why)
+
+
+def _as_owner(facts: _Facts, role: str) -> Iterator[Grant]:
+    """What it takes to alter the tables; and what their owner can't, though the migration must."""
+    for owner in sorted({one.owner for one in facts.relations} - {role}):
+        owned = [one.identifier.as_string() for one in facts.relations if one.owner == owner]
+        yield _member("controller", role, owner, f"only an owner may alter {', '.join(owned)}")
+    for schema in sorted({one.schema for one in facts.tables if not one.owner_creates}):
+        why = "an index is made by whoever may create in its table's schema, and the tables' owner may not"
+        yield _on_schema("controller", role, schema, "CREATE", why)
+    for function in facts.functions:
+        if not function.owner_runs:
+            why = "the tables or the plan run it, and the tables' owner may not"
+            yield _on_function("controller", role, function.signature, why)
+
+
+def _parameters_of_controller(facts: _Facts, role: str) -> Iterator[Grant]:
+    strict = any(t.rls is not None and t.rls.mode == "strict" for t in facts.plan.tables)
+    if strict and not facts.database.counts_functions:
+        why = "unscoped access is counted by the calls of a function that has this set"
+        yield _on_parameter("controller", role, "track_functions", why)
+    if facts.holds_triggers:
+        why = 'user_triggers = "hold": preflight tries whether it may be set'
+        yield _on_parameter("controller", role, "session_replication_role", why)
 
 
 def _verifier(facts: _Facts) -> Iterator[Grant]:
@@ -216,6 +228,9 @@ def _verifier(facts: _Facts) -> Iterator[Grant]:
         if table.named is not None:
             why = "every kind of access is tried, and rolled back"
             yield _on_table("verifier", role, table, "SELECT, INSERT, UPDATE, DELETE", why)
+    for function in facts.functions:
+        if function.by_tables:
+            yield _on_function("verifier", role, function.signature, "a row that is tried runs it")
     for held in sorted({held for t in facts.plan.tables if t.rls is not None for held in t.rls.roles}):
         yield _member("verifier", role, held, "the policies are for this role")
     yield _member("controller", facts.named.controller, role, "it becomes the role by SET ROLE")
@@ -229,17 +244,14 @@ def _worker(facts: _Facts, *, assign: bool) -> Iterator[Grant]:
     yield from _tables_of_worker(facts, role, assign=assign)
     for function in facts.functions:
         why = "an update of the tables runs it, or an expression of the plan does"
-        statement = STATEMENTS.on_function.compose(function=function.signature, role=sql.Identifier(role))
-        yield Grant("worker", why, statement)
+        yield _on_function("worker", role, function.signature, why)
     if facts.under_policy:
         yield _past_policies("worker", role, "a batch must see the rows that have no tenant yet")
     why = "the governor looks at others' transactions, lock waits and standbys"
     yield _member("worker", role, "pg_read_all_stats", why)
     if facts.database.archives:
         why = "the governor counts the WAL files that wait to be archived"
-        listing = sql.SQL("pg_catalog.pg_ls_archive_statusdir()")
-        statement = STATEMENTS.on_function.compose(function=listing, role=sql.Identifier(role))
-        yield Grant("worker", why, statement)
+        yield _on_function("worker", role, sql.SQL("pg_catalog.pg_ls_archive_statusdir()"), why)
     if facts.holds_triggers and facts.version >= _PARAMETERS:
         why = 'user_triggers = "hold": a batch holds the tables\' triggers off'
         yield _on_parameter("worker", role, "session_replication_role", why)
@@ -298,6 +310,11 @@ def _on_table(who: Who, role: str, table: Relation, rights: LiteralString, why: 
     statement = STATEMENTS.on_table.compose(
         rights=sql.SQL(rights), table=table.identifier, role=sql.Identifier(role)
     )
+    return Grant(who, why, statement)
+
+
+def _on_function(who: Who, role: str, function: sql.Composable, why: str) -> Grant:
+    statement = STATEMENTS.on_function.compose(function=function, role=sql.Identifier(role))
     return Grant(who, why, statement)
 
 

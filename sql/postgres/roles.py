@@ -55,11 +55,17 @@ class Relation:
 
 @dataclass(frozen=True, slots=True)
 class Function:
-    """A function that not everybody may run; `arguments` as the server writes them."""
+    """A function that not everybody may run; `arguments` as the server writes them.
+
+    `by_tables`: a check, a default or an index of the plan's tables runs it, not only the plan. `owner_runs`:
+    an owner of theirs may run it, and so whoever acts for the owner.
+    """
 
     schema: str
     name: str
     arguments: str
+    by_tables: bool
+    owner_runs: bool
 
     @property
     def signature(self) -> sql.Composed:

@@ -108,21 +108,25 @@ ORDER BY 1, 2
 
 -- name: closed_functions
 -- locks: ACCESS SHARE on the catalog; a read. Functions that not everybody may run and that an update of these tables runs (of
--- a check, a default or an index), or that an expression of the plan names.
-SELECT DISTINCT n.nspname::text AS schema, p.proname::text AS name, pg_get_function_identity_arguments(p.oid) AS arguments
-FROM pg_proc AS p JOIN pg_namespace AS n ON n.oid = p.pronamespace
-WHERE p.prokind = 'f' AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname NOT LIKE 'tenantry%%'
-  AND NOT EXISTS (
-    SELECT FROM aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) AS a
-    WHERE a.grantee = 0 AND a.privilege_type = 'EXECUTE')
-  AND (EXISTS (
-    SELECT FROM unnest(%(expressions)s::text[]) AS said (text)
-    WHERE strpos(lower(said.text), lower(p.proname)) > 0 AND p.prorettype <> 'trigger'::regtype)
-  OR EXISTS (
-    SELECT FROM pg_depend AS d
-    LEFT JOIN pg_constraint AS k ON d.classid = 'pg_constraint'::regclass AND k.oid = d.objid
-    LEFT JOIN pg_index AS i ON d.classid = 'pg_class'::regclass AND i.indexrelid = d.objid
-    LEFT JOIN pg_attrdef AS f ON d.classid = 'pg_attrdef'::regclass AND f.oid = d.objid
-    WHERE d.refclassid = 'pg_proc'::regclass AND d.refobjid = p.oid
-      AND coalesce(k.conrelid, i.indrelid, f.adrelid) = ANY (%(tables)s::regclass[]::oid[])))
-ORDER BY 1, 2, 3
+-- a check, a default or an index: `by_tables`), or that an expression of the plan names; whether an owner may run them.
+SELECT found.schema, found.name, found.arguments, found.by_tables, found.owner_runs FROM (
+    SELECT n.nspname::text AS schema, p.proname::text AS name, pg_get_function_identity_arguments(p.oid) AS arguments,
+           EXISTS (
+               SELECT FROM pg_depend AS d
+               LEFT JOIN pg_constraint AS k ON d.classid = 'pg_constraint'::regclass AND k.oid = d.objid
+               LEFT JOIN pg_index AS i ON d.classid = 'pg_class'::regclass AND i.indexrelid = d.objid
+               LEFT JOIN pg_attrdef AS f ON d.classid = 'pg_attrdef'::regclass AND f.oid = d.objid
+               WHERE d.refclassid = 'pg_proc'::regclass AND d.refobjid = p.oid
+                 AND coalesce(k.conrelid, i.indrelid, f.adrelid) = ANY (%(tables)s::regclass[]::oid[])) AS by_tables,
+           p.prorettype <> 'trigger'::regtype AND EXISTS (
+               SELECT FROM unnest(%(expressions)s::text[]) AS said (text)
+               WHERE strpos(lower(said.text), lower(p.proname)) > 0) AS by_plan,
+           EXISTS (
+               SELECT FROM pg_class AS c WHERE c.oid = ANY (%(tables)s::regclass[]::oid[])
+                 AND has_function_privilege(c.relowner, p.oid, 'EXECUTE')) AS owner_runs
+    FROM pg_proc AS p JOIN pg_namespace AS n ON n.oid = p.pronamespace
+    WHERE p.prokind = 'f' AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname NOT LIKE 'tenantry%%'
+      AND NOT EXISTS (
+        SELECT FROM aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) AS a
+        WHERE a.grantee = 0 AND a.privilege_type = 'EXECUTE')
+) AS found WHERE found.by_tables OR found.by_plan ORDER BY 1, 2, 3
