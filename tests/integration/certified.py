@@ -25,7 +25,7 @@ _VERSION = "18"
 
 @dataclass(frozen=True)
 class Certificates:
-    """A folder with `.pem` and `.key` of `ca`, `other-ca`, and of `server` and `client`, both signed by `ca`."""
+    """A folder with `.pem` and `.key` of `ca`, `other-ca`, `server` and `client`; both last are of `ca`."""
 
     folder: Path
 

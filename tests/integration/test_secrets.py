@@ -48,7 +48,8 @@ class Listener:
     def hear(self, where: str, what: bytes | str) -> None:
         """Keep what came out there."""
         data = what.encode(errors="replace") if isinstance(what, str) else what
-        self.heard[where] = self.heard.get(where, b"") + data
+        if data not in (known := self.heard.get(where, b"")):
+            self.heard[where] = known + data
 
     @property
     def told(self) -> list[tuple[str, str]]:
@@ -248,7 +249,6 @@ def test_no_secret_is_in_anything_that_comes_out(
     for got in receiver.got:
         typist.listener.hear("webhook", got.body + str(got.headers).encode())
     assert b"--worker-shutdown-timeout" in typist.listener.heard["arguments"]
-    assert b"pg_dump" in typist.listener.heard["arguments"]
     assert {
         "webhook",
         "ledger",
