@@ -136,7 +136,8 @@ def _read(plan: Plan, connection: Connection) -> _Facts:
     sources = [source for table in plan.tables for source in chain(table.tenant)]
     lookups = [source.lookup for source in sources if isinstance(source, Lookup)]
     names = [table.name for table in plan.tables]
-    relations = roles.relations(connection, names, [name for name in lookups if name not in names])
+    beside = [name for name in lookups if name not in names]
+    relations = roles.relations(connection, names, beside, _held(plan))
     for at, name in enumerate(names):
         if name not in {one.named for one in relations}:
             raise _missing(plan, at, name)
@@ -157,6 +158,11 @@ def _read(plan: Plan, connection: Connection) -> _Facts:
         relations=tuple(relations),
         functions=tuple(roles.closed_functions(connection, ours, expressions)),
     )
+
+
+def _held(plan: Plan) -> list[str]:
+    """The roles that the plan's policies are for, where they are not for everybody."""
+    return sorted({held for table in plan.tables if table.rls is not None for held in table.rls.roles})
 
 
 def _missing(plan: Plan, at: int, name: str) -> PlanError:
@@ -225,13 +231,14 @@ def _verifier(facts: _Facts) -> Iterator[Grant]:
     for schema in sorted({one.schema for one in facts.tables if not one.schema_open}):
         yield _on_schema("verifier", role, schema, "USAGE", "not everybody may use this schema")
     for table in facts.tables:
-        if table.named is not None:
+        # Whom policies hold has these rights as a rule, and the role gets them by being a member.
+        if table.named is not None and not table.held_write:
             why = "every kind of access is tried, and rolled back"
             yield _on_table("verifier", role, table, "SELECT, INSERT, UPDATE, DELETE", why)
     for function in facts.functions:
         if function.by_tables:
             yield _on_function("verifier", role, function.signature, "a row that is tried runs it")
-    for held in sorted({held for t in facts.plan.tables if t.rls is not None for held in t.rls.roles}):
+    for held in _held(facts.plan):
         yield _member("verifier", role, held, "the policies are for this role")
     yield _member("controller", facts.named.controller, role, "it becomes the role by SET ROLE")
 

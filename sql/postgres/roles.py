@@ -32,7 +32,7 @@ class Relation:
     `named` is what the plan calls it; None for a partition, and for what is only altered with the plan's.
     `ours` is one of the plan's tables or of their partitions; others of ours have foreign keys onto it where
     it is `pointed_to`. Its owner may create in its schema where it `owner_creates`, and everybody may use
-    that where it is open.
+    that where it is open. Where `held_write`, a role that policies are for reads and writes its rows.
     """
 
     schema: str
@@ -45,6 +45,7 @@ class Relation:
     owner_is_superuser: bool
     row_security: bool
     owner_creates: bool
+    held_write: bool
     schema_open: bool
 
     @property
@@ -87,13 +88,19 @@ def of_database(connection: Connection) -> OfDatabase:
     return found
 
 
-def relations(connection: Connection, ours: Sequence[str], beside: Sequence[str]) -> list[Relation]:
-    """The plan's tables, those `beside` them, and what is altered with them; what isn't there is left out."""
+def relations(
+    connection: Connection, ours: Sequence[str], beside: Sequence[str], held: Sequence[str]
+) -> list[Relation]:
+    """The plan's tables, those `beside` them, and what is altered with them; what isn't there is left out.
+
+    `held` are the roles that the plan's policies are for.
+    """
     names = [*ours, *beside]
     given = {
         "names": names,
         "identifiers": [qualified(name).as_string() for name in names],
         "ours": [True] * len(ours) + [False] * len(beside),
+        "held": list(held),
     }
     with connection.cursor(row_factory=class_row(Relation)) as cursor:
         return cursor.execute(STATEMENTS.relations.compose(), given).fetchall()

@@ -75,6 +75,7 @@ FROM pg_database AS d WHERE d.datname = current_database()
 -- name: relations
 -- locks: ACCESS SHARE on the catalog; a read. The tables by the plan's names with their partitions, and what is altered with
 -- them: tables whose foreign keys point to them, and views that lean on their keys. `ours`: of the plan, and no lookup.
+-- `held_write`: a role that the policies hold may do everything with its rows.
 WITH RECURSIVE named AS (
     SELECT to_regclass(given.identifier)::oid AS oid, min(given.name) AS name, bool_or(given.ours) AS ours
     FROM unnest(%(names)s::text[], %(identifiers)s::text[], %(ours)s::boolean[]) AS given (name, identifier, ours)
@@ -100,6 +101,10 @@ SELECT n.nspname::text AS schema, c.relname::text AS name, c.relkind::text AS ki
                WHERE k.contype = 'f' AND k.confrelid = c.oid AND k.conrelid IN (SELECT oid FROM tree WHERE ours)) AS pointed_to,
        o.rolname::text AS owner, o.rolsuper AS owner_is_superuser, c.relrowsecurity AS row_security,
        has_schema_privilege(o.oid, n.oid, 'CREATE') AS owner_creates,
+       EXISTS (SELECT FROM pg_roles AS held WHERE held.rolname = ANY (%(held)s)
+               AND has_table_privilege(held.oid, c.oid, 'SELECT') AND has_table_privilege(held.oid, c.oid, 'INSERT')
+               AND has_table_privilege(held.oid, c.oid, 'UPDATE') AND has_table_privilege(held.oid, c.oid, 'DELETE')
+       ) AS held_write,
        EXISTS (SELECT FROM aclexplode(coalesce(n.nspacl, acldefault('n', n.nspowner))) AS a
                WHERE a.grantee = 0 AND a.privilege_type = 'USAGE') AS schema_open
 FROM altered JOIN pg_class AS c ON c.oid = altered.oid JOIN pg_namespace AS n ON n.oid = c.relnamespace

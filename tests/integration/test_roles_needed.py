@@ -110,6 +110,7 @@ def _breakage(
             subprocess.TimeoutExpired,
             psycopg.Error,
             AssertionError,
+            json.JSONDecodeError,  # nothing was answered
         ) as error:
             return f"{type(error).__name__}: {error}"
 
