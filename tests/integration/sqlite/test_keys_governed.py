@@ -16,8 +16,10 @@ from sql.sqlite.connection import File, connect
 from tests.integration.sqlite.keyed import World, graph, ways
 
 _ROWS = 3_000
-#: Statements of a run: it shows a sample of the governor's; it asks whether it may go on.
+#: Statements of a run: it shows a sample of the governor's; it asks whether it may go on; it begins, with no
+#: transaction open yet, so that another connection can write.
 _SAMPLE, _MAY_GO_ON = "INSERT INTO tenantry_governor", "SELECT state FROM tenantry_migrations"
+_BEGIN = "BEGIN"
 
 #: A query of the plan's own that holds while it says more than 5.
 _BUSY = Governor(query="SELECT n FROM busy", max_query=3, stop_query=5)
@@ -78,6 +80,10 @@ def _steer(world: World, word: Callable[[Plan, File], None]) -> None:
         word(world.plan, file)
 
 
+def _at_keys(world: World) -> bool:
+    return world.ask("SELECT state FROM tenantry_stages WHERE name = 'keys'") == [("running",)]
+
+
 def _is_keyed(world: World) -> bool:
     return "PRIMARY KEY (" in str(world.ask("SELECT sql FROM sqlite_schema WHERE name = 'entities'"))
 
@@ -97,7 +103,7 @@ def test_keys_are_held_by_the_plans_own_query_and_shown_and_go_on_with_it(
             assert not _is_keyed(world)
             world.ask("UPDATE busy SET n = 0")
 
-    _run(world, {_SAMPLE: look}, online=online, governor=_BUSY)
+    _run(world, {_BEGIN: look}, online=online, governor=_BUSY)
     held, copied = seen[0]
     assert "the plan's own query: 9" in held
     assert copied == 0
@@ -120,7 +126,7 @@ def test_nothing_is_copied_outside_the_hours_of_the_plan(
             _steer(world, steering.cancel)
 
     with pytest.raises(CancelledError):
-        _run(world, {_SAMPLE: look}, online=online, backfill=Backfill(active="Mon 00:00-00:01 Etc/GMT+12"))
+        _run(world, {_BEGIN: look}, online=online, backfill=Backfill(active="Mon 00:00-00:01 Etc/GMT+12"))
     assert "outside the hours of the plan" in seen[0][0]
     assert seen[0][1] == 0
     assert not _is_keyed(world)
@@ -137,7 +143,7 @@ def test_a_copy_goes_at_the_operators_rate(tmp_path: Path) -> None:
             _steer(world, steering.cancel)
 
     with pytest.raises(CancelledError):
-        _run(world, {_SAMPLE: look}, governor=Governor(rows_per_second=1))
+        _run(world, {_BEGIN: look}, governor=Governor(rows_per_second=1))
     assert 0 < copied[-1] < _ROWS
 
 
@@ -165,7 +171,7 @@ def test_keys_pause_where_they_are_and_go_on_when_they_are_told_to(
     seen: list[int] = []
 
     def pause() -> None:
-        if not seen and bool(_copied(world)) == online:
+        if not seen and _at_keys(world) and bool(_copied(world)) == online:
             _steer(world, steering.pause)
 
     def look() -> None:
@@ -177,7 +183,7 @@ def test_keys_pause_where_they_are_and_go_on_when_they_are_told_to(
         elif online:
             pause()
 
-    _run(world, {_SAMPLE: pause, _MAY_GO_ON: look}, online=online)
+    _run(world, {_BEGIN: pause, _MAY_GO_ON: look}, online=online)
     assert seen == [seen[0]] * 3
     assert (0 < seen[0] < _ROWS) == online
     assert _is_keyed(world)
@@ -193,11 +199,11 @@ def test_a_cancel_ends_keys_where_they_are_and_a_run_goes_on_from_there(
     before = world.schema()
 
     def cancel() -> None:
-        if bool(_copied(world)) == online:
+        if _at_keys(world) and bool(_copied(world)) == online:
             _steer(world, steering.cancel)
 
     with pytest.raises(CancelledError):
-        _run(world, {_MAY_GO_ON if online else _SAMPLE: cancel}, online=online)
+        _run(world, {_MAY_GO_ON if online else _BEGIN: cancel}, online=online)
     assert (0 < _copied(world) < _ROWS) == online
     assert bool(world.ours()) == online
     assert not _is_keyed(world)
