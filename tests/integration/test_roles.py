@@ -13,7 +13,14 @@ from control.demo import sample as sample_graph
 from control.embedded.postgres import EmbeddedPostgres
 from control.embedded.valkey import EmbeddedValkey
 from tests.integration.operating import complaint
-from tests.integration.privileged import CONTROLLER, EXPORTER, WORKER, Privileged, privileged
+from tests.integration.privileged import (
+    CONTROLLER,
+    EXPORTER,
+    VERIFIER,
+    WORKER,
+    Privileged,
+    privileged,
+)
 from tests.servers import start_postgres
 from tests.waiting import until
 
@@ -231,3 +238,39 @@ def test_each_grant_is_shown_with_what_it_is_for(operator: Privileged) -> None:
         said, _, why = script[at - 1].removeprefix("-- ").partition(": ")
         assert said == who
         assert what.endswith(f"  {why}")
+
+
+_SEPARATED = f"""
+name = "multi-tenancy"
+[database]
+url = "env:DATABASE_URL"
+[roles]
+[verify]
+role = "{VERIFIER}"
+[tenant]
+isolation = "separate_schema"
+[[tables]]
+name = "graph_entities"
+tenant = {{ expression = "properties->>'org_id'" }}
+[[tables]]
+name = "graph_relations"
+tenant = {{ parent = "graph_entities", on = {{ source_id = "id" }} }}
+[redis]
+"""
+
+
+@pytest.mark.full
+def test_a_schema_for_each_tenant_takes_no_more(operator: Privileged) -> None:
+    operator.plan.write_text(f'{_SEPARATED}url = "{operator.queue}"\n')
+    operator.run_script(operator.script())
+    start = operator.schema()
+    with operator.serving(WORKER, "worker"), operator.serving(EXPORTER, "exporter") as port:
+        operator.done_as(CONTROLLER, "run", status=3)
+        operator.done_as(CONTROLLER, "confirm", "application")
+        operator.done_as(CONTROLLER, "run")
+        operator.done_as(CONTROLLER, "verify")
+        assert operator.count("SELECT count(*) FROM tenant_org_01.graph_relations") > 0
+        assert _up(port)
+        operator.done_as(CONTROLLER, "rollback", "--yes")
+    assert operator.schema() == start
+    assert _warned(operator.folder / "worker.log") == []
