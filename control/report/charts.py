@@ -162,7 +162,7 @@ def _line(
     worst_at, worst = max(known, key=lambda point: point[1])
     top = least if worst <= least else nice(worst)
     low = min(value for _, value in known)
-    told = f"between {amount(low, unit)} and {amount(worst, unit)}"
+    told = f"between {amount(low, unit)} and {amount(worst, unit)}" if low < worst else amount(low, unit)
     if not least:
         told = f"at most {amount(worst, unit)}, at {worst_at:%Y-%m-%d %H:%M:%S} UTC"
     path = "".join(_steps(known, span, top))
