@@ -1,6 +1,7 @@
 """Who answers over HTTP: `/metrics` to Prometheus, `/healthz` and `/readyz` to whoever keeps services up."""
 
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -24,6 +25,11 @@ _PATIENCE = 10
 
 class _Server(ThreadingMixIn, WSGIServer):
     daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Print what is our own fault: a client that goes, or says nothing, is no news."""
+        if not isinstance(sys.exception(), OSError):
+            super().handle_error(request, client_address)
 
 
 class _Handler(WSGIRequestHandler):
