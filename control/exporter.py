@@ -122,6 +122,9 @@ class StatusCollector(Collector):
         except NoMigrationError:
             shown = Families()
             shown.add(series.UP, 1)
+        finally:
+            if isinstance(connection, File):
+                connection.close()  # another may be put in its place, as a backup is
         if self._told is not None:
             self._told = None
             log.info("the database answers")
