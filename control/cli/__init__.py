@@ -1,6 +1,7 @@
 """The `tenantry` command line: a file per noun, and one place where an error becomes a line and a status."""
 
 import importlib
+import io
 import os
 import signal
 import sys
@@ -57,6 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
     configure()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a text of a SQLite file may be no UTF-8
     try:
         status = _application(given)(args=given, prog_name="tenantry", standalone_mode=False)
     except TenantryError as error:
