@@ -12,6 +12,7 @@ from typing import Annotated
 import psycopg
 import typer
 
+from control.watch.printable import forgive, printable
 from sql.errors import TenantryError
 from sql.postgres.failure import ended
 from worker.logs import configure, mask
@@ -58,6 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # A supervisor stops with SIGTERM, a terminal that closes with SIGHUP: both end as Ctrl-C does, in order.
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
+    forgive(sys.stdout, sys.stderr)
     configure()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a text of a SQLite file may be no UTF-8
@@ -90,7 +92,7 @@ def _unexpected(command: str, error: Exception) -> str:
 
 
 def _failed(message: str, status: int) -> int:
-    sys.stderr.write(f"tenantry: {mask(message)}\n")
+    sys.stderr.write(f"tenantry: {printable(mask(message))}\n")
     return status
 
 
