@@ -13,7 +13,7 @@ from rich.segment import Segment
 
 from control.plan.model import Plan, nearest
 from control.status import stages_of_plan
-from control.watch.printable import printable
+from control.watch.printable import is_unicode, printable
 from sql.database import Database, connect, describe
 from sql.errors import GivenWrongError
 from sql.postgres import connection as postgres
@@ -109,4 +109,4 @@ def say(line: str) -> None:
 
 def say_json(answer: Any) -> None:
     """Write the answer, whatever JSON can hold, to standard output; times as ISO 8601."""
-    say(json.dumps(answer, indent=2, default=str, ensure_ascii=False))
+    say(json.dumps(answer, indent=2, default=str, ensure_ascii=not is_unicode(sys.stdout)))
