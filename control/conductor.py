@@ -37,7 +37,7 @@ from sql.postgres import schemas as schema_tables
 from sql.postgres.connection import Connection, connect, describe, resolve
 from sql.postgres.facts import Catalog
 from sql.postgres.session import take_migration
-from worker import assignments, audit, ledger
+from worker import assignments, audit, ledger, version
 from worker.broker import Doorbell
 from worker.governor.signals import standbys
 from worker.ledger import Migration, Settings
@@ -148,11 +148,13 @@ def controller(plan: Plan) -> Iterator[Connection]:
 
     Raises:
         AnotherRunError: another controller has it.
+        LedgerVersionError: a later program upgraded the ledger.
     """
     with connect(plan.database.url.get_secret_value(), "controller") as connection:
         holder = take_migration(connection, plan.name)
         if holder is not None:
             raise AnotherRunError(plan.name, holder)
+        version.upgrade(connection)
         yield connection
 
 
@@ -238,7 +240,7 @@ def _begin(plan: Plan, connection: Connection, *, throttle: bool) -> Migration:
         # Its warnings are said by the stage itself, once they can be kept.
         ground = survey(plan, connection, lambda _line: None)
         preflight.STAGE.work(ground)
-        ledger.create(connection)
+        version.create(connection)
         original = ground.original.model_dump(mode="json")
     else:
         as_begun(plan, connection, known)

@@ -64,7 +64,6 @@ def ground(plan: Plan, connection: Connection) -> Ground:
     """
     migration = ledger.read(connection, plan.name)
     as_begun(plan, connection, migration)
-    ledger.create(connection)
     roles.admit(plan, connection)
     found = ground_of(plan, connection, migration, lambda _line: None)
     _open_gate(found)
