@@ -114,10 +114,10 @@ def test_a_standby_is_missed_after_a_flush_of_the_queue_server_too_until_an_oper
             fresh = replace(watch, governor=Governor(watch.governor.shared, watch.governor.pool, "fresh"))
             assert "0.5 (replica, not streaming), stop at 0.5" in fresh.holds("lag", settings)
             # A run that is begun anew misses it as well.
-            assert conductor.watching(session, LAG, settings.standbys).standbys == ("replica",)
+            assert conductor.watching(session, LAG, settings).standbys == ("replica",)
             forgetting = settings.model_copy(update={"forget_standbys": ("replica",)})
             fresh.goes(forgetting)
-            assert conductor.watching(session, forgetting, settings.standbys).standbys == ()
+            assert conductor.watching(session, forgetting, settings).standbys == ()
         finally:
             replica.start()
 
