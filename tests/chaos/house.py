@@ -76,7 +76,7 @@ class House:
                         self.url, autocommit=True, connect_timeout=5, application_name="chaos"
                     )
                 cursor = self._looking.execute(query.encode(), parameters)
-                return cursor.fetchall() if cursor.description else []
+                return cursor.fetchall() if cursor.description is not None else []
             except psycopg.OperationalError:
                 if self._looking is not None:
                     self._looking.close()

@@ -15,6 +15,9 @@ pytestmark = [pytest.mark.chaos, pytest.mark.timeout(600)]
 
 Tell = Callable[[Verdict], None]
 
+#: Seconds between two locks: a transaction goes on for longer than the server's deadlock_timeout.
+_BETWEEN = 0.005
+
 #: Batches that met a locked row and left it for another.
 _LEFT_ROWS = "SELECT FROM tenantry.batches WHERE origin = 'rest'"
 _DEADLOCKS = "SELECT deadlocks::int FROM pg_stat_database WHERE datname = current_database()"
@@ -36,10 +39,11 @@ def test_deadlocks(build: Build, server: Cluster, tell: Tell) -> None:
         def lock_backwards() -> None:
             # Rows of the next pages, the last first. NO KEY: whoever inserts a relation of it is let through.
             waiting = shop.execute(
-                "SELECT id FROM graph_entities WHERE tenant_id = '' ORDER BY id LIMIT 400"
+                "SELECT id FROM graph_entities WHERE tenant_id = '' ORDER BY id LIMIT 300"
             ).fetchall()
             for (row,) in reversed(waiting):
                 shop.execute("SELECT FROM graph_entities WHERE id = %s FOR NO KEY UPDATE", [row])
+                time.sleep(_BETWEEN)
             shop.commit()
 
         there.strike(20, lock_backwards, first=0.12, last=0.3)

@@ -14,7 +14,8 @@ pytestmark = [pytest.mark.chaos, pytest.mark.timeout(600)]
 
 Tell = Callable[[Verdict], None]
 
-_SET_ASIDE = "SELECT key[1] FROM tenantry.quarantine ORDER BY 1"
+#: The first batch that fails; its halves follow, down to the row that is set aside.
+_FAILED = "SELECT FROM tenantry.batches WHERE sqlstate = %(sqlstate)s"
 #: 0 done, or 4: rows are set aside, and the operator has to mend something.
 _ENDS = frozenset({0, 4})
 
@@ -64,6 +65,10 @@ def _mended(there: House, cause: str) -> None:
     there.run(over=_ENDS)
 
 
+def _fails(there: House, sqlstate: str) -> None:
+    until(lambda: there.ask(_FAILED, {"sqlstate": sqlstate}), PATIENCE, f"a batch that fails by {sqlstate}")
+
+
 def test_rows_that_raise(build: Build, tell: Tell) -> None:
     def raise_there(connection: psycopg.Connection) -> None:
         connection.execute(_RAISING)
@@ -71,11 +76,9 @@ def test_rows_that_raise(build: Build, tell: Tell) -> None:
     with build(before=raise_there) as there:
         there.work()
         there.run(over=_ENDS)
-        there.strike(1, lambda: until(lambda: there.ask(_SET_ASIDE), PATIENCE, "a row set aside"), last=0.2)
+        there.strike(1, lambda: _fails(there, "P0001"), last=0.2)
         _mended(there, "DROP FUNCTION refuse CASCADE")
-        there.strike(
-            1, lambda: until(lambda: there.ask(_SET_ASIDE), PATIENCE, "a row set aside"), first=0.4, last=0.5
-        )
+        there.strike(1, lambda: _fails(there, "23514"), first=0.4, last=0.5)
         _mended(there, "ALTER TABLE graph_relations DROP CONSTRAINT refused")
         verdict = there.end()
         assert there.runs[-1].ended[-1] == 0

@@ -5,7 +5,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from urllib.parse import quote
 
@@ -15,11 +15,10 @@ import pytest
 from control.embedded.keeper import unprivileged_account
 from control.embedded.postgres import EmbeddedPostgres
 from tests.chaos.conftest import Build
-from tests.chaos.house import PATIENCE, House
+from tests.chaos.house import House
 from tests.chaos.servers import Cluster, cluster, streams
 from tests.chaos.verdict import Verdict
 from tests.ownership import hand_over
-from tests.waiting import until
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(600)]
 
@@ -31,8 +30,8 @@ _OURS_AND_THEIRS = (
 )
 _OURS = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'tenantry %'"
 _NO_ROOM = "SELECT FROM tenantry.batches WHERE sqlstate = '53100'"
-#: Seconds without a free connection.
-_NONE_FREE = 6.0
+#: Seconds without a free connection, and without room.
+_NONE_FREE, _NO_ROOM_FOR = 6.0, 8.0
 
 
 def test_server_restarted(build: Build, server: Cluster, tell: Tell) -> None:
@@ -143,22 +142,20 @@ def test_disk_full(small_disk: Path, build: Build, tell: Tell) -> None:
         there.work()
         there.run()
 
+        met = []
+
         def fill_it_up() -> None:
-            there.ask("UPDATE tenantry.batches SET sqlstate = NULL WHERE sqlstate = '53100'")
             ballast = small_disk / "ballast"
             with ballast.open("wb", buffering=0) as filled:
-                try:
-                    while filled.write(bytes(65_536)):
-                        pass
-                except OSError:
-                    pass
-                try:
-                    while filled.write(b"0"):
-                        pass
-                except OSError:
-                    pass
-            until(lambda: there.ask(_NO_ROOM), PATIENCE, "a batch that finds no room")
+                for piece in (65_536, 4_096, 1):
+                    with suppress(OSError):
+                        while filled.write(bytes(piece)):
+                            pass
+            time.sleep(_NO_ROOM_FOR)  # the fault itself
+            met.extend(there.ask(_NO_ROOM))
             ballast.unlink()
 
-        there.strike(3, fill_it_up)
-        tell(there.end())
+        there.strike(3, fill_it_up, last=0.66)
+        verdict = there.end()
+        assert met  # a batch did find no room
+        tell(verdict)
