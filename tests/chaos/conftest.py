@@ -92,7 +92,7 @@ def build(request: pytest.FixtureRequest, tmp_path: Path, server: Cluster, queue
                 yield made
             except BaseException:
                 for log in sorted(tmp_path.glob("*.log")):
-                    print(f"--- {log.name}", log.read_text(errors="replace")[-3000:], sep="\n")
+                    print(f"--- {log.name}", log.read_text(errors="replace")[-3000:], sep="\n")  # noqa: T201
                 raise
 
     return built
