@@ -1,6 +1,7 @@
 """The `tenantry` command line: a file per noun, and one place where an error becomes a line and a status."""
 
 import importlib
+import io
 import os
 import signal
 import sys
@@ -11,6 +12,7 @@ from typing import Annotated
 import psycopg
 import typer
 
+from control.watch.printable import forgive, printable
 from sql.errors import TenantryError
 from sql.postgres.failure import ended
 from worker.logs import configure, mask
@@ -56,7 +58,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # A supervisor stops with SIGTERM, a terminal that closes with SIGHUP: both end as Ctrl-C does, in order.
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
+    forgive(sys.stdout, sys.stderr)
     configure()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a text of a SQLite file may be no UTF-8
     try:
         status = _application(given)(args=given, prog_name="tenantry", standalone_mode=False)
     except TenantryError as error:
@@ -86,7 +91,7 @@ def _unexpected(command: str, error: Exception) -> str:
 
 
 def _failed(message: str, status: int) -> int:
-    sys.stderr.write(f"tenantry: {mask(message)}\n")
+    sys.stderr.write(f"tenantry: {printable(mask(message))}\n")
     return status
 
 

@@ -2,15 +2,18 @@
 
 import json
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from psycopg import conninfo
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 
 from control.plan.model import Plan, nearest
 from control.status import stages_of_plan
+from control.watch.printable import printable
 from sql.database import Database, connect, describe
 from sql.errors import GivenWrongError
 from sql.postgres import connection as postgres
@@ -86,14 +89,22 @@ def a_stage(name: str, plan: Plan) -> str:
     return name
 
 
+class _Console(Console):
+    """One that lets nothing of a text reach the terminal but what can be read."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else segment._replace(text=printable(segment.text))
+
+
 def console(*, as_json: bool = False) -> Console:
     """Make the console for what is shown meanwhile: standard error where the answer is JSON."""
-    return Console(stderr=as_json, highlight=False)
+    return _Console(stderr=as_json, highlight=False)
 
 
 def say(line: str) -> None:
-    """Write a line of the answer to standard output."""
-    sys.stdout.write(f"{line}\n")
+    """Write a line of the answer to standard output; as it is where a program reads it."""
+    sys.stdout.write(f"{printable(line) if sys.stdout.isatty() else line}\n")
 
 
 def say_json(answer: Any) -> None:

@@ -1,11 +1,14 @@
 """Connections to PostgreSQL, each with everything set that a default could spoil."""
 
 import os
+from datetime import UTC, datetime
 from typing import Any
 
 import psycopg
 from psycopg import conninfo, sql
+from psycopg.abc import Buffer
 from psycopg.rows import TupleRow
+from psycopg.types.datetime import TimestamptzLoader
 from psycopg_pool import ConnectionPool
 
 from sql.errors import GivenWrongError, UnreachableError
@@ -103,11 +106,24 @@ def connect(url: str, purpose: str, *, statement_timeout_ms: int = 0, lock_timeo
     server = describe(url)
     options = session_options(statement_timeout_ms=statement_timeout_ms, lock_timeout_ms=lock_timeout_ms)
     try:
-        return psycopg.connect(autocommit=True, **parameters(url, purpose, options))
+        connection: Connection = psycopg.connect(autocommit=True, **parameters(url, purpose, options))
     except psycopg.OperationalError as error:
         # The first line says why, behind the server's name; the rest asks whether it runs.
         reason = str(error).strip().splitlines()[0].rpartition(" failed: ")[2]
         raise UnreachableError(server, reason) from None
+    connection.adapters.register_loader("timestamptz", _InUtc)
+    return connection
+
+
+class _InUtc(TimestamptzLoader):
+    """Times in UTC, as we tell them. The session keeps its zone: expressions of a plan may lean on it."""
+
+    def load(self, data: Buffer) -> datetime:
+        moment = super().load(data)
+        try:
+            return moment.astimezone(UTC)
+        except OverflowError:  # the end of the year 9999, or the beginning of 1
+            return moment
 
 
 def literal(value: str | None) -> sql.Composable:

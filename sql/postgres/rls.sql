@@ -125,12 +125,12 @@ SELECT EXISTS (
 );
 
 -- name: drop_function
--- locks: none that anybody waits for; refused while a policy still calls it.
+-- locks: none that anybody waits for; refused while a policy still calls it. The second came later than the first.
 DO $tenantry$
 DECLARE
   one regprocedure;
 BEGIN
-  DROP FUNCTION tenantry_rls.unseen(name);
+  DROP FUNCTION IF EXISTS tenantry_rls.unseen(name);
   DROP FUNCTION tenantry_rls.unscoped(name);
   FOR one IN SELECT oid FROM pg_proc WHERE pronamespace = 'tenantry_rls'::regnamespace AND proname ~ '^of_[0-9]+$' LOOP
     EXECUTE format('DROP FUNCTION %s', one);
