@@ -44,7 +44,7 @@ test-full: install servers
 # Every fault against a run with a live application, about 20 minutes; `SEED=n` strikes elsewhere, `ONLY=failover`
 # asks for one, `SOME=3` for so many that the seed chooses. Each fault has servers of its own.
 chaos: install
-	$(if $(SEED),SEED=$(SEED)) $(if $(SOME),SOME=$(SOME)) $(BIN)/pytest -m chaos --numprocesses 2 --dist load \
+	$(if $(SEED),SEED=$(SEED)) $(if $(SOME),SOME=$(SOME)) $(BIN)/pytest -m chaos --numprocesses $(if $(SOME),3,2) --dist load \
 	  $(if $(ONLY),-k "$(ONLY)") tests/chaos
 
 # PostgreSQL 14 to 18 out of npm; their own install script, which makes links, is called by its name.
