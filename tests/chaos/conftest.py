@@ -20,8 +20,9 @@ from tests.chaos.verdict import Verdict
 
 _PROPERTY = "chaos"
 
-#: What a test calls to have a house, with `house`'s own keywords.
+#: What a test calls to have a house, with `house`'s own keywords; and with what came of it.
 Build = Callable[..., AbstractContextManager[House]]
+Tell = Callable[..., None]
 
 
 def pytest_configure() -> None:
@@ -99,12 +100,16 @@ def build(request: pytest.FixtureRequest, tmp_path: Path, server: Cluster, queue
 
 
 @pytest.fixture
-def tell(record_property: Callable[[str, object], None]) -> Callable[[Verdict], None]:
-    """Puts a verdict into the table, and fails where anything is not as promised."""
+def tell(record_property: Callable[[str, object], None]) -> Tell:
+    """Puts a verdict into the table, and fails where anything is not as promised.
 
-    def told(verdict: Verdict) -> None:
+    The application sees no error, unless the fault is one of its own server (`servers_own`).
+    """
+
+    def told(verdict: Verdict, *, servers_own: bool = False) -> None:
         record_property(_PROPERTY, json.dumps(verdict.as_json()))
         assert not verdict.problems
+        assert servers_own or verdict.errors == 0
 
     return told
 

@@ -14,7 +14,7 @@ from psycopg import sql
 from pydantic import SecretStr
 
 from control.demo.application_process import ApplicationProcess
-from control.demo.messages import Settings
+from control.demo.messages import Report, Settings
 from control.demo.show import PLAN
 from tests.chaos.servers import Cluster, Queue
 from tests.chaos.service import Service
@@ -149,12 +149,15 @@ class House:
     def end(self) -> Verdict:
         """Wait until the run has ended by itself, stop the application, and hold all against its promises."""
         until(lambda: all(run.is_over for run in self.runs), PATIENCE, "the run to end by itself")
-        report = self.application.stop()
+        return self.verdict(self.application.stop())
+
+    def verdict(self, application: Report) -> Verdict:
+        """Hold all against its promises, once run and application have ended."""
         return hold_against(
             self.url,
             self.folder / "journal",
             entities=ENTITIES,
-            application=report,
+            application=application,
             blows=self.blows,
             fault=self.fault,
             seed=self.seed,

@@ -1,19 +1,15 @@
 """An application whose own transactions are in the way of batches: it is never the victim."""
 
 import time
-from collections.abc import Callable
 
 import psycopg
 import pytest
 
-from tests.chaos.conftest import Build
+from tests.chaos.conftest import Build, Tell
 from tests.chaos.house import House
 from tests.chaos.servers import Cluster
-from tests.chaos.verdict import Verdict
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(600)]
-
-Tell = Callable[[Verdict], None]
 
 #: Seconds between two locks: a transaction goes on for longer than the server's deadlock_timeout.
 _BETWEEN = 0.005

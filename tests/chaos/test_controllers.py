@@ -1,17 +1,12 @@
 """Controllers that are killed, and two at once."""
 
-from collections.abc import Callable
-
 import pytest
 
-from tests.chaos.conftest import Build
+from tests.chaos.conftest import Build, Tell
 from tests.chaos.house import PATIENCE
-from tests.chaos.verdict import Verdict
 from tests.waiting import until
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(600)]
-
-Tell = Callable[[Verdict], None]
 
 _HOLDER = (
     "SELECT l.pid FROM pg_locks AS l JOIN pg_stat_activity AS a USING (pid) "

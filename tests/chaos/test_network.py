@@ -1,19 +1,15 @@
 """A network between workers and server that delays, stalls, half-closes and cuts."""
 
 import time
-from collections.abc import Callable
 from itertools import cycle
 
 import pytest
 
-from tests.chaos.conftest import Build
+from tests.chaos.conftest import Build, Tell
 from tests.chaos.servers import Cluster
-from tests.chaos.verdict import Verdict
 from tests.integration.relay import Relay, relayed
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(600)]
-
-Tell = Callable[[Verdict], None]
 
 
 def _delay(relay: Relay) -> None:

@@ -1,16 +1,12 @@
 """A queue server that forgets, restarts, or is gone for a while."""
 
 import time
-from collections.abc import Callable
 
 import pytest
 
-from tests.chaos.conftest import Build
-from tests.chaos.verdict import Verdict
+from tests.chaos.conftest import Build, Tell
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(600)]
-
-Tell = Callable[[Verdict], None]
 
 
 def test_queue_flushed(build: Build, tell: Tell) -> None:

@@ -1,18 +1,13 @@
 """Rows that can't be updated: set aside with their key, and filled once their cause is mended."""
 
-from collections.abc import Callable
-
 import psycopg
 import pytest
 
-from tests.chaos.conftest import Build
+from tests.chaos.conftest import Build, Tell
 from tests.chaos.house import PATIENCE, House
-from tests.chaos.verdict import Verdict
 from tests.waiting import until
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(600)]
-
-Tell = Callable[[Verdict], None]
 
 #: The first batch that fails; its halves follow, down to the row that is set aside.
 _FAILED = "SELECT FROM tenantry.batches WHERE sqlstate = %(sqlstate)s"

@@ -4,7 +4,7 @@ import os
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from urllib.parse import quote
@@ -14,15 +14,12 @@ import pytest
 
 from control.embedded.keeper import unprivileged_account
 from control.embedded.postgres import EmbeddedPostgres
-from tests.chaos.conftest import Build
+from tests.chaos.conftest import Build, Tell
 from tests.chaos.house import House
 from tests.chaos.servers import Cluster, cluster, streams
-from tests.chaos.verdict import Verdict
 from tests.ownership import hand_over
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(600)]
-
-Tell = Callable[[Verdict], None]
 
 _OURS_AND_THEIRS = (
     "SELECT pid FROM pg_stat_activity "
@@ -44,7 +41,7 @@ def test_server_restarted(build: Build, server: Cluster, tell: Tell) -> None:
             server.start()
 
         there.strike(5, shut_down_and_start)
-        tell(there.end())
+        tell(there.end(), servers_own=True)
 
 
 @pytest.mark.parametrize("settings", [{"synchronous_standby_names": "standby"}], ids=["synchronous"])
@@ -66,7 +63,7 @@ def test_failover(build: Build, server: Cluster, graph: EmbeddedPostgres, tell: 
                 standby.promote()
 
             there.strike(1, fail_over)
-            tell(there.end())
+            tell(there.end(), servers_own=True)
 
 
 def test_connections_cut(build: Build, tell: Tell) -> None:
@@ -79,7 +76,7 @@ def test_connections_cut(build: Build, tell: Tell) -> None:
             there.ask("SELECT pg_terminate_backend(%(pid)s)", {"pid": pid})
 
         there.strike(40, cut_one)
-        tell(there.end())
+        tell(there.end(), servers_own=True)
 
 
 def test_out_of_connections(build: Build, server: Cluster, tell: Tell) -> None:
@@ -87,7 +84,7 @@ def test_out_of_connections(build: Build, server: Cluster, tell: Tell) -> None:
         there.work()
         there.run()
         there.strike(3, lambda: _take_every_connection(there, server))
-        tell(there.end())
+        tell(there.end(), servers_own=True)
 
 
 def _take_every_connection(there: House, server: Cluster) -> None:
@@ -158,4 +155,4 @@ def test_disk_full(small_disk: Path, build: Build, tell: Tell) -> None:
         there.strike(3, fill_it_up, last=0.66)
         verdict = there.end()
         assert met  # a batch did find no room
-        tell(verdict)
+        tell(verdict, servers_own=True)

@@ -3,19 +3,15 @@
 import os
 import signal
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.chaos.conftest import Build
+from tests.chaos.conftest import Build, Tell
 from tests.chaos.house import PATIENCE, House
-from tests.chaos.verdict import Verdict
 from tests.waiting import until
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(600)]
-
-Tell = Callable[[Verdict], None]
 
 #: So many that there is one to kill while others are on their way back: each begins anew after 0.5, 1, 2 … s.
 _CROWD = 8
