@@ -5,7 +5,7 @@ INSTALLED := .venv/.installed
 SERVERS := tests/servers/node_modules
 VERSIONS := 14 15 16 17 18
 
-.PHONY: install demo lint test test-full servers picture picture-report dashboards preview bench lock clean
+.PHONY: install demo lint test test-full chaos servers picture picture-report dashboards preview bench lock clean
 
 install: $(INSTALLED)
 
@@ -40,6 +40,12 @@ test-full: install servers
 	for version in $(VERSIONS); do \
 	  TENANTRY_TEST_POSTGRES=$$version $(BIN)/pytest $(PROCESSES) --exitfirst $$(cat tests/servers/files.txt) || exit; \
 	done
+
+# Every fault against a run with a live application, about 20 minutes; `SEED=n` strikes elsewhere, `ONLY=failover`
+# asks for one, `SOME=3` for so many that the seed chooses. Each fault has servers of its own.
+chaos: install
+	$(if $(SEED),SEED=$(SEED)) $(if $(SOME),SOME=$(SOME)) $(BIN)/pytest -m chaos --numprocesses $(if $(SOME),3,2) --dist load \
+	  $(if $(ONLY),-k "$(ONLY)") tests/chaos
 
 # PostgreSQL 14 to 18 out of npm; their own install script, which makes links, is called by its name.
 servers: $(SERVERS)/.installed

@@ -139,6 +139,8 @@ def dump(
         )
         finish(unfinished, taken)
     except OSError as error:
+        if not path.parent.is_dir():
+            raise GivenWrongError(f"there is no folder {path.parent}; make it, or name another") from None
         raise GivenWrongError(f"{path} can't be written: {error.strerror}") from None
     finally:
         if unfinished.is_dir():

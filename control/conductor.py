@@ -1,11 +1,11 @@
 """Takes a migration through its stages in order, each behind its gate; `control.rollback` takes it back."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
-from control import following, tuning, window
+from control import following, roles, tuning, window
 from control.arrivals import taken_along
 from control.course import actor, go_on
 from control.departures import forget, left_out, without_departed
@@ -39,7 +39,8 @@ from sql.postgres.facts import Catalog
 from sql.postgres.session import take_migration
 from worker import assignments, audit, ledger, version
 from worker.broker import Doorbell
-from worker.governor.signals import standbys
+from worker.governor.history import are_primaries
+from worker.governor.signals import standbys, timeline
 from worker.ledger import Migration, Settings
 
 Notify = Callable[[str], None]
@@ -94,14 +95,19 @@ def settings_of(plan: Plan, *, throttle: bool, tuned: Tuned = tuning.NOTHING) ->
     )
 
 
-def watching(connection: Connection, settings: Settings, before: Sequence[str] = ()) -> Settings:
+def watching(connection: Connection, settings: Settings, before: Settings | None = None) -> Settings:
     """The settings with the standbys to miss once they are gone: what streams now, and what did `before`.
 
-    Names may stand twice; of each there are as many as ever streamed at once.
+    Names may stand twice; of each there are as many as ever streamed at once. Those that became the primary
+    since are none of them.
     """
-    now = Counter(standby.name for standby in standbys(connection) or ())
-    kept = Counter(name for name in before if name not in settings.forget_standbys)
-    return settings.model_copy(update={"standbys": tuple(sorted((now | kept).elements()))})
+    now, here = Counter(standby.name for standby in standbys(connection) or ()), timeline(connection)
+    kept, since = (Counter(before.standbys), before.timeline) if before is not None else (now, here)
+    if are_primaries((kept - now).total(), since, here):
+        kept, since = now, here
+    missed = Counter(name for name in kept.elements() if name not in settings.forget_standbys)
+    names = tuple(sorted((now | missed).elements()))
+    return settings.model_copy(update={"standbys": names, "timeline": since})
 
 
 def survey(plan: Plan, connection: Connection, notify: Notify) -> Ground:
@@ -246,13 +252,14 @@ def _begin(plan: Plan, connection: Connection, *, throttle: bool) -> Migration:
         as_begun(plan, connection, known)
         unless_held(known)
         original = known.original
+    roles.admit(plan, connection)
     with connection.transaction():
         # Held: what is tuned in this very moment would else be overwritten.
         tuned = ledger.hold(connection, plan.name).tuned if known is not None else {}
         settings = watching(
             connection,
             settings_of(plan, throttle=throttle, tuned=tuned),
-            known.settings.standbys if known is not None else (),
+            known.settings if known is not None else None,
         )
         begun = ledger.begin(connection, name=plan.name, tables=names, original=original, settings=settings)
         ledger.Memory(connection, begun.id).remember(KEPT_AS, begun_with(plan))

@@ -1,5 +1,7 @@
 """Who answers over HTTP: `/metrics` to Prometheus, `/healthz` and `/readyz` to whoever keeps services up."""
 
+import socket
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -24,6 +26,11 @@ _PATIENCE = 10
 class _Server(ThreadingMixIn, WSGIServer):
     daemon_threads = True
 
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Print what is our own fault: a client that goes, or says nothing, is no news."""
+        if not isinstance(sys.exception(), OSError):
+            super().handle_error(request, client_address)
+
 
 class _Handler(WSGIRequestHandler):
     timeout = _PATIENCE
@@ -42,7 +49,11 @@ def answering(host: str, port: int, registry: CollectorRegistry, unready: Unread
         OSError: the port is taken, or the host is not this machine's.
     """
     application = _application(registry, unready)
-    with make_server(host, port, application, server_class=_Server, handler_class=_Handler) as server:
+
+    class Server(_Server):
+        address_family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]  # IPv6 is another
+
+    with make_server(host, port, application, server_class=Server, handler_class=_Handler) as server:
         thread = threading.Thread(target=server.serve_forever, name="endpoints", daemon=True)
         thread.start()
         try:

@@ -90,7 +90,8 @@ def tune(plan: Plan, connection: Database, given: Mapping[str, str]) -> Migratio
         tuned = tuning.changed(before.tuned, given)
         settings = settings_of(plan, throttle=before.settings.throttle, tuned=tuned)
         # Who streamed when the run began is the run's to say.
-        settings = settings.model_copy(update={"standbys": before.settings.standbys})
+        streamed = {"standbys": before.settings.standbys, "timeline": before.settings.timeline}
+        settings = settings.model_copy(update=streamed)
         ledger.tune(connection, before.id, tuned, settings)
         for key in given:
             was, now = _in_force(plan, before.tuned, key), _in_force(plan, tuned, key)

@@ -19,9 +19,9 @@ from typing import IO
 
 import structlog
 from prometheus_client import CollectorRegistry
-from prometheus_client.multiprocess import MultiProcessCollector
 
 import worker
+from control.counted import Counted
 from control.endpoints import answering
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -206,7 +206,7 @@ def workers(
         with ExitStack() as served:
             if metrics_port is not None:
                 registry = CollectorRegistry()
-                MultiProcessCollector(registry, path=counts)  # type: ignore[no-untyped-call]  # untyped there
+                registry.register(Counted(Path(counts)))
                 served.enter_context(answering(metrics_host, metrics_port, registry, pool.unready))
             try:
                 pool.start(count)

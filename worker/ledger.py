@@ -45,6 +45,8 @@ class Settings(BaseModel):
     active: tuple[str, ...] = ()
     standbys: tuple[str, ...] = ()
     """Names of the standbys that streamed when the run began: one that is gone is lag."""
+    timeline: int | None = None
+    """The server's timeline then: each failover since took one of them away, which is the primary now."""
     forget_standbys: tuple[str, ...] = ()
     """Names of those that were taken away for good: gone, they are no lag."""
     workers: int | None = None

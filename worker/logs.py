@@ -17,7 +17,13 @@ _IN_ADDRESS = re.compile(r"(?P<before>\b[a-zA-Z][\w+.-]*://[^\s:/@]*):\S*@")
 
 #: `password=…` of a connection string (quoted or not), of an address's query and of the environment.
 _IN_SETTING = re.compile(
-    r"(?P<before>(?:password|passwd|pwd)\s*=\s*)(?:'(?:[^'\\]|\\.)*'|[^\s']\S*)", re.IGNORECASE
+    r"(?P<before>(?:password|passwd|pwd)\s*=\s*)(?:''[^']+''|'(?:[^'\\]|\\.)*'|[^\s']\S*)", re.IGNORECASE
+)
+
+#: `PASSWORD '…'` of SQL, as in ALTER ROLE and the options of a user mapping; and `"password": "…"` of JSON.
+_IN_STATEMENT = re.compile(r"(?P<before>\b(?:password|passwd|pwd)\s+E?)(?:'(?:[^'\\]|\\.)*')+", re.IGNORECASE)
+_IN_JSON = re.compile(
+    r"(?P<before>\"(?:\w*password|passwd|pwd|secret|token)\"\s*:\s*)\"(?:[^\"\\]|\\.)*\"", re.IGNORECASE
 )
 
 _SECRET_NAME = re.compile(r"password|passwd|secret|token", re.IGNORECASE)
@@ -26,7 +32,9 @@ _SECRET_NAME = re.compile(r"password|passwd|secret|token", re.IGNORECASE)
 def mask(text: str) -> str:
     """Hide the passwords of addresses and connection strings in a text; it may hide a little more."""
     text = _IN_ADDRESS.sub(rf"\g<before>:{HIDDEN}@", text)
-    return _IN_SETTING.sub(rf"\g<before>{HIDDEN}", text)
+    text = _IN_SETTING.sub(rf"\g<before>{HIDDEN}", text)
+    text = _IN_STATEMENT.sub(rf"\g<before>'{HIDDEN}'", text)
+    return _IN_JSON.sub(rf'\g<before>"{HIDDEN}"', text)
 
 
 def mask_event(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

@@ -12,6 +12,7 @@ from typing import Annotated
 import psycopg
 import typer
 
+from control.watch.printable import forgive, printable
 from sql.errors import TenantryError
 from sql.postgres.failure import ended
 from sql.sqlite.failure import refused
@@ -42,6 +43,7 @@ COMMANDS = {
     "rehearse": "backup",
     "worker": "services",
     "tenants": "tenants",
+    "roles": "roles",
     "notify": "notify",
     "exporter": "services",
     "sample": "sample",
@@ -58,6 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # A supervisor stops with SIGTERM, a terminal that closes with SIGHUP: both end as Ctrl-C does, in order.
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
+    forgive(sys.stdout, sys.stderr)
     configure()
     try:
         status = _application(given)(args=given, prog_name="tenantry", standalone_mode=False)
@@ -90,9 +93,7 @@ def _unexpected(command: str, error: Exception) -> str:
 
 
 def _failed(message: str, status: int) -> int:
-    # What was typed, or is in a file, may hold what moves a terminal's cursor or paints it.
-    shown = "".join(one if one.isprintable() or one == "\n" else ascii(one)[1:-1] for one in mask(message))
-    sys.stderr.write(f"tenantry: {shown}\n")
+    sys.stderr.write(f"tenantry: {printable(mask(message))}\n")
     return status
 
 

@@ -40,7 +40,7 @@ def notify(
         pass
     after = _outbox(plan)
     refused = after.refused - before.refused + after.given_up - before.given_up
-    sent = before.due - after.due - refused
+    sent = max(0, before.due - after.due - refused)  # a run may have written more meanwhile
     if as_json:
         say_json({"to": hook.where, "sent": sent, "refused": refused, "due": after.due, "error": after.error})
     else:

@@ -176,7 +176,9 @@ def _timeline(costs: list[Estimate]) -> Table:
     for name in ("time", "downtime", "WAL", "disk"):
         table.add_column(name, justify="right")
     table.add_column("locks")
-    table.add_column("")
+    rehearsed = any(cost.rehearsed for cost in costs)
+    if rehearsed:
+        table.add_column("")
     for cost in costs:
         table.add_row(
             cost.stage,
@@ -185,7 +187,7 @@ def _timeline(costs: list[Estimate]) -> Table:
             f"{cost.wal_bytes / 1e6:,.0f} MB",
             f"{cost.disk_bytes / 1e6:+,.0f} MB",
             cost.locks,
-            "as rehearsed" if cost.rehearsed else "",
+            *(["as rehearsed" if cost.rehearsed else ""] if rehearsed else []),
         )
     return table
 

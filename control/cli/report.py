@@ -1,7 +1,8 @@
 """`report`: what happened, for a terminal, a change ticket or support."""
 
+import os
 import re
-from collections.abc import Callable
+import tempfile
 from pathlib import Path
 from typing import Annotated
 
@@ -41,10 +42,12 @@ def report(
     with connect_to(plan, "report") as connection:
         account = accounts.read(plan, text, connection)
     if html:
-        path = _written(account, into, ".html", file, lambda path: path.write_bytes(_bytes(account)))
+        path = _named(account, into, ".html", file)
+        _write(path, page.html(account).encode("utf-8", "backslashreplace"))
         say(f"{path}: {page.standing(account)}")
     elif bundle:
-        path = _written(account, into, ".tar.gz", file, lambda path: bundles.write(account, path))
+        path = _named(account, into, ".tar.gz", file)
+        _write(path, bundles.packed(account, path.name.partition(".")[0] or "report"))
         say(f"{path}: {', '.join(bundles.files(account))}; passwords are masked, look it over all the same")
     elif as_json:
         say_json(account.model_dump(mode="json"))
@@ -52,22 +55,29 @@ def report(
         _show(account)
 
 
-def _bytes(account: Account) -> bytes:
-    return page.html(account).encode("utf-8", "backslashreplace")
-
-
-def _written(
-    account: Account, into: Path | None, ending: str, plan: Path, write: Callable[[Path], object]
-) -> Path:
+def _named(account: Account, into: Path | None, ending: str, plan: Path) -> Path:
     name = re.sub(r"[^\w.-]+", "_", account.status.migration)
     path = into or Path(f"{name}-report{ending}")
     if path.exists() and path.samefile(plan):
         raise GivenWrongError(f"{path} is the plan; name another file")
+    return path
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write a file that its owner alone may read, whatever was there; all of it, or nothing of it."""
     try:
-        write(path)
+        if path.exists() and not path.is_file():
+            path.write_bytes(content)  # a pipe, or a folder, which says so
+            return
+        number, unfinished = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:100]}.")
+        try:
+            with os.fdopen(number, "wb") as file:
+                file.write(content)
+            Path(unfinished).replace(path)
+        finally:
+            Path(unfinished).unlink(missing_ok=True)
     except OSError as error:
         raise GivenWrongError(f"{path}: can't be written: {error.strerror}") from None
-    return path
 
 
 def _show(account: Account) -> None:

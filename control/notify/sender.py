@@ -74,6 +74,8 @@ class _Sender:
     """By the monotonic clock, once it has `ended`."""
     _told: str | None = None
     """What stood in the way last, as the log has it."""
+    _away: str | None = None
+    """The same of the outbox itself."""
 
     def work(self) -> None:
         """Send until the end, whatever becomes of the database meanwhile."""
@@ -84,10 +86,15 @@ class _Sender:
                     connect(url, "notify", statement_timeout_ms=5_000) as connection,
                     _taken(connection, self.plan.name) as ours,
                 ):
+                    self._away = None
                     if ours and self._emptied(connection):
                         return
             except _AWAY as error:
-                log.info("the outbox can't be read now", error=type(error).__name__)
+                if self._away != (
+                    away := type(error).__name__
+                ):  # changes, not looks: it may be away for hours
+                    self._away = away
+                    log.info("the outbox can't be read now", error=away)
             self._rest(LOOK_EVERY)
 
     def _emptied(self, connection: Database) -> bool:

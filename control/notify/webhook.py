@@ -1,29 +1,43 @@
 """One webhook: where it is, and one attempt to send it something."""
 
+import base64
 import ipaddress
 import json
 import time
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from importlib.metadata import version
+from urllib.parse import unquote
 from urllib.request import getproxies, proxy_bypass
 
 import urllib3
-from urllib3.util import Timeout, Url, make_headers, parse_url
+from urllib3.util import Retry, Timeout, Url, parse_url
 
-from control.notify import signature
+from control.notify import bounded, signature
 from control.notify.message import Message, slack
 from control.plan.model import Plan
 from control.plan.notify import Form, wrong_with
 from sql.errors import GivenWrongError, NotDeliveredError, RefusedError
 from sql.postgres.connection import resolve
 
-#: Seconds that an answer is waited for.
-CONNECT, READ = 3.0, 5.0
+#: Seconds that a connection is waited for, a part of the answer, and all of it.
+CONNECT, READ, WHOLE = 3.0, 5.0, 10.0
 #: What may be otherwise the next time; every other status that is no success is not tried again.
 _AGAIN = frozenset({408, 425, 429})
 #: Seconds of a `Retry-After` that are obeyed, at most.
 _LONGEST_AFTER = 300.0
+#: What went wrong; the first that fits.
+_WHY: tuple[tuple[type[Exception], str], ...] = (
+    (urllib3.exceptions.NameResolutionError, "its name is not known"),
+    (urllib3.exceptions.NewConnectionError, "nobody listens there"),  # one of the next kind
+    (urllib3.exceptions.ConnectTimeoutError, f"no connection within {CONNECT:g} s"),
+    (urllib3.exceptions.ReadTimeoutError, f"no answer within {READ:g} s"),
+    (urllib3.exceptions.SSLError, "its certificate is not accepted, or TLS failed"),
+    (urllib3.exceptions.ProxySchemeUnknown, "the proxy of the environment is none that speaks HTTP"),
+    (urllib3.exceptions.ProxyError, "the proxy of the environment does not let it through"),
+    (urllib3.exceptions.LocationParseError, "its address, or that of the proxy, can't be read"),
+    (urllib3.exceptions.ProtocolError, "the connection broke off"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +69,7 @@ class Webhook:
         """
         told = slack(message) if self.form == "slack" else message.model_dump(mode="json")
         body = json.dumps(told, ensure_ascii=False).encode()
+        begun = time.monotonic()
         try:
             with _pool(self.url) as pool:
                 answer = pool.request(
@@ -70,15 +85,16 @@ class Webhook:
                 answer.close()
         except (urllib3.exceptions.HTTPError, OSError) as error:
             # Its text has the path of the address in it.
-            raise NotDeliveredError(self.where, _why(error)) from None
+            late = time.monotonic() - begun >= WHOLE
+            why = f"no whole answer within {WHOLE:g} s" if late else _why(error)
+            raise NotDeliveredError(self.where, why) from None
         return self._judged(answer.status, answer.headers.get("retry-after", ""))
 
     def _judged(self, status: int, after: str) -> int:
         if 200 <= status < 300:
             return status
         if status in _AGAIN or status >= 500:
-            wait = min(float(after), _LONGEST_AFTER) if after.isdecimal() else 0.0
-            raise NotDeliveredError(self.where, _said(status), after=wait)
+            raise NotDeliveredError(self.where, _said(status), after=min(_seconds(after), _LONGEST_AFTER))
         raise RefusedError(self.where, _said(status))
 
     def _headers(self, id_: str, body: bytes) -> dict[str, str]:
@@ -86,7 +102,7 @@ class Webhook:
         return {
             "content-type": "application/json",
             "user-agent": f"tenantry/{version('tenantry')}",
-            **(make_headers(basic_auth=auth) if auth else {}),
+            **({"authorization": _basic(auth)} if auth else {}),
             **signature.headers(self.secret, id_, int(time.time()), body),
         }
 
@@ -117,9 +133,25 @@ def _pool(url: str) -> urllib3.PoolManager:
     parts, proxies = parse_url(url), getproxies()
     proxy = proxies.get(parts.scheme or "", proxies.get("all"))
     if proxy is None or proxy_bypass(parts.host or ""):
-        return urllib3.PoolManager()
+        return bounded.within(WHOLE, urllib3.PoolManager())
+    if "://" not in proxy:  # a host and a port are enough for other programs
+        proxy = f"http://{proxy}"
     auth = parse_url(proxy).auth
-    return urllib3.ProxyManager(proxy, proxy_headers=make_headers(proxy_basic_auth=auth) if auth else None)
+    headers = {"proxy-authorization": _basic(auth)} if auth else None
+    return bounded.within(WHOLE, urllib3.ProxyManager(proxy, proxy_headers=headers))
+
+
+def _basic(auth: str) -> str:
+    """The header of a name and a password, which an address has in percent signs."""
+    return f"Basic {base64.b64encode(unquote(auth).encode()).decode()}"
+
+
+def _seconds(after: str) -> float:
+    """What a `Retry-After` asks for, which is a number of seconds or a date; 0 where it is neither."""
+    try:
+        return Retry().parse_retry_after(after)
+    except (urllib3.exceptions.InvalidHeader, ValueError, OverflowError):
+        return 0.0
 
 
 def _is_loopback(host: str) -> bool:
@@ -139,20 +171,4 @@ def _said(status: int) -> str:
 
 def _why(error: Exception) -> str:
     """What went wrong, without the address."""
-    match error:
-        case urllib3.exceptions.NameResolutionError():
-            return "its name is not known"
-        case urllib3.exceptions.NewConnectionError():  # one of the next kind
-            return "nobody listens there"
-        case urllib3.exceptions.ConnectTimeoutError():
-            return f"no connection within {CONNECT:g} s"
-        case urllib3.exceptions.ReadTimeoutError():
-            return f"no answer within {READ:g} s"
-        case urllib3.exceptions.SSLError():
-            return "its certificate is not accepted, or TLS failed"
-        case urllib3.exceptions.ProxyError():
-            return "the proxy of the environment does not let it through"
-        case urllib3.exceptions.ProtocolError():
-            return "the connection broke off"
-        case _:
-            return type(error).__name__
+    return next((why for kind, why in _WHY if isinstance(error, kind)), type(error).__name__)

@@ -1,12 +1,12 @@
 """Packs what support asks for into one archive: the account in its parts, and the report to look at."""
 
+import gzip
 import io
 import json
 import platform
 import sys
 import tarfile
 from importlib.metadata import distributions
-from pathlib import Path
 from typing import Any
 
 from control.report.account import Account
@@ -37,22 +37,19 @@ def files(account: Account) -> dict[str, str]:
     }
 
 
-def write(account: Account, path: Path) -> list[str]:
-    """Write the archive, readable by its owner alone; the names of the files in it.
-
-    Raises:
-        OSError: it can't be written.
-    """
-    packed = files(account)
-    folder = path.name.partition(".")[0] or "report"
-    path.touch(mode=0o600)
-    with tarfile.open(path, "w:gz") as archive:
-        for name, text in packed.items():
+def packed(account: Account, folder: str) -> bytes:
+    """The archive, its files in a folder of that name; of one account always the same bytes."""
+    made, out = int(account.made_at.timestamp()), io.BytesIO()
+    with (
+        gzip.GzipFile(filename="", mode="wb", fileobj=out, mtime=made) as zipped,
+        tarfile.open(fileobj=zipped, mode="w") as archive,
+    ):
+        for name, text in files(account).items():
             content = text.encode("utf-8", "backslashreplace")
             entry = tarfile.TarInfo(f"{folder}/{name}")
-            entry.size, entry.mtime, entry.mode = len(content), int(account.made_at.timestamp()), 0o600
+            entry.size, entry.mtime, entry.mode = len(content), made, 0o600
             archive.addfile(entry, io.BytesIO(content))
-    return list(packed)
+    return out.getvalue()
 
 
 def versions(account: Account) -> dict[str, Any]:

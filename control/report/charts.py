@@ -3,7 +3,7 @@
 The words are no part of the shapes: a drawing that is squeezed to a phone's width would squeeze them too.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -93,7 +93,11 @@ def rows(rates: Sequence[Filled], span: Span, held: tuple[Band, ...]) -> Chart |
     """Rows per second over time, each table's on top of the others'; None where no batch wrote any."""
     if not rates:
         return None
-    names = list(dict.fromkeys(one.table for one in rates))
+    in_all: Counter[str] = Counter()
+    for one in rates:
+        in_all[one.table] += one.filled
+    # The biggest have a colour of their own.
+    names = [name for name, _ in in_all.most_common()]
     most = max(sum(each) for each in _by_time(rates).values())
     top = nice(most)
     below: defaultdict[datetime, float] = defaultdict(float)
@@ -158,7 +162,7 @@ def _line(
     worst_at, worst = max(known, key=lambda point: point[1])
     top = least if worst <= least else nice(worst)
     low = min(value for _, value in known)
-    told = f"between {amount(low, unit)} and {amount(worst, unit)}"
+    told = f"between {amount(low, unit)} and {amount(worst, unit)}" if low < worst else amount(low, unit)
     if not least:
         told = f"at most {amount(worst, unit)}, at {worst_at:%Y-%m-%d %H:%M:%S} UTC"
     path = "".join(_steps(known, span, top))

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from control.report import charts
 from control.report.account import Account, Checked, Migrated, Stage
@@ -18,6 +19,14 @@ from worker.governor.limits import Sample, SignalName
 
 #: Of what is told one by one, so many at most: a browser draws some thousand rows at once, not a million.
 _MOST = 500
+#: Characters of one text out of the database.
+_LONGEST = 10_000
+#: Controls, and what turns the direction of letters.
+_UNSEEN = {
+    code: f"\\u{code:04x}"
+    for code in (*range(9), *range(11, 32), *range(127, 160), *range(0x202A, 0x202F), *range(0x2066, 0x206A))
+    if code != 13
+}
 #: Stronger than this a lock holds up somebody's reads or writes.
 _WEAK = frozenset({"none", "ACCESS SHARE", "ROW SHARE", "ROW EXCLUSIVE", "SHARE UPDATE EXCLUSIVE"})
 _SIZES = ("bytes", "kB", "MB", "GB", "TB")
@@ -59,6 +68,7 @@ def html(account: Account) -> str:
         loader=PackageLoader("control.report", "."),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=_seen,
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -70,6 +80,7 @@ def html(account: Account) -> str:
         "words": tenant_of,
         "growth": grown,
         "took": took,
+        "brief": brief,
     }
     environment.globals |= {"rows_of": rows, "rate_of": rate, "share_of": share, "counted": counted}
     return environment.get_template("page.html").render(
@@ -137,8 +148,9 @@ def figures(account: Account) -> Iterator[Figure]:
     done = sum(table.rows_done for table in account.tables)
     backfill = next((stage for stage in account.stages if stage.name == "backfill"), None)
     yield Figure("Rows filled", f"{done:,}", f"in {counted(len(account.tables), 'table')}")
-    if backfill is not None and backfill.started_at is not None:
-        yield Figure("Backfill took", duration(_seconds(backfill, account.made_at)))
+    if backfill is not None and backfill.started_at is not None and (done or backfill.state == "running"):
+        name = "Backfill so far" if backfill.finished_at is None else "Backfill took"
+        yield Figure(name, duration(_seconds(backfill, account.made_at)))
     ran = [event for event in account.statements if event.took_ms is not None]
     strong = [event for event in ran if event.lock not in _WEAK]
     if strong:
@@ -264,6 +276,17 @@ def tenant_of(source: Mapping[str, Any]) -> str:
         for key, value in source.items()
     ]
     return ", ".join(parts)
+
+
+def brief(text: object) -> str:
+    """A text of which a page has the beginning: a server's message may quote a value of a megabyte."""
+    whole = str(text)
+    return whole if len(whole) <= _LONGEST else f"{whole[:_LONGEST]} … ({len(whole):,} characters in all)"
+
+
+def _seen(value: object) -> object:
+    """A text with the names of marks that would be obeyed unseen, as those that turn letters round."""
+    return value.translate(_UNSEEN) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def moment(at: datetime | None) -> str:

@@ -1,5 +1,6 @@
 """Takes the migration of a SQLite file through its stages in order, each behind its gate, and back."""
 
+import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -21,6 +22,7 @@ from sql.errors import AnotherRunError, GivenWrongError
 from sql.postgres.connection import resolve
 from sql.sqlite.connection import File, connect
 from sql.sqlite.facts import Catalog
+from sql.sqlite.failure import refused
 from sql.sqlite.session import take_migrations
 from worker import assignments, audit, ledger, version
 from worker.ledger import Migration
@@ -173,15 +175,42 @@ def as_begun(plan: Plan, file: File, known: Migration) -> None:
 
 
 def _reopen_amended(ground: Ground) -> None:
-    """Open a stage again whose end the file doesn't show any more, and the last, which looks at all."""
+    """Open a stage again whose end the file doesn't show any more, and the last, which looks at all.
+
+    Raises:
+        GivenWrongError: a column that a stage has worked by is not there any more.
+    """
     for name, was in ledger.stages(ground.connection, ground.migration).items():
         stage = IN_ORDER[name]
-        if was.state != "done" or not isinstance(stage, Amendable) or not stage.amended(ground):
+        if was.state != "done" or not isinstance(stage, Amendable) or not _is_amended(stage, ground):
             continue
         ground.notify(f"{name}: the tables are not as it left them; it is gone through again")
         audit.record(ground.connection, ground.migration, actor(), "amended", name)
         for again in (name, verify.STAGE.name):
             ledger.set_stage(ground.connection, ground.migration, again, "open")
+
+
+def _is_amended(stage: Amendable[Ground], ground: Ground) -> bool:
+    try:
+        return stage.amended(ground)
+    except sqlite3.Error as error:
+        gone = list(_gone(ground))
+        if not gone:
+            raise refused("what was done before", error) from error
+        raise GivenWrongError(
+            f"{error}: {', '.join(gone)} is gone, or has another name now: bring it back under its own, "
+            "and rename or drop it once the migration is finished or rolled back"
+        ) from error
+
+
+def _gone(ground: Ground) -> Iterator[str]:
+    """What is not there any more of the columns of before and those with the tenants."""
+    live = look(ground.connection, ground.plan)
+    for table in ground.plan.tables:
+        before = [column.name for column in ground.original.table(table.name).columns]
+        for name in dict.fromkeys((*before, ground.plan.tenant.column)):
+            if live.table(table.name).column(name) is None:
+                yield f"{table.name}.{name}"
 
 
 def _go_through(stage: Stage, ground: Ground) -> None:

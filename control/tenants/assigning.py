@@ -50,7 +50,7 @@ def carry_out(ground: Ground, assignment: Assignment, *, throttle: bool = True) 
     connection, plan, migration = ground.connection, ground.plan, ground.migration
     known = ledger.read(connection, plan.name)
     settings = settings_of(plan, throttle=throttle, tuned=known.tuned)
-    ledger.tune(connection, migration, known.tuned, watching(connection, settings, known.settings.standbys))
+    ledger.tune(connection, migration, known.tuned, watching(connection, settings, known.settings))
     ledger.set_state(connection, migration, "running")
     try:
         _Work(ground, family(plan, ground.original, assignment.tables), assignment).to_the_end()

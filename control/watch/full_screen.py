@@ -4,6 +4,7 @@ Two threads speak with the database, one that looks and one that does what is pr
 server that is away nor a record that somebody holds keeps the screen from being drawn and q from ending it.
 """
 
+import errno
 import os
 import signal
 import sys
@@ -96,8 +97,14 @@ def watch(file: Path, plan: Plan, console: Console) -> None:
         stack.callback(_leave, lookout, keys, console)
         stack.enter_context(lookout.at_work(_PATIENCE))
         stack.enter_context(keys.at_work(_PATIENCE))
-        while not _watched(lookout, keys, where, console):
-            os.kill(os.getpid(), signal.SIGTSTP)  # the terminal is the shell's, until `fg`
+        try:
+            while (broken_off := _watched(lookout, keys, where, console)) is not None:
+                if broken_off == signal.SIGTSTP:
+                    os.kill(os.getpid(), signal.SIGTSTP)  # the terminal is the shell's, until `fg`
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+            raise KeyboardInterrupt from None  # hung up; leaving the screen found the terminal gone
 
 
 def _leave(lookout: Lookout, keys: Hand, console: Console) -> None:
@@ -109,20 +116,20 @@ def _leave(lookout: Lookout, keys: Hand, console: Console) -> None:
                 console.print(line, markup=False, soft_wrap=True)
 
 
-def _watched(lookout: Lookout, keys: Hand, where: str, console: Console) -> bool:
-    """Draw and obey until it is over; False where Ctrl-Z broke it off."""
+def _watched(lookout: Lookout, keys: Hand, where: str, console: Console) -> int | None:
+    """Draw and obey until it is over; else by what signal it was broken off, after which it is drawn anew."""
     with (
-        _stopped() as stopped,
+        _broken_off() as signals,
         keyboard(sys.stdin.fileno()) as read,
         Live(console=console, screen=True, auto_refresh=False) as live,
     ):
-        while not stopped.is_set():
+        while not signals:
             if lookout.broken is not None:
                 raise lookout.broken
             live.update(_drawn(lookout, keys, where, console), refresh=True)
             if lookout.seen.status.state == "complete" or _pressed(read, keys):
-                return True
-        return False
+                return None
+        return signals[0]
 
 
 def _drawn(lookout: Lookout, keys: Hand, where: str, console: Console) -> Group:
@@ -149,15 +156,19 @@ def _pressed(read: Read, keys: Hand) -> bool:
 
 
 @contextmanager
-def _stopped() -> Iterator[threading.Event]:
-    """Note a Ctrl-Z instead of stopping at once, with a terminal that is not yet as it was."""
-    asked = threading.Event()
+def _broken_off() -> Iterator[list[int]]:
+    """Note a Ctrl-Z instead of stopping at once, with a terminal that is not yet as it was.
 
-    def note(_number: int, _frame: FrameType | None) -> None:
-        asked.set()
+    And SIGCONT, for after SIGSTOP, which nobody can catch, a shell has made the terminal its own.
+    """
+    noted: list[int] = []
 
-    before = signal.signal(signal.SIGTSTP, note)
+    def note(number: int, _frame: FrameType | None) -> None:
+        noted.append(number)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGTSTP, signal.SIGCONT)}
     try:
-        yield asked
+        yield noted
     finally:
-        signal.signal(signal.SIGTSTP, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from rich.cells import set_cell_size
+from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
 from control.audit import figures
@@ -12,6 +12,7 @@ from control.governed import GovernorStatus, SignalStatus
 from control.plan.governor import written
 from control.plan.values import as_size
 from control.status import Status, TableStatus
+from control.watch.printable import printable
 from control.watch.render import warnings
 from control.watch.sight import Sight, WorkerStatus
 from control.watch.words import built, details, duration, eta, held_back, rate, rows, share, speed, tuned
@@ -101,14 +102,15 @@ def _tables(tables: Sequence[TableStatus], width: int) -> Panel:
 def _bars(tables: Sequence[TableStatus], width: int) -> Iterator[Text]:
     """A line for each: name, bar, share, rows, rate, end, and where there is room how it is filled."""
     told = [(f"{share(each):.0%}", rows(each), rate(each), eta(each)) for each in tables]
+    names = [printable(" ".join(each.name.split())) for each in tables]
     wide = [max(len(texts[at]) for texts in told) for at in range(4)] if told else []
-    name = min(max((Text(each.name).cell_len for each in tables), default=0), max(16, width // 4))
+    name = min(max(map(cell_len, names), default=0), max(16, width // 4))
     bar = min(_LONGEST_BAR, width - name - sum(wide) - 5)
-    for each, texts in zip(tables, told, strict=True):
+    for each, shown, texts in zip(tables, names, told, strict=True):
         drawn = f" {_bar(share(each), bar)}" if bar >= _SHORTEST_BAR else ""
         columned = " ".join(f"{text:>{size}}" for text, size in zip(texts, wide, strict=True))
         style = {"stopped": GRAVE, "running": BUSY}.get(each.state, "")
-        line = Text.assemble(_sized(each.name, name), (drawn, style), f" {columned}")
+        line = Text.assemble(_sized(shown, name), (drawn, style), f" {columned}")
         how = f"  {details(each).removeprefix(f'{each.name}: ')}"
         yield line.append(how if line.cell_len + len(how) <= width else "")
 

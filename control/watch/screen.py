@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import chain
 
+from rich.cells import cell_len
 from rich.text import Text
 
 from control.status import StageStatus
@@ -67,9 +68,12 @@ def screen(shown: Shown, width: int, height: int) -> list[Text]:
 def _title(shown: Shown, width: int) -> Text:
     status = shown.sight.status
     mark, style = _STATES.get(status.state, ("·", ""))
-    title = Text.assemble((status.migration, "bold"), "  ", (f"{mark} {status.state}", style))
     ended = status.finished_at or shown.now
-    title.append(f"  {duration((ended - status.started_at).total_seconds())}")
+    took = f"  {duration((ended - status.started_at).total_seconds())}"
+    name = Text(status.migration, "bold")
+    # A long name gives way to what becomes of the migration.
+    name.truncate(max(8, width - len(f"  {mark} {status.state}{took}")), overflow="ellipsis")
+    title = Text.assemble(name, "  ", (f"{mark} {status.state}", style), took)
     clock = f"{shown.now.astimezone(UTC):%H:%M:%S} UTC"
     long = panels.across(title, Text(f"{shown.where}  {clock}"), width)
     return long if long.cell_len > title.cell_len else panels.across(title, Text(clock), width)
@@ -89,7 +93,18 @@ def _stages(stages: Sequence[StageStatus], now: datetime, width: int, height: in
             Text.assemble(cell, f"  {stage.detail or ''}") for cell, stage in zip(cells, stages, strict=True)
         ]
     open_ = [f"{stage.name}: {stage.detail}" for stage in stages if stage.state in _STAGES and stage.detail]
-    return [*panels.columns(cells, width, longest + 11), *map(Text, open_[:2])]
+    lines = panels.columns(cells, width, longest + 11)
+    return [*_in_sight(lines, stages, room=max(1, height // 2)), *map(Text, open_[:2])]
+
+
+def _in_sight(lines: Sequence[Text], stages: Sequence[StageStatus], room: int) -> Sequence[Text]:
+    """So many lines of stages as there is room for, the first stage that is not done among them."""
+    if len(lines) <= room:
+        return lines
+    beside = -(-len(stages) // len(lines))
+    at = next((n for n, stage in enumerate(stages) if stage.state != "done"), len(stages) - 1) // beside
+    first = max(0, min(at - (room - 1) // 2, len(lines) - room))
+    return lines[first : first + room]
 
 
 def _told(shown: Shown, width: int) -> list[Text]:
@@ -98,12 +113,19 @@ def _told(shown: Shown, width: int) -> list[Text]:
     return [
         Text(line, style)
         for text, style in said
-        for line in textwrap.wrap(text, width, max_lines=_SAID, placeholder=" …")
+        for line in textwrap.wrap(text, _letters(text, width), max_lines=_SAID, placeholder=" …")
     ]
+
+
+def _letters(text: str, width: int) -> int:
+    """How many letters of a text a line holds for certain: those of some scripts are two cells wide."""
+    return width if cell_len(text) <= len(text) else max(1, width // 2)
 
 
 def _keys(missing: Sequence[str], width: int) -> Text:
     keys = Text("  ").join(Text.assemble((f" {key} ", "reverse"), f" {what}") for key, what in _KEYS)
+    if keys.cell_len > width:
+        keys = Text("  ").join(Text(f" {key} ", "reverse") for key, _ in _KEYS)
     if not missing:
         return keys
     long = panels.across(keys, Text(f"too low for {', '.join(missing)}"), width)

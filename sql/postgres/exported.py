@@ -1,4 +1,4 @@
-"""What only the exporter asks of a server: invalid indexes, and who waits for a lock."""
+"""What only the exporter asks of a server: which it is, invalid indexes, and who waits for a lock."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,6 +7,12 @@ from sql.named import load
 from sql.postgres.connection import Connection
 
 STATEMENTS = load(Path(__file__).parent, "exported")
+
+
+def is_standby(connection: Connection) -> bool:
+    """Whether the server follows another."""
+    row = connection.execute(STATEMENTS.is_standby.compose()).fetchone()
+    return row is not None and bool(row[0])
 
 
 def invalid_indexes(connection: Connection, tables: Mapping[str, str]) -> dict[str, int]:

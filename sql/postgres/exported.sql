@@ -1,3 +1,7 @@
+-- name: is_standby
+-- locks: none.
+SELECT pg_is_in_recovery();
+
 -- name: invalid_indexes
 -- locks: ACCESS SHARE on the catalog; a read. Per table of the plan, of it and of its partitions: invalid indexes that
 -- nobody builds. A partitioned index is invalid until each of its parts is attached, and says nothing by itself.

@@ -5,6 +5,10 @@ from psycopg import errors
 
 from sql.errors import ServerError
 
+_OTHER_LEDGER = (
+    "if that is a part of the ledger, another version of tenantry began this migration: install that one; "
+    "if not, look at the server's log"
+)
 #: The first that fits; whatever else it is, the server's log says more.
 _WAYS_OUT: tuple[tuple[type[psycopg.Error], str], ...] = (
     (errors.DiskFull, "make room on the server"),
@@ -12,6 +16,8 @@ _WAYS_OUT: tuple[tuple[type[psycopg.Error], str], ...] = (
     (errors.TooManyConnections, "leave the server connections to spare, or raise max_connections"),
     (errors.ReadOnlySqlTransaction, "it is a standby now: give the plan the primary's address"),
     (errors.InsufficientPrivilege, "grant this role what it lacks"),
+    (errors.UndefinedColumn, _OTHER_LEDGER),
+    (errors.UndefinedTable, _OTHER_LEDGER),
     (errors.QueryCanceled, "somebody cancelled it, or a timeout of the server's or the role's"),
 )
 

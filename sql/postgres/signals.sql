@@ -16,6 +16,10 @@ DECLARE plan_query NO SCROLL CURSOR FOR {query};
 -- locks: ACCESS SHARE as above; no more than two rows of it.
 FETCH 2 FROM plan_query;
 
+-- name: timeline
+-- locks: none. It grows by one whenever a standby becomes the primary.
+SELECT ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int AS timeline;
+
 -- name: standbys
 -- locks: ACCESS SHARE on system views; a read. A standby's name is that of its slot, and without one its
 -- application_name; what it has replayed is NULL where this role may not see it.

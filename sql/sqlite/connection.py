@@ -72,6 +72,11 @@ def is_busy(error: sqlite3.Error) -> bool:
     return code is not None and code & 0xFF in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 
 
+def shown(text: str) -> str:
+    r"""A text of a file as it can be shown and kept, whatever it is: what is no UTF-8 in it as `\udcff`."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 def _text(written: bytes) -> str:
     return written.decode("utf-8", "surrogateescape")
 

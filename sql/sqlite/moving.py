@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sql.named import load
-from sql.sqlite.connection import File
+from sql.sqlite.connection import File, shown
 from sql.sqlite.facts import Table
 from sql.sqlite.names import folded, listed, quoted, written
 from sql.sqlite.words import words
@@ -97,11 +97,11 @@ class Moving:
 
     def choose(self, from_: str, after: tuple[Any, ...] | None, most: int) -> list[tuple[Any, ...]]:
         """The next rows that may go of themselves, behind one; where they lie."""
-        places = ", ".join(f":after{at}" for at in range(len(self.identity)))
+        places = ", ".join(_given(value, f":after{at}") for at, value in enumerate(after or ()))
         fragments = self._fragments | {
             "after": "true" if after is None else f"({self._identity}) > ({places})"
         }
-        given = self._parameters(from_) | {f"after{at}": value for at, value in enumerate(after or ())}
+        given = self._parameters(from_) | {f"after{at}": _sent(value) for at, value in enumerate(after or ())}
         given |= {"most": most}
         statement = STATEMENTS.choose.filled(walked="", plain="", **fragments)
         how = self.file.rows(STATEMENTS.choose_how.filled(query=statement), given)
@@ -117,10 +117,10 @@ class Moving:
 
     def put(self, rows: Sequence[tuple[Any, ...]]) -> None:
         """Put rows on the list, by where they lie."""
-        values = ", ".join("?" * len(self.identity))
-        statement = STATEMENTS.put.filled(moving=self.name, values=values)
         for row in rows:
-            self.file.execute(statement, row)
+            values = ", ".join(_given(value, "?") for value in row)
+            statement = STATEMENTS.put.filled(moving=self.name, values=values)
+            self.file.execute(statement, tuple(map(_sent, row)))
 
     def settle(self, from_: str) -> None:
         """Take rows off the list that may not go any more."""
@@ -154,7 +154,7 @@ class Moving:
         """Rows on the list whose like, in some columns, another tenant has."""
         statement = STATEMENTS.taken.filled(
             **self._fragments,
-            example=f"quote(t.{quoted(columns[0])})",
+            example=written(f"t.{quoted(columns[0])}"),
             same=" AND ".join(f"there.{quoted(name)} = t.{quoted(name)}" for name in columns),
         )
         return Found(**self.file.rows(statement, {"to": to})[0])
@@ -211,6 +211,20 @@ class Moving:
         return {"from": from_, "undoes": self.undoes, "named": self.named}
 
 
+def _as_bytes(value: Any) -> bool:
+    """Whether a value goes to SQLite as bytes: a text that is no UTF-8, which the driver doesn't take."""
+    return isinstance(value, str) and shown(value) != value
+
+
+def _given(value: Any, parameter: str) -> str:
+    """What stands in a statement for a value that `_sent` sends."""
+    return f"CAST({parameter} AS TEXT)" if _as_bytes(value) else parameter
+
+
+def _sent(value: Any) -> Any:
+    return value.encode("utf-8", "surrogateescape") if _as_bytes(value) else value
+
+
 def torn(
     child: Table, parent: Table, pairs: Pairs, *, file: File, from_: str, column: str, goes: tuple[str, str]
 ) -> Found:
@@ -225,7 +239,7 @@ def torn(
         column=quoted(column),
         goes=goes[0],
         parent_goes=goes[1],
-        example=f"quote(t.{quoted(pairs[0][0])})",
+        example=written(f"t.{quoted(pairs[0][0])}"),
     )
     return Found(**file.rows(statement, {"from": from_})[0])
 

@@ -4,6 +4,11 @@ Only names are composed into statements, and values where SQLite takes no parame
 """
 
 from collections.abc import Iterable
+from pathlib import Path
+
+from sql.named import load
+
+STATEMENTS = load(Path(__file__).parent, "names")
 
 
 def quoted(name: str) -> str:
@@ -23,9 +28,13 @@ def literal(value: str | None) -> str:
 
 
 def written(value: str) -> str:
-    """What writes an SQL expression's value as SQL: `quote()` ends a text at its NUL, and has no infinity."""
+    """What writes an SQL expression's value as SQL, as a text that is UTF-8 whatever the value is.
+
+    `quote()` ends a text at its NUL, has no infinity, and leaves bytes that are no UTF-8 as they are.
+    """
+    no_utf_8 = STATEMENTS.no_utf_8.filled(value=value)
     return (
-        f"CASE WHEN typeof({value}) = 'text' AND instr({value}, char(0))"
+        f"CASE WHEN typeof({value}) = 'text' AND (instr({value}, char(0)) OR {no_utf_8})"
         f" THEN 'CAST(x''' || hex({value}) || ''' AS TEXT)'"
         f" WHEN typeof({value}) = 'real' AND abs({value}) = 9e999 THEN iif({value} > 0, '9e999', '-9e999')"
         f" ELSE quote({value}) END"

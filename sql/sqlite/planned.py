@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sql.named import load
 from sql.sqlite.facts import Catalog, Table
-from sql.sqlite.names import folded, literal, quoted
+from sql.sqlite.names import folded, literal, quoted, written
 from sql.tenant_source import Constant, Expression, Lookup, Parent, TenantSource, chain, last_resort
 
 STATEMENTS = load(Path(__file__).parent, "planned")
@@ -94,7 +94,7 @@ def place_of(there: Table, of: str) -> str:
     """A row's place as SQL: NULL where nothing tells rows apart."""
     if there.rowid is not None:
         return f"{of}.{there.rowid}"
-    return " || ', ' || ".join(f"quote({of}.{quoted(name)})" for name in there.primary_key) or "NULL"
+    return " || ', ' || ".join(written(f"{of}.{quoted(name)}") for name in there.primary_key) or "NULL"
 
 
 def _value(original: Catalog, asked: Sequence[TenantSource], after: str | None) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sql.named import load
-from sql.sqlite.connection import File
+from sql.sqlite.connection import File, shown
 from sql.sqlite.facts import Table
 from sql.sqlite.names import folded, quoted
 from sql.tenant_rows import ACTIVITY, TenantRows
@@ -26,8 +26,13 @@ def rows(file: File, table: Table, column: str) -> list[TenantRows]:
         activity="NULL" if activity is None else f"max({quoted(activity)})",
     )
     return [
-        TenantRows(row["tenant"], row["rows"], _time(row["last_activity"])) for row in file.rows(statement)
+        TenantRows(_named(row["tenant"]), row["rows"], _time(row["last_activity"]))
+        for row in file.rows(statement)
     ]
+
+
+def _named(tenant: Any) -> Any:
+    return shown(tenant) if isinstance(tenant, str) else tenant
 
 
 def _time(value: Any) -> datetime | None:

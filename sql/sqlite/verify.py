@@ -105,7 +105,7 @@ def strays(file: File, child: Table, parent: Table, pairs: Sequence[tuple[str, s
     statement = STATEMENTS.edges.filled(
         child=quoted(child.name),
         parent=quoted(parent.name),
-        example=f"quote(c.{quoted(pairs[0][0])})",
+        example=written(f"c.{quoted(pairs[0][0])}"),
         pairs=" AND ".join(f"p.{quoted(theirs)} = c.{quoted(ours)}" for ours, theirs in pairs),
         column=quoted(column),
     )

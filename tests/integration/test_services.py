@@ -108,6 +108,13 @@ def test_what_a_service_counts_is_for_this_machine_alone_unless_it_is_told_other
         until(lambda: _asked(port, "/healthz", elsewhere)[0] == 200, 30, f"the {service} for everybody")
 
 
+@pytest.mark.skipif(not Path("/proc/net/if_inet6").exists(), reason="this machine has no IPv6")
+def test_a_service_listens_on_an_address_of_ipv6(folder: Path) -> None:
+    port = free_port()
+    with _service(folder, "exporter", "--port", str(port), "--host", "::1"):
+        until(lambda: _asked(port, "/healthz", "[::1]") == (200, "ok\n"), 30, "the exporter")
+
+
 @pytest.mark.parametrize("service", ["worker", "exporter"])
 def test_a_service_says_that_it_lives_and_can_do_its_work(folder: Path, service: str) -> None:
     port = free_port()

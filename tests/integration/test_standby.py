@@ -114,12 +114,26 @@ def test_a_standby_is_missed_after_a_flush_of_the_queue_server_too_until_an_oper
             fresh = replace(watch, governor=Governor(watch.governor.shared, watch.governor.pool, "fresh"))
             assert "0.5 (replica, not streaming), stop at 0.5" in fresh.holds("lag", settings)
             # A run that is begun anew misses it as well.
-            assert conductor.watching(session, LAG, settings.standbys).standbys == ("replica",)
+            assert conductor.watching(session, LAG, settings).standbys == ("replica",)
             forgetting = settings.model_copy(update={"forget_standbys": ("replica",)})
             fresh.goes(forgetting)
-            assert conductor.watching(session, forgetting, settings.standbys).standbys == ()
+            assert conductor.watching(session, forgetting, settings).standbys == ()
         finally:
             replica.start()
+
+
+def test_a_run_that_is_begun_anew_after_a_failover_misses_nobody_but_those_that_stayed_behind(
+    database: str, replica: Standby
+) -> None:
+    with connect(database, "controller") as session:
+        here = conductor.watching(session, LAG)
+        assert (here.standbys, here.timeline) == ((replica.name,), 1)
+        one = here.model_copy(update={"standbys": ("promoted", replica.name), "timeline": 0})
+        assert conductor.watching(session, LAG, one) == here
+        # Two are gone by one failover: nobody knows which of them became the primary.
+        two = one.model_copy(update={"standbys": ("promoted", "left behind")})
+        again = conductor.watching(session, LAG, two)
+        assert (again.standbys, again.timeline) == (("left behind", "promoted", replica.name), 0)
 
 
 def test_of_two_standbys_with_one_name_the_one_that_is_killed_is_missed(

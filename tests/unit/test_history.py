@@ -16,8 +16,9 @@ SETTINGS = Settings(
 )
 
 
-def look(written: float, *streaming: tuple[str, int, float]) -> Look:
-    return Look(Sample(), written, tuple(Standby(*standby) for standby in streaming), others=True)
+def look(written: float, *streaming: tuple[str, int, float], timeline: int = 1) -> Look:
+    standbys = tuple(Standby(*standby) for standby in streaming)
+    return Look(Sample(), written, standbys, others=True, timeline=timeline)
 
 
 def told(*looks: tuple[float, Look], settings: Settings = SETTINGS) -> Sample:
@@ -116,7 +117,7 @@ def test_a_standby_that_was_taken_away_for_good_is_no_lag_and_counts_again_once_
 
 
 def test_where_standbys_may_not_be_seen_lag_is_not_told_and_nobody_is_missed_afterwards() -> None:
-    hidden = Look(Sample(unreadable={"lag": "no right"}), 200, (), others=True)
+    hidden = Look(Sample(unreadable={"lag": "no right"}), 200, (), others=True, timeline=1)
     seen = (0, look(100, ("a", 1, 100)))
     assert "lag" not in told(seen, (1, hidden)).values
     assert told(seen, (1, hidden), (2, look(200, ("a", 1, 200)))).values["lag"] == 0
@@ -125,6 +126,26 @@ def test_where_standbys_may_not_be_seen_lag_is_not_told_and_nobody_is_missed_aft
 def test_a_server_that_was_failed_over_to_may_be_behind_the_one_before() -> None:
     sample = told((0, look(900)), (1, look(1000)), (2, look(500)), (4, look(600, ("a", 1, 550))))
     assert (sample.values["lag"], sample.values["lag_bytes"]) == (0, 50)
+
+
+def test_the_standby_that_became_the_primary_is_not_missed() -> None:
+    settings = SETTINGS.model_copy(update={"standbys": ("a",), "timeline": 1})
+    before = (0, look(100, ("a", 1, 100)))
+    assert "lag" not in told(before, (1, look(200, timeline=2)), settings=settings).values
+    # Nor where the queue server was flushed meanwhile; but it is where nobody was promoted.
+    assert "lag" not in told((1, look(200, timeline=2)), settings=settings).values
+    assert told(before, (9, look(200)), settings=settings).details["lag"] == "a, not streaming"
+
+
+def test_a_standby_that_does_not_follow_the_one_that_became_the_primary_is_missed_until_it_does() -> None:
+    settings = SETTINGS.model_copy(update={"standbys": ("a", "b"), "timeline": 1})
+    looks = [(0, look(100, ("a", 1, 100), ("b", 2, 100))), (9, look(200, timeline=2))]
+    assert "not streaming" in told(*looks, settings=settings).details["lag"]
+    looks.append((10, look(200, ("b", 3, 200), timeline=2)))
+    assert told(*looks, settings=settings).values["lag"] == 0
+    # The one failover accounts for `a`: `b` is missed when it goes now.
+    looks.append((60, look(300, timeline=2)))
+    assert told(*looks, settings=settings).details["lag"] == "b, not streaming"
 
 
 def test_the_rate_of_wal_is_the_mean_of_some_seconds() -> None:

@@ -49,6 +49,10 @@ def test_the_password_of_a_connection_string_is_masked(password: str) -> None:
     [
         ("PGPASSWORD=hunter2 psql", "PGPASSWORD=*** psql"),
         ("redis://:hunter2@host", "redis://:***@host"),
+        ("ALTER ROLE bob PASSWORD 'hun''ter 2' LOGIN", "ALTER ROLE bob PASSWORD '***' LOGIN"),
+        ("OPTIONS (user 'bob', password E'h\\'2')", "OPTIONS (user 'bob', password E'***')"),
+        ("dblink('host=h password=''hunter 2'' user=u')", "dblink('host=h password=*** user=u')"),
+        ('{"password": "hun\\"ter", "a": 1}', '{"password": "***", "a": 1}'),
         ("postgresql://host/db?password=hunter2", "postgresql://host/db?password=***"),
         ('password authentication failed for user "bob"', 'password authentication failed for user "bob"'),
         ("https://host:80/path", "https://host:80/path"),

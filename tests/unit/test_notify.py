@@ -1,15 +1,21 @@
 """What a webhook is sent, how it is signed, and what is never said of it."""
 
 import re
+import socket
+import threading
 import time
+from base64 import b64decode
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
+from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tenacity import RetryCallState, Retrying
 
-from control.notify import sender, signature
+from control.notify import sender, signature, webhook
 from control.notify.message import LONGEST, Message, slack, trial
 from control.notify.webhook import Webhook, webhook_of
 from control.plan.model import Plan
@@ -169,9 +175,11 @@ def test_what_can_be_shown_of_a_webhook_holds_no_path_no_password_and_no_secret(
 
 def test_a_password_of_the_address_is_sent_as_its_header() -> None:
     with receiving() as receiver:
-        url = receiver.url.replace("http://", "http://me:word@")
-        Webhook(url, "json", None).send(trial("m", "me"))
-    assert receiver.got[0].headers["authorization"] == "Basic bWU6d29yZA=="
+        for written in ("me:word@", "m%40e:w%2Förd@"):
+            url = receiver.url.replace("http://", f"http://{written}")
+            Webhook(url, "json", None).send(trial("m", "me"))
+    headers = [b64decode(got.headers["authorization"].removeprefix("Basic ")) for got in receiver.got]
+    assert headers == [b"me:word", "m@e:w/örd".encode()]
 
 
 @pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503])
@@ -201,6 +209,42 @@ def test_a_receiver_that_asks_for_time_gets_it() -> None:
             Webhook(receiver.url, "json", None).send(trial("m", "me"))
     assert error.value.after == 120
     assert _wait_after(error.value, 1) == 120
+
+
+def test_the_time_that_a_receiver_asks_for_may_be_a_date_and_is_never_longer_than_five_minutes() -> None:
+    asked = {formatdate(time.time() + 120, usegmt=True): (100, 120), "7200": (300, 300), "soon": (0, 0)}
+    with receiving(lambda _got: 429) as receiver:
+        for after, (least, most) in (asked | {"9" * 5_000: (0, 300)}).items():
+            receiver.more["retry-after"] = after
+            with pytest.raises(NotDeliveredError) as error:
+                Webhook(receiver.url, "json", None).send(trial("m", "me"))
+            assert least <= error.value.after <= most
+
+
+@contextmanager
+def _endless() -> Iterator[int]:
+    """A receiver that goes on saying that there is more to come, until it is cut off."""
+
+    def answer() -> None:
+        with server.accept()[0] as connection:
+            try:
+                while connection.recv(65_536):
+                    while True:
+                        connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+            except OSError:
+                return
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=answer)
+        thread.start()
+        yield server.getsockname()[1]
+        thread.join()
+
+
+def test_an_answer_without_an_end_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(webhook, "WHOLE", 0.2)
+    with _endless() as port, pytest.raises(NotDeliveredError, match="no whole answer within"):
+        Webhook(f"http://127.0.0.1:{port}/x", "json", None).send(trial("m", "me"))
 
 
 def _wait_after(error: NotDeliveredError, attempt: int) -> float:
@@ -236,11 +280,13 @@ def test_the_proxy_of_the_environment_is_taken_unless_the_host_is_none_of_its(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with receiving() as proxy:
-        monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{proxy.port}")
         monkeypatch.setenv("no_proxy", "127.0.0.1")
-        Webhook("http://hooks.invalid/x", "json", None).send(trial("m", "me"))
-        assert proxy.got[0].path == "http://hooks.invalid/x"
+        for written in ("http://", "", "http://me:w%40rd@"):
+            monkeypatch.setenv("http_proxy", f"{written}127.0.0.1:{proxy.port}")
+            Webhook("http://hooks.invalid/x", "json", None).send(trial("m", "me"))
+        assert [got.path for got in proxy.got] == ["http://hooks.invalid/x"] * 3
+        assert b64decode(proxy.got[2].headers["proxy-authorization"].removeprefix("Basic ")) == b"me:w@rd"
         with receiving() as receiver:
             Webhook(receiver.url, "json", None).send(trial("m", "me"))
             assert len(receiver.got) == 1
-    assert len(proxy.got) == 1
+    assert len(proxy.got) == 3

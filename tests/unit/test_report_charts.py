@@ -36,6 +36,12 @@ def test_tables_at_the_same_time_stand_on_each_other() -> None:
     ]
 
 
+def test_the_tables_with_the_most_rows_have_the_colours() -> None:
+    drawn = rows([filled(f"t{number}", number, 100 + number) for number in range(20)], SPAN, ())
+    assert drawn is not None
+    assert [shape.label for shape in drawn.shapes[:5]] == ["t19", "t18", "t17", "t16", "t15"]
+
+
 def test_a_time_without_samples_is_a_gap_in_the_line() -> None:
     drawn = signal("lag", "Lag", [pace(0, lag=1), pace(10, lag=2), pace(80, lag=1)], SPAN, ())
     assert drawn is not None

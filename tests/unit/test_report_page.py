@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 
 from control.report.page import bars, busy, figures, html, reasons, standing
-from tests.reported import HOSTILE, account, after, held, pace
+from tests.reported import HOSTILE, account, after, held, pace, statement
 
 
 class _Read(HTMLParser):
@@ -134,3 +134,34 @@ def test_a_signal_that_was_never_above_zero_is_said_and_not_drawn() -> None:
     quiet = account(paces=[pace(at, commit=0.0) for at in range(0, 50, 10)])
     assert "No signal of the application's latency was ever above zero." in _Read(html(quiet)).text
     assert after(0) == quiet.paces[0].at
+
+
+def test_marks_that_turn_letters_round_and_controls_are_seen_and_not_obeyed() -> None:
+    page = html(account(name="a\u202egnp\u2066\x1b[2J\x00"))
+    assert not {"\u202e", "\u2066", "\x1b", "\x00"} & set(page)
+    assert "a\\u202egnp\\u2066\\u001b[2J\\u0000" in page
+
+
+def test_of_a_text_of_a_megabyte_the_page_has_the_beginning() -> None:
+    long = "value " * 200_000
+    page = html(account(events=[statement("t", error=long), statement(long)], checks=[]))
+    assert len(page) < 200_000
+    assert "… (1,200,000 characters in all)" in page
+
+
+def test_a_backfill_that_goes_on_has_taken_so_much_so_far_and_one_whose_rows_are_empty_again_nothing() -> (
+    None
+):
+    half = account(states={"backfill": "running"})
+    assert "Backfill so far" in {figure.name for figure in figures(half)}
+    assert "Backfill took" in {figure.name for figure in figures(account())}
+    emptied = [half.tables[0].model_copy(update={"rows_done": 0})]
+    kept = account(states={"backfill": "waiting"}, tables=emptied)
+    assert not [figure.name for figure in figures(kept) if figure.name.startswith("Backfill")]
+
+
+def test_the_parts_that_the_page_leads_to_are_there() -> None:
+    read = _Read(html(account()))
+    led = [has["href"] for tag, has in read.elements if tag == "a" and has.get("href", "")]
+    assert {str(href).removeprefix("#") for href in led} <= {has.get("id") for _, has in read.elements}
+    assert len(led) > 9

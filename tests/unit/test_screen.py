@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.cells import cell_len
 from rich.color import Color
 from rich.console import Console, Group
 from rich.style import Style
@@ -241,3 +242,33 @@ def _luminance(colour: tuple[int, int, int]) -> float:
         for part in (number / 255 for number in colour)
     ]
     return sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+@pytest.mark.parametrize(("width", "height"), [(20, 5), (30, 8), (40, 10)])
+def test_in_the_smallest_terminal_the_stage_at_work_and_every_key_are_still_there(
+    width: int, height: int
+) -> None:
+    lines = _lines(replace(SHOWN, said=""), width, height)
+    assert any(line.startswith("▶ backfill") for line in lines)
+    assert lines[-1].split()[:5] == ["p", "r", "+", "-", "q"]
+
+
+def test_a_long_name_hides_neither_the_state_nor_how_long_it_has_taken() -> None:
+    named = replace(SHOWN.sight, status=STATUS.model_copy(update={"migration": "m" * 100}))
+    assert re.fullmatch(r"m+…  ▶ running  1:24", _lines(replace(SHOWN, sight=named), 80, 24)[0])
+
+
+@pytest.mark.parametrize(
+    "name", ["漢字テーブル", "e\u0301e\u0301", "\x1b]0;p\x07\x1b[2J", "a\tb\nc", "\u202egnp"]
+)
+def test_bars_stand_below_each_other_whatever_the_tables_are_called(name: str) -> None:
+    shown = screen(_with(TABLE, TABLE.model_copy(update={"name": name})), 80, 30)
+    bars = [line.plain for line in shown if "█" in line.plain]
+    assert len({cell_len(bar.partition("█")[0]) for bar in bars}) == 1
+    assert all(bar.endswith("ETA 1:15") for bar in (line.rstrip() for line in bars))
+
+
+def test_of_a_message_in_wide_letters_nothing_is_lost_at_the_edge() -> None:
+    message = "数据库系统正在关闭" * 4
+    told = _lines(replace(SHOWN, said=message, away=None), 40, 24)[-3:-1]
+    assert "".join(told) == message

@@ -36,24 +36,29 @@ class Known(BaseModel):
 class History(BaseModel):
     """When which position in the WAL was written: bytes, and the Redis server's seconds; oldest first.
 
-    `standbys` are those of the last look and those that streamed before and don't now.
+    `standbys` are those of the last look and those that streamed before and don't now; `timeline` is the
+    server's as of which they are missed.
     """
 
     model_config = ConfigDict(frozen=True)
 
     written: tuple[tuple[float, float], ...] = ()
     standbys: tuple[Known, ...] = ()
+    timeline: int | None = None
 
     def and_now(self, look: Look, now: float) -> "History":
         """The history with this look in it."""
         # A server that was failed over to may be behind the one before: what that wrote is not in its WAL.
         before = [mark for mark in self.written if mark[0] <= look.written and mark[1] <= now]
-        return History(
-            written=tuple(_thinned([*before, (look.written, now)], now)),
-            standbys=self.standbys
-            if "lag" in look.sample.unreadable
-            else tuple(_known(self.standbys, look.standbys, now)),
-        )
+        written = tuple(_thinned([*before, (look.written, now)], now))
+        if "lag" in look.sample.unreadable:
+            return self.model_copy(update={"written": written})
+        since = look.timeline if self.timeline is None else self.timeline
+        known = tuple(_known(self.standbys, look.standbys, now))
+        streaming = tuple(each for each in known if each.seen == now)
+        if are_primaries(len(known) - len(streaming), since, look.timeline):
+            known, since = streaming, look.timeline
+        return History(written=written, standbys=known, timeline=since)
 
     def sample(self, look: Look, now: float, settings: Settings) -> Sample:
         """The look's sample with lag, of the standby that is furthest behind, and with the rate of WAL.
@@ -84,12 +89,9 @@ class History(BaseModel):
         ]
         # One that streamed when the run began and was never seen since: the queue server was flushed, or it
         # was gone before the first look. Nobody knows how far it is.
-        known = Counter(known.name for known in self.standbys)
-        behind += [
-            (*past, _gone(name))
-            for name in Counter(settings.standbys) - known
-            if name not in settings.forget_standbys
-        ]
+        missing = Counter(settings.standbys) - Counter(known.name for known in self.standbys)
+        if not are_primaries(missing.total(), settings.timeline, look.timeline):
+            behind += [(*past, _gone(name)) for name in missing if name not in settings.forget_standbys]
         if not behind:
             return {}, {}
         seconds, _, slowest = max(behind)
@@ -122,6 +124,15 @@ class History(BaseModel):
         )
         seconds = now - since
         return ((written - before) / seconds, seconds) if seconds >= _RATE_OVER / 2 else None
+
+
+def are_primaries(gone: int, since: int | None, now: int) -> bool:
+    """Whether so many standbys are gone because they became the primary, from one timeline to another.
+
+    Nothing on a server says what it was called as a standby. Each failover takes one of them away, so where
+    more are gone, all are missed: one of them may have stayed behind.
+    """
+    return gone <= (now - since if since is not None else 0)
 
 
 def _gone(name: str) -> str:

@@ -39,14 +39,15 @@ class Look:
     """What is seen at once: signals that speak for themselves, and positions in the WAL, in bytes.
 
     `written` is the server's own position. What it and the standbys' mean as lag and as a rate takes what was
-    seen before (`worker.governor.history`). `others`: whether anybody else's session was at work in the last
-    seconds, or this role may not see it.
+    seen before (`worker.governor.history`). `timeline` tells one primary from the next. `others`: whether
+    anybody else's session was at work in the last seconds, or this role may not see it.
     """
 
     sample: Sample
     written: float
     standbys: tuple[Standby, ...]
     others: bool
+    timeline: int
 
 
 def look(connection: Connection, settings: Settings) -> Look:
@@ -58,6 +59,7 @@ def look(connection: Connection, settings: Settings) -> Look:
     with connection.transaction():
         _bound(connection)
         streaming = standbys(connection)
+        here = timeline(connection)
         row = _one(connection, SIGNALS.sample)
     sample = Sample()
     for part in (
@@ -75,7 +77,13 @@ def look(connection: Connection, settings: Settings) -> Look:
             unreadable=sample.unreadable | part.unreadable,
             details=sample.details | part.details,
         )
-    return Look(sample=sample, written=row["written"], standbys=tuple(streaming or ()), others=row["others"])
+    return Look(
+        sample=sample,
+        written=row["written"],
+        standbys=tuple(streaming or ()),
+        others=row["others"],
+        timeline=here,
+    )
 
 
 def standbys(connection: Connection) -> list[Standby] | None:
@@ -83,6 +91,12 @@ def standbys(connection: Connection) -> list[Standby] | None:
     with connection.cursor(row_factory=class_row(Standby)) as cursor:
         found = cursor.execute(SIGNALS.standbys.compose()).fetchall()
     return None if any(standby.replayed is None for standby in found) else found
+
+
+def timeline(connection: Connection) -> int:
+    """The primary's timeline: one more after each failover, at least."""
+    here: int = _one(connection, SIGNALS.timeline)["timeline"]
+    return here
 
 
 def _one(connection: Connection, statement: Statement, **parameters: Any) -> dict[str, Any]:

@@ -128,7 +128,7 @@ def _through(way: _Way) -> None:
 
 
 def _at_once(way: _Way) -> bool:
-    """All of it in one transaction; False where that would have held the lock for too long."""
+    """All of it in one transaction, at its turn; False where that would have held the lock for too long."""
 
     def all_of_it() -> bool:
         for one in way.group:
@@ -141,6 +141,7 @@ def _at_once(way: _Way) -> bool:
         switch(way.file, way.group, way.pins)
         return True
 
+    way.pace.turn()
     with not_longer_than(way.file, NEVER) as broken_off:
         _once(way, "the new keys, at once", all_of_it)
     return not broken_off()

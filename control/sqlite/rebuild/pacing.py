@@ -52,7 +52,7 @@ class Pace:
             CancelledError: the migration is cancelled.
             FileBusyError: others were in the way, again and again.
         """
-        settings = self._turn(job)
+        settings = self.turn(job)
         begun, asked = time.monotonic(), time.perf_counter()
         file, rows = self._ground.connection, 0
         for attempt in patiently(self._ground, what):
@@ -72,8 +72,12 @@ class Pace:
         """Set the size, where another kind of work begins."""
         self._size = rows
 
-    def _turn(self, job: int | None) -> Settings:
-        """Wait for the next batch's turn; what is tuned by then."""
+    def turn(self, job: int | None = None) -> Settings:
+        """Wait until the governor lets the next transaction go; what is tuned by then.
+
+        Raises:
+            CancelledError: the migration is cancelled.
+        """
         file = self._ground.connection
         try:
             while True:

@@ -11,7 +11,14 @@ import pytest
 from control import holds, status
 from control.plan.model import Plan
 from control.sqlite import conductor
-from sql.errors import CancelledError, GateClosedError, JobStoppedError, QuarantineError
+from sql.errors import (
+    CancelledError,
+    GateClosedError,
+    GivenWrongError,
+    JobStoppedError,
+    QuarantineError,
+    ServerError,
+)
 from tests.integration.sqlite.filled import asked, made, plan_of, run
 from worker import jobs, ledger
 from worker.governor.limits import LABELS, Limit, Sample
@@ -229,3 +236,35 @@ def test_rows_that_come_without_a_tenant_after_the_proof_open_the_stage_again(tm
     said = run(plan)
     assert any(line.startswith("backfill: the tables are not as it left them") for line in said)
     assert asked(path, "SELECT tenant_id FROM notes WHERE id = 5") == [("org2",)]
+
+
+@pytest.mark.parametrize("renamed", ["doc", "id", "tenant_id"])
+def test_a_run_names_a_column_that_the_application_has_renamed_and_goes_on_once_it_has_its_name(
+    tmp_path: Path, renamed: str
+) -> None:
+    path = made(
+        tmp_path / "file.db",
+        "CREATE TABLE notes (id TEXT PRIMARY KEY, doc TEXT) WITHOUT ROWID",
+        """INSERT INTO notes VALUES ('a', '{"org": "acme"}')""",
+    )
+    plan = plan_of(path, [_NOTES])
+    run(plan)
+    made(path, f"ALTER TABLE notes RENAME COLUMN {renamed} TO other")
+    with pytest.raises(GivenWrongError, match=rf"notes\.{renamed} is gone, or has another name now"):
+        run(plan)
+    made(path, f"ALTER TABLE notes RENAME COLUMN other TO {renamed}")
+    run(plan)
+
+
+def test_a_run_tells_that_a_table_that_a_source_asks_is_gone(tmp_path: Path) -> None:
+    orgs = (
+        "CREATE TABLE orgs (id INTEGER PRIMARY KEY, org)",
+        "INSERT INTO orgs SELECT id, 'acme' FROM notes",
+    )
+    path = _prepared(tmp_path, *orgs)
+    source = {"lookup": "orgs", "on": {"id": "id"}, "column": "org"}
+    plan = plan_of(path, [{"name": "notes", "tenant": source}])
+    run(plan)
+    made(path, "ALTER TABLE orgs RENAME TO others")
+    with pytest.raises(ServerError, match="no such table: orgs"):
+        run(plan)

@@ -16,6 +16,8 @@ import pytest
 
 from control import status, steering
 from control.demo.show_file import plan_for
+from control.exported.series import MIGRATION_STATE, UP
+from control.exporter import StatusCollector
 from control.plan.governor import Governor
 from control.plan.model import Backfill, Plan
 from control.plan.writing import toml
@@ -185,6 +187,24 @@ def test_rows_without_a_tenant_are_set_aside_shown_and_filled_once_they_are_mend
         assert 'tenantry_table_rows_remaining{migration="multi-tenancy",table="relations"} 0.0' in series
         assert 'stage="backfill",state="done"} 1.0' in series
         assert 'stage="application",state="waiting"} 1.0' in series
+
+
+def test_what_is_shown_is_of_the_file_that_is_there_now(folder: Path) -> None:
+    assert typed(folder, "run", "--to", "preflight").returncode == 0
+    file = folder / "graph.db"
+    with closing(StatusCollector(f"sqlite:///{file}", "multi-tenancy")) as collector:
+        assert MIGRATION_STATE.name in _samples(collector)
+        (elsewhere := folder / "elsewhere").mkdir()
+        graph.made(elsewhere, 250)
+        (elsewhere / "graph.db").replace(file)
+        for part in ("wal", "shm"):
+            (folder / f"graph.db-{part}").unlink(missing_ok=True)
+        assert _samples(collector) == {UP.name}
+
+
+def _samples(collector: StatusCollector) -> set[str]:
+    """The names of the series that a scrape has samples of."""
+    return {sample.name for family in collector.collect() for sample in family.samples}
 
 
 @contextmanager
