@@ -43,6 +43,7 @@ GRANT SET ON PARAMETER {parameter} TO {role}
 -- locks: none on tables; entries in the catalog of the ledger's own tables are written, once for each ledger.
 GRANT USAGE ON SCHEMA tenantry TO {role};
 GRANT SELECT, UPDATE ON tenantry.migrations, tenantry.jobs TO {role};
+GRANT SELECT ON tenantry.version TO {role};
 GRANT SELECT, INSERT, UPDATE ON tenantry.batches, tenantry.governor TO {role};
 GRANT SELECT, INSERT, UPDATE, DELETE ON tenantry.paces, tenantry.holds TO {role};
 GRANT SELECT, INSERT ON tenantry.quarantine, tenantry.events TO {role};
@@ -53,7 +54,7 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON tenantry.assigned TO {role}
 -- Of what is set aside it may count rows and not read them: keys and messages hold values of the application's.
 GRANT USAGE ON SCHEMA tenantry TO {role};
 GRANT SELECT ON tenantry.migrations, tenantry.stages, tenantry.jobs, tenantry.batches, tenantry.governor TO {role};
-GRANT SELECT ON tenantry.events TO {role};
+GRANT SELECT ON tenantry.events, tenantry.version TO {role};
 GRANT SELECT (id, job_id) ON tenantry.quarantine TO {role}
 
 -- name: ledger_lacks

@@ -16,8 +16,8 @@ SELECT pg_advisory_xact_lock(hashtextextended('tenantry ledger', 0));
 
 -- name: to_2
 -- locks: ACCESS EXCLUSIVE on tables of the ledger, in the order in which transactions of ours take them, for milliseconds:
--- workers and displays wait for it, the application never reads them. What is new can be read and written by whoever
--- could read and write the rest.
+-- workers and displays wait for it, the application never reads them. Whoever could read or write a migration's row can do
+-- so with what is new.
 LOCK TABLE tenantry.migrations, tenantry.stages, tenantry.events IN ACCESS EXCLUSIVE MODE;
 ALTER TABLE tenantry.stages ADD COLUMN IF NOT EXISTS closed_since timestamptz;
 ALTER TABLE tenantry.events ADD COLUMN IF NOT EXISTS about jsonb,
@@ -63,7 +63,11 @@ BEGIN
         FROM pg_class AS c, aclexplode(c.relacl) AS a
         WHERE c.oid = 'tenantry.migrations'::regclass AND a.grantee <> c.relowner
     LOOP
-        EXECUTE format('GRANT %s ON tenantry.paces, tenantry.holds, tenantry.version TO %s', given.privilege, given.role);
+        IF given.privilege = 'SELECT' THEN
+            EXECUTE format('GRANT SELECT ON tenantry.version, tenantry.paces, tenantry.holds TO %s', given.role);
+        ELSIF given.privilege = 'UPDATE' THEN
+            EXECUTE format('GRANT INSERT, UPDATE, DELETE ON tenantry.paces, tenantry.holds TO %s', given.role);
+        END IF;
     END LOOP;
 END
 $$;
