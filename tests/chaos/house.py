@@ -25,6 +25,8 @@ from tests.waiting import until
 #: The graph: so many entities, and twice as many relations.
 ENTITIES = 4_000
 ROWS = 3 * ENTITIES
+#: The application is told of so many: the others it never touches, nor relations between them.
+OWNED = 2_800
 #: Seconds that the backfill takes at its pace; longer where a fault needs it.
 PACED = 60.0
 #: Operations a second, over four connections.
@@ -204,7 +206,7 @@ def house(
     settings = Settings(
         url=SecretStr(application_url or cluster.url("graph_app")),
         folder=folder / "journal",
-        entities=ENTITIES,
+        entities=OWNED,
         rate=_RATE,
         seed=seed,
     )
