@@ -33,7 +33,7 @@ PACED = 60.0
 _RATE = 100.0
 #: Shares of the rows at which faults strike. What the application deletes is no part of the batches in the
 #: end, so these are a little less than shares of the batches.
-_FIRST, _LAST = 0.14, 0.74
+_FIRST, _LAST = 0.14, 0.72
 #: How long anything may take here before a test gives up; seconds.
 PATIENCE = 240.0
 
