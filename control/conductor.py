@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
-from control import following, tuning, window
+from control import following, roles, tuning, window
 from control.arrivals import taken_along
 from control.course import actor, go_on
 from control.departures import forget, left_out, without_departed
@@ -37,7 +37,7 @@ from sql.postgres import schemas as schema_tables
 from sql.postgres.connection import Connection, connect, describe, resolve
 from sql.postgres.facts import Catalog
 from sql.postgres.session import take_migration
-from worker import assignments, audit, ledger
+from worker import assignments, audit, ledger, version
 from worker.broker import Doorbell
 from worker.governor.history import are_primaries
 from worker.governor.signals import standbys, timeline
@@ -154,11 +154,13 @@ def controller(plan: Plan) -> Iterator[Connection]:
 
     Raises:
         AnotherRunError: another controller has it.
+        LedgerVersionError: a later program upgraded the ledger.
     """
     with connect(plan.database.url.get_secret_value(), "controller") as connection:
         holder = take_migration(connection, plan.name)
         if holder is not None:
             raise AnotherRunError(plan.name, holder)
+        version.upgrade(connection)
         yield connection
 
 
@@ -244,12 +246,13 @@ def _begin(plan: Plan, connection: Connection, *, throttle: bool) -> Migration:
         # Its warnings are said by the stage itself, once they can be kept.
         ground = survey(plan, connection, lambda _line: None)
         preflight.STAGE.work(ground)
-        ledger.create(connection)
+        version.create(connection)
         original = ground.original.model_dump(mode="json")
     else:
         as_begun(plan, connection, known)
         unless_held(known)
         original = known.original
+    roles.admit(plan, connection)
     with connection.transaction():
         # Held: what is tuned in this very moment would else be overwritten.
         tuned = ledger.hold(connection, plan.name).tuned if known is not None else {}

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import psycopg
 
 from control.worker_pool import WorkerPool
-from sql.errors import UnreachableError
+from sql.errors import LedgerVersionError, UnreachableError
 from sql.postgres.connection import Connection, connect
 from worker import ledger
 
@@ -21,7 +21,7 @@ _END_WITHIN = 1.0
 def resized(pool: WorkerPool, url: str, migration: str, *, otherwise: int) -> Iterator[None]:
     """Give a pool as many workers as `tenantry tune workers=…` says, `otherwise` where it says nothing.
 
-    While the database is away, and before it has a ledger, the pool stays as it is.
+    While the database is away, and before it has a ledger of this version, the pool stays as it is.
     """
     ended = threading.Event()
     thread = threading.Thread(
@@ -42,7 +42,7 @@ def _follow(pool: WorkerPool, url: str, migration: str, otherwise: int, ended: t
             if connection is None or connection.closed:
                 connection = connect(url, "pool", statement_timeout_ms=2_000)
             wanted = ledger.workers(connection, migration)
-        except (UnreachableError, psycopg.Error):
+        except (LedgerVersionError, UnreachableError, psycopg.Error):
             continue  # the run itself says so
         pool.resize(otherwise if wanted is None else wanted)
     if connection is not None:

@@ -15,6 +15,7 @@ from sql.errors import AnotherRunError, GivenWrongError
 from sql.postgres import restore as statements
 from sql.postgres.connection import Connection, connect, describe, resolve
 from sql.postgres.session import take_migration
+from worker import version
 
 #: How many of the tables in the way are named.
 _NAMED = 5
@@ -50,6 +51,7 @@ def restore(
         BackupError: it isn't what was written, or `pg_restore` failed.
         AnotherRunError: a run is at work in that database.
         UnreachableError: no answer, or the login refused.
+        LedgerVersionError: a later program has a migration in that database.
     """
     kept = backup.read(path)
     notify(f"checking {path}, {kept.bytes / 1e6:,.0f} MB")
@@ -60,6 +62,7 @@ def restore(
         there = _in_the_way(connection, brought)
         if not overwrite:
             over_nothing(describe(resolve(into)), there)
+        version.not_newer(connection)
         for migration in statements.migrations(connection):
             holder = take_migration(connection, migration)
             if holder is not None:

@@ -125,12 +125,21 @@ def _work() -> list[Panel]:
             "writes.",
             at_all_times(rate(counted(metrics.MESSAGES), "instance"), "{{instance}}"),
             unit="ops",
+            width=8,
+        ),
+        lines(
+            "Messages refused",
+            "They were no range of batches: somebody else writes into the queue. They do nothing.",
+            at_all_times(rate(counted(metrics.REFUSED), "instance"), "{{instance}}"),
+            unit="ops",
+            width=8,
         ),
         lines(
             "Time not worked, by reason",
             "Of each second, how long workers rested or were held, all together.",
             at_all_times(rate(counted(metrics.THROTTLED), "reason"), "{{reason}}"),
             unit="s",
+            width=8,
             stacked=True,
         ),
     ]

@@ -107,6 +107,30 @@ class MigrationHeldError(TenantryError):
         )
 
 
+class LedgerVersionError(GivenWrongError):
+    """A ledger of another version than this program's: `found` is the ledger's, `known` the program's."""
+
+    def __init__(self, found: int, known: int) -> None:
+        self.found = found
+        self.known = known
+        way_out = (
+            "give this command by the program of that version, or a later one"
+            if found > known
+            else "`tenantry run` upgrades it in place, as `tenantry rollback` does"
+        )
+        super().__init__(f"the ledger is of version {found}, and this program's is {known}: {way_out}")
+
+
+class LedgerHeldError(TenantryError):
+    """Somebody keeps tables of the ledger locked that are to be made or upgraded."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "another session has kept the ledger's tables for 5 s (a transaction left open, or a dump, on "
+            "schema tenantry; pg_stat_activity shows it); end it, then say this again"
+        )
+
+
 class DependentsError(TenantryError):
     """Others' objects lean on what a statement takes away; `dependents` is the server's list of them."""
 

@@ -10,11 +10,11 @@ from sql.database import Database
 from sql.named import Statement
 from sql.postgres import ledger as postgres
 from sql.postgres.holds import HOLDS
-from sql.postgres.ledger import JOBS, LEDGER
+from sql.postgres.ledger import JOBS, LEDGER, UPGRADE
 from sql.sqlite import ledger as sqlite
 from sql.sqlite.connection import File
 
-__all__ = ["HOLDS", "JOBS", "LEDGER", "send", "send_each"]
+__all__ = ["HOLDS", "JOBS", "LEDGER", "UPGRADE", "send", "send_each"]
 
 
 def send(connection: Database, statement: Statement, **parameters: Any) -> list[dict[str, Any]]:

@@ -10,8 +10,12 @@ from ruamel.yaml import YAML
 
 REPOSITORY = Path(__file__).parents[1]
 COMPOSE = REPOSITORY / "docker-compose.yml"
+_ROLES = (
+    *("POSTGRES", "REPLICATION", "OWNER", "APPLICATION"),
+    *("CONTROLLER", "WORKER", "EXPORTER", "GRAFANA"),
+)
 #: What an operator has to give: a file that asks for more is one that the documents no longer describe.
-PASSWORDS = {f"{who}_PASSWORD": f"of {who}" for who in ("POSTGRES", "REPLICATION", "APPLICATION", "GRAFANA")}
+PASSWORDS = {f"{who}_PASSWORD": f"of {who}" for who in _ROLES}
 
 _VARIABLE = re.compile(r"\$(?:(?P<sign>\$)|\{(?P<name>\w+)(?:(?P<how>:[-?])(?P<what>[^}]*))?\})")
 

@@ -18,9 +18,10 @@ from psycopg_pool import ConnectionPool
 from sql.postgres.batch import never_in_the_way
 from sql.postgres.connection import Connection, parameters, resolve, session_options
 from worker import logs
-from worker.broker import ACTOR, QUEUE, client, doorbell
+from worker.broker import client, doorbell
 from worker.governor.pace import Governor
 from worker.governor.shared import Shared
+from worker.message import ACTOR, QUEUE
 from worker.settings import WorkerSettings
 from worker.slice import Station
 

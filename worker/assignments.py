@@ -10,7 +10,6 @@ from sql.database import Database
 from sql.errors import AssignmentError
 from sql.ledger import send
 from sql.postgres.assignments import STATEMENTS
-from worker import ledger
 from worker.ledger import MigrationState
 
 
@@ -57,7 +56,6 @@ def none_half_way(connection: Database, migration: int) -> None:
     Raises:
         AssignmentError: one was.
     """
-    ledger.create(connection)  # one of an earlier version has no such table
     if (begun := unfinished(connection, migration)) is not None:
         how = "`tenantry tenants assign --undo`" if begun.undoes is not None else "the command that began it"
         raise AssignmentError([f"rows are half way: {begun}"], f"Give {how} again to its end, then this")

@@ -13,8 +13,9 @@ from psycopg.types.json import Jsonb
 from pydantic import BaseModel, ConfigDict
 
 from sql.database import Database
-from sql.errors import FileBusyError, MigrationHeldError, NoMigrationError
+from sql.errors import FileBusyError, LedgerVersionError, MigrationHeldError, NoMigrationError
 from sql.ledger import LEDGER, send
+from worker import version
 from worker.governor.limits import Limit, Sample, SignalName
 
 MigrationState = Literal["running", "paused", "cancelled", "rolling back", "complete"]
@@ -91,13 +92,15 @@ class StageRecord:
 
 
 def exists(connection: Database) -> bool:
-    """Whether this database has a ledger."""
-    return bool(send(connection, LEDGER.exists)[0]["exists"])
+    """Whether this database has a ledger.
 
-
-def create(connection: Database) -> None:
-    """Make the ledger where it isn't there."""
-    send(connection, LEDGER.create)
+    Raises:
+        LedgerVersionError: it has one of another version.
+    """
+    found = version.of(connection)
+    if found not in {None, version.VERSION}:
+        raise LedgerVersionError(found, version.VERSION)
+    return found is not None
 
 
 def begin(

@@ -37,3 +37,7 @@ THROTTLED = Counter(
     ["reason"],
 )
 MESSAGES = Counter("tenantry_worker_messages_total", "Messages taken from the queue.")
+REFUSED = Counter(
+    "tenantry_worker_messages_refused_total",
+    "Messages that were no range of batches: none of ours, and thrown away.",
+)

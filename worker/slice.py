@@ -16,7 +16,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_attempt
 from sql.postgres.batch import commit_as, hold_triggers, is_told_by_index, let_triggers_run, look_up
 from sql.postgres.connection import Connection, Pool
 from sql.postgres.ledger import JOBS, send
-from worker import audit, jobs, ledger, metrics
+from worker import audit, jobs, ledger, metrics, version
 from worker import batch as batches
 from worker.batch import Filling
 from worker.failure import Failure
@@ -112,6 +112,8 @@ class Station:
         try:
             with self.pool.connection(timeout=5) as connection, _Session(connection) as session:
                 try:
+                    if not self._understands(connection):
+                        return
                     slice_, read_at = jobs.slice_of(connection, first, last), time.monotonic()
                     for batch in slice_:
                         current = self._let_go(connection, batch.job)
@@ -127,6 +129,21 @@ class Station:
             log.warning(
                 "the database is out of reach, this slice will be rung again", error=str(error).strip()
             )
+
+    def _understands(self, connection: Connection) -> bool:
+        """Wait until the ledger is of our version; False when told to stop before.
+
+        A worker may lack the right to upgrade it, so it leaves that to the controller. One that drops message
+        after message would take them from workers that understand the ledger.
+        """
+        said = False
+        while (found := version.of(connection)) not in {None, version.VERSION}:
+            if not said:
+                log.warning("the ledger is of another version; waiting", ledger=found, worker=version.VERSION)
+                said = True
+            if self.stopping.wait(ASK_AGAIN):
+                return False
+        return True
 
     def _do(self, session: "_Session", batch: Batch, current: Current, read_at: float) -> None:
         connection = session.connection

@@ -1,7 +1,6 @@
 """The `tenantry` command line: a file per noun, and one place where an error becomes a line and a status."""
 
 import importlib
-import io
 import os
 import signal
 import sys
@@ -42,6 +41,7 @@ COMMANDS = {
     "rehearse": "backup",
     "worker": "services",
     "tenants": "tenants",
+    "roles": "roles",
     "notify": "notify",
     "exporter": "services",
     "sample": "sample",
@@ -60,8 +60,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         signal.signal(number, signal.default_int_handler)
     forgive(sys.stdout, sys.stderr)
     configure()
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a text of a SQLite file may be no UTF-8
     try:
         status = _application(given)(args=given, prog_name="tenantry", standalone_mode=False)
     except TenantryError as error:

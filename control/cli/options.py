@@ -13,11 +13,11 @@ from rich.segment import Segment
 
 from control.plan.model import Plan, nearest
 from control.status import stages_of_plan
-from control.watch.printable import printable
+from control.watch.printable import is_unicode, printable
 from sql.database import Database, connect, describe
 from sql.errors import GivenWrongError
 from sql.postgres import connection as postgres
-from sql.postgres.connection import Connection, resolve
+from sql.postgres.connection import Connection, is_elsewhere, resolve
 from sql.sqlite import connection as sqlite
 from sql.sqlite.connection import File as SqliteFile
 from sql.sqlite.connection import is_file
@@ -59,7 +59,7 @@ def open_file(plan: Plan) -> SqliteFile:
 
 
 def address(url: str) -> str:
-    """Check an address from the command line, which may be `env:NAME`.
+    """Check an address from the command line, which may be `env:NAME` or `file:PATH`.
 
     Raises:
         GivenWrongError: it can't be read, names a variable that is not set, or holds a password.
@@ -67,10 +67,10 @@ def address(url: str) -> str:
     describe(resolve(url))
     if is_file(url):
         return url
-    if not url.startswith("env:") and conninfo.conninfo_to_dict(url).get("password"):
+    if not is_elsewhere(url) and conninfo.conninfo_to_dict(url).get("password"):
         raise GivenWrongError(
             "a password on the command line is there for every user of this machine to read; "
-            "export the address and name it as env:NAME"
+            "export the address and name it as env:NAME, or file:PATH"
         )
     return url
 
@@ -109,4 +109,4 @@ def say(line: str) -> None:
 
 def say_json(answer: Any) -> None:
     """Write the answer, whatever JSON can hold, to standard output; times as ISO 8601."""
-    say(json.dumps(answer, indent=2, default=str, ensure_ascii=False))
+    say(json.dumps(answer, indent=2, default=str, ensure_ascii=not is_unicode(sys.stdout)))

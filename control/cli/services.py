@@ -1,9 +1,11 @@
 """`worker`, `exporter`: processes of their own beside a `run`, for a service manager to keep up."""
 
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from typing import Annotated
 
+import psycopg
 import typer
 
 from control import exporter as exporting
@@ -13,10 +15,13 @@ from control.queue import namespace_of, queue_of
 from control.resizing import resized
 from control.worker_pool import LOOPBACK
 from control.worker_pool import workers as worker_processes
-from sql.database import describe
-from sql.errors import GivenWrongError
+from sql.database import connect, describe
+from sql.errors import FileBusyError, GivenWrongError, UnreachableError
 from sql.postgres.connection import resolve
+from worker import version
 
+#: A service starts while its database is busy, too.
+_LOOK_MS = 5_000
 _HOST = "TENANTRY_METRICS_HOST"
 _HOST_HELP = "The address to listen on; 0.0.0.0 for every one that this machine has."
 
@@ -41,6 +46,7 @@ def worker(
         raise GivenWrongError(f"{file}: workers of their own need the queue's address, [redis] url")
     url = resolve(plan.database.url.get_secret_value())
     describe(url)
+    _understood(url)
     with (
         queue_of(plan) as queue,
         _until_told_to_stop(metrics_host, metrics_port),
@@ -72,8 +78,22 @@ def exporter(
     plan = read_plan(file)
     url = resolve(plan.database.url.get_secret_value())
     describe(url)
+    _understood(url)
     with _until_told_to_stop(host, port):
         exporting.serve(url, plan.name, port, host)
+
+
+def _understood(url: str) -> None:
+    """Refuse a ledger that a later program has upgraded; one that isn't there yet, or is older, will be.
+
+    Raises:
+        LedgerVersionError: it is of a later version.
+    """
+    with (
+        suppress(UnreachableError, FileBusyError, psycopg.Error, sqlite3.Error),
+        closing(connect(url, "look", statement_timeout_ms=_LOOK_MS)) as connection,
+    ):
+        version.not_newer(connection)
 
 
 @contextmanager

@@ -37,6 +37,7 @@ from control.watch import follow
 from sql.errors import GivenWrongError
 from sql.postgres.connection import Connection, resolve
 from sql.sqlite.connection import File as SqliteFile
+from worker import version
 from worker.assignments import Assignment
 from worker.broker import Doorbell
 
@@ -60,6 +61,7 @@ def list_(file: File = DEFAULT_FILE, *, as_json: AsJson = False) -> None:
     """Show every tenant: rows in each table, whether it is enabled, when it last wrote. Reads every row."""
     plan = read_plan(file)
     with connect_to(plan, "tenants") as connection:
+        version.not_newer(connection)
         if isinstance(connection, SqliteFile):
             found = file_standings(connection, plan)
         else:

@@ -19,7 +19,7 @@ from control.demo.messages import Settings
 from control.demo.summary import Told
 from control.embedded.postgres import EmbeddedPostgres, start_postgres
 from control.embedded.valkey import start_valkey
-from control.plan.model import Backup, Database, Plan
+from control.plan.model import Backup, Database, Plan, Verify
 from control.plan.reading import read_plan
 from control.queue import namespace_of
 from control.report import account
@@ -40,8 +40,15 @@ _WORKERS = 2
 
 def plan_for(url: str, backup: Path) -> Plan:
     """The plan of the guide for the sample graph: entities by expression, relations by their source."""
+    # Its servers are its own, with one superuser in the place of the plan's roles.
     return read_plan(PLAN).model_copy(
-        update={"database": Database(url=SecretStr(url)), "redis": None, "backup": Backup(path=str(backup))}
+        update={
+            "database": Database(url=SecretStr(url)),
+            "roles": None,
+            "verify": Verify(),
+            "redis": None,
+            "backup": Backup(path=str(backup)),
+        }
     )
 
 

@@ -126,6 +126,22 @@ class Redis(Part):
     url: SecretStr
 
 
+class Roles(Part):
+    """Who logs in as what, where processes have roles of their own; `tenantry roles --sql` makes them."""
+
+    controller: Name = "tenantry_controller"
+    worker: Name = "tenantry_worker"
+    exporter: Name = "tenantry_exporter"
+
+    @model_validator(mode="after")
+    def _are_three(self) -> Self:
+        if len({self.controller, self.worker, self.exporter}) < 3:
+            raise _wrong(
+                "controller, worker and exporter are three roles: give each a name of its own", "roles"
+            )
+        return self
+
+
 class Backup(Part):
     """Where `pg_dump` writes before anything is changed; a folder where it does so by several jobs."""
 
@@ -205,6 +221,7 @@ class Plan(Part):
     database: Database
     tenant: Tenant = Tenant()
     tables: Annotated[tuple[Table, ...], Field(min_length=1)]
+    roles: Roles | None = None
     redis: Redis | None = None
     backup: Backup | None = None
     backfill: Backfill = Backfill()

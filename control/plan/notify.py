@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, SecretStr
 
 from control.plan.values import Duration, Part, seconds
+from sql.postgres.connection import is_elsewhere
 
 #: What is announced; all of it stands in the audit, whether a webhook hears of it or not.
 Kind = Literal["stage", "gate", "held", "quarantine", "failed", "finished", "rolled back"]
@@ -30,8 +31,8 @@ def wrong_with(url: str) -> str | None:
 
 def _is_webhook(value: SecretStr) -> SecretStr:
     url = value.get_secret_value()
-    if not url.startswith("env:") and (wrong := wrong_with(url)) is not None:
-        raise ValueError(f"the address {wrong}; write https://host/path, or better env:NAME")
+    if not is_elsewhere(url) and (wrong := wrong_with(url)) is not None:
+        raise ValueError(f"the address {wrong}; write https://host/path, or better env:NAME or file:PATH")
     return value
 
 

@@ -12,6 +12,7 @@ from control.preflight import (
     schemas,
     server,
     tables,
+    transport,
     webhook,
 )
 from control.preflight.estimate import Estimate
@@ -43,6 +44,7 @@ def look_and_estimate(ground: Ground) -> tuple[list[Finding], list[Estimate]]:
     findings = [
         *server.look(ground),
         *listeners.look(ground),
+        *transport.look(ground),
         *tables.look(ground),
         *bypasses.look(ground),
         *application.look(ground),

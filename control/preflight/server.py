@@ -75,7 +75,7 @@ def _rights(ground: Ground) -> Iterator[Finding]:
             "a role to try isolation by",
             "name a `role` in [verify], as which isolation is tried, or `tenantry verify` as a superuser",
         ),
-        ("warn", rights.monitors, "sight of other sessions", f"GRANT pg_monitor TO {role}"),
+        ("warn", rights.monitors, "sight of other sessions", f"GRANT pg_read_all_stats TO {role}"),
     )
     for level, given, name, way_out in granted:
         if given:

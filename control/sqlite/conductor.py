@@ -24,7 +24,7 @@ from sql.sqlite.connection import File, connect
 from sql.sqlite.facts import Catalog
 from sql.sqlite.failure import refused
 from sql.sqlite.session import take_migrations
-from worker import assignments, audit, ledger
+from worker import assignments, audit, ledger, version
 from worker.ledger import Migration
 
 Notify = Callable[[str], None]
@@ -85,10 +85,12 @@ def controller(plan: Plan) -> Iterator[File]:
     Raises:
         AnotherRunError: another controller has them.
         UnreachableError: no such file, or it is no database.
+        LedgerVersionError: a later program upgraded the ledger.
     """
     with connect(resolve(plan.database.url.get_secret_value())) as file, take_migrations(file.path) as holder:
         if holder is not None:
             raise AnotherRunError(plan.name, holder)
+        version.upgrade(file)
         yield file
 
 
@@ -138,7 +140,7 @@ def _begin(plan: Plan, file: File, *, throttle: bool) -> Migration:
         # Its warnings are said by the stage itself, once they can be kept.
         ground = survey(plan, file, lambda _line: None)
         preflight.STAGE.work(ground)
-        ledger.create(file)
+        version.create(file)
         original = ground.original.model_dump(mode="json")
     else:
         as_begun(plan, file, known)

@@ -17,6 +17,7 @@ from sql.postgres.connection import resolve
 from sql.sqlite import catalog, copying
 from sql.sqlite.connection import File, connect, path_of
 from sql.sqlite.session import take_migrations
+from worker import version
 
 
 def restore(
@@ -37,6 +38,7 @@ def restore(
         BackupError: it isn't what was written, or there is no room.
         AnotherRunError: a run is at work on that file.
         FileBusyError: a writer was in the way for half a minute.
+        LedgerVersionError: a later program has a migration in that file.
     """
     kept = backup.read(path)
     if not _is_file(path):
@@ -52,6 +54,7 @@ def restore(
             target.touch(exist_ok=False)
         with connect(address(target)) as file, take_migrations(file.path) as holder:
             tables = _in_the_way(file, kept, holder)
+            version.not_newer(file)
             if not overwrite:
                 over_nothing(describe(resolve(into)), tables)
             _bring(path, file, kept.bytes, notify, go_on)

@@ -12,6 +12,7 @@ import structlog
 from psycopg import errors, sql
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
+from control import roles
 from control.course import actor, go_on
 from control.keys import crossing
 from control.schemas import making, mirroring, naming, references
@@ -64,6 +65,7 @@ class Schemas(WithoutStatements):
         connection, found = ground.connection, patterns(ground)
         if not schemas.mirrored(connection):
             mirroring.put(connection, found.named, ground.plan.tenant.column, ground.original.search_path)
+            roles.admit_to_copies(ground.plan, connection)
         _make(ground, found)
         take(_mirrored(found), ground, self.name)
         # Whoever was new before the triggers were there is looked for once more, and noted from now on.

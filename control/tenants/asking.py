@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import psycopg
 from psycopg import errors
 
+from control import roles
 from control.conductor import as_begun, ground_of
 from control.course import actor
 from control.plan.model import Plan
@@ -63,7 +64,7 @@ def ground(plan: Plan, connection: Connection) -> Ground:
     """
     migration = ledger.read(connection, plan.name)
     as_begun(plan, connection, migration)
-    ledger.create(connection)
+    roles.admit(plan, connection)
     found = ground_of(plan, connection, migration, lambda _line: None)
     _open_gate(found)
     return found

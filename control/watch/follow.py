@@ -23,7 +23,7 @@ from control.watch.lines import changes, progress
 from control.watch.render import render
 from control.watch.view import View
 from sql.database import Database, connect
-from sql.errors import FileBusyError, NoMigrationError, UnreachableError
+from sql.errors import FileBusyError, LedgerVersionError, NoMigrationError, UnreachableError
 
 #: Seconds between two looks.
 LOOK_EVERY = 0.25
@@ -31,6 +31,8 @@ LOOK_EVERY = 0.25
 SAY_EVERY = 5.0
 #: How many notices are kept between two looks.
 _KEPT = 500
+#: What comes in place of an answer, beside what the databases' drivers raise.
+_NO_ANSWER = (NoMigrationError, LedgerVersionError, UnreachableError, FileBusyError)
 
 Answer = TypeVar("Answer")
 Look = Callable[[], View]
@@ -114,8 +116,8 @@ class Asker(Generic[Answer]):
                 self._connection = connect(self._url, "status", statement_timeout_ms=2_000)
             self.last = self._ask(self._connection)
             self.failed = None
-        except (NoMigrationError, UnreachableError, FileBusyError, psycopg.Error, sqlite3.Error) as error:
-            # Not begun, already forgotten, or the server is away: the display goes on.
+        except (*_NO_ANSWER, psycopg.Error, sqlite3.Error) as error:
+            # Not begun, already forgotten, upgraded meanwhile, or the server is away: the display goes on.
             self.failed = error
         return self.last
 

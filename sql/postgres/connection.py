@@ -1,7 +1,9 @@
 """Connections to PostgreSQL, each with everything set that a default could spoil."""
 
 import os
+import stat
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -32,14 +34,28 @@ _SESSION = {
 }
 
 
+#: What the plan writes in place of an address or a secret: where that is.
+_ELSEWHERE = ("env:", "file:")
+#: A longer file is another one than was meant; characters.
+_LONGEST_SECRET = 10_000
+
+
+def is_elsewhere(url: str) -> bool:
+    """Whether this only says where an address or a secret is, `env:NAME` or `file:PATH`, and tells none."""
+    return url.startswith(_ELSEWHERE)
+
+
 def resolve(url: str, what: str = "its address") -> str:
-    """Read an `env:NAME` address from the environment; any other comes back as it is.
+    """Read an `env:NAME` address from the environment, a `file:PATH` one from a file; any other is itself.
 
     `what` says what it is, where it is no address.
 
     Raises:
-        GivenWrongError: the variable is not set, or is empty.
+        GivenWrongError: the variable is not set, or is empty; the file can't be read, holds no line or
+            several, or is everybody's to write.
     """
+    if url.startswith("file:"):
+        return _read(Path(url.removeprefix("file:")), what)
     if not url.startswith("env:"):
         return url
     name = url.removeprefix("env:")
@@ -47,6 +63,27 @@ def resolve(url: str, what: str = "its address") -> str:
     if not (address := os.environ.get(name)):
         raise GivenWrongError(f"the plan takes {what} from ${name}, which is not set; export it")
     return address
+
+
+def _read(path: Path, what: str) -> str:
+    """The one line of a file, as secrets of containers come; what is wrong with it never quotes it."""
+    taken = f"the plan takes {what} from the file {path}, which"
+    try:
+        with path.open(encoding="utf-8") as file:
+            # A container's are for everybody in it to read, who is nobody else. Whoever may write one says to
+            # which server the next session goes.
+            mode = os.fstat(file.fileno()).st_mode
+            text = file.read(_LONGEST_SECRET + 1)
+    except OSError as error:
+        raise GivenWrongError(f"{taken} can't be read: {error.strerror}") from None
+    except ValueError:
+        raise GivenWrongError(f"{taken} is not UTF-8") from None
+    line = text.removesuffix("\n")
+    if not line or "\n" in line or len(text) > _LONGEST_SECRET:
+        raise GivenWrongError(f"{taken} must hold one line and nothing else")
+    if mode & stat.S_IWOTH:
+        raise GivenWrongError(f"{taken} everybody may write; chmod it 0600")
+    return line
 
 
 def describe(url: str) -> str:

@@ -11,6 +11,7 @@ from sql.postgres.connection import Connection
 
 LEDGER = load(Path(__file__).parent, "ledger")
 JOBS = load(Path(__file__).parent, "jobs")
+UPGRADE = load(Path(__file__).parent, "upgrade")
 
 
 def send(connection: Connection, statement: Statement, **parameters: Any) -> list[dict[str, Any]]:

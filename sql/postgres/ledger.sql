@@ -24,9 +24,9 @@ CREATE TABLE IF NOT EXISTS tenantry.stages (
     confirmed_at timestamptz,
     started_at   timestamptz,
     finished_at  timestamptz,
+    detail       text,
     -- Since when its gate is closed; a run that finds it closed again changes nothing.
     closed_since timestamptz,
-    detail       text,
     PRIMARY KEY (migration_id, name)
 );
 CREATE TABLE IF NOT EXISTS tenantry.jobs (
@@ -187,6 +187,12 @@ CREATE TABLE IF NOT EXISTS tenantry.holds (
 );
 CREATE INDEX IF NOT EXISTS holds_of_migration ON tenantry.holds (migration_id, id);
 CREATE INDEX IF NOT EXISTS holds_open ON tenantry.holds (migration_id, worker) WHERE until IS NULL;
+-- The versions that this schema has had, since when, and by which program; `upgrade.sql` takes an older one to the last.
+CREATE TABLE IF NOT EXISTS tenantry.version (
+    version integer PRIMARY KEY,
+    since   timestamptz NOT NULL DEFAULT clock_timestamp(),
+    program text NOT NULL
+);
 
 -- name: exists
 -- locks: ACCESS SHARE on the catalog; a read.

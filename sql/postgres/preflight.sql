@@ -4,7 +4,7 @@
 -- name: rights
 -- locks: ACCESS SHARE on the catalog.
 SELECT r.rolname::text AS role, r.rolsuper AS superuser, r.rolbypassrls AS bypasses,
-       pg_has_role(r.oid, 'pg_monitor', 'USAGE') AS monitors,
+       pg_has_role(r.oid, 'pg_read_all_stats', 'USAGE') AS monitors,
        has_database_privilege(current_database(), 'CREATE') AS makes_schemas
 FROM pg_roles AS r WHERE r.rolname = current_user;
 

@@ -112,16 +112,18 @@ DROP POLICY {policy} ON {table};
 -- locks: ACCESS SHARE on the catalog. Whether a policy still calls one of the functions that count: another migration's.
 SELECT EXISTS (
   SELECT FROM pg_depend
-  WHERE classid = 'pg_policy'::regclass AND refclassid = 'pg_proc'::regclass
-    AND refobjid IN (to_regprocedure('tenantry_rls.unscoped(name)'), to_regprocedure('tenantry_rls.unseen(name)'))
+  WHERE classid = 'pg_policy'::regclass AND refclassid = 'pg_proc'::regclass AND refobjid IN (
+    SELECT oid FROM pg_proc
+    WHERE pronamespace = to_regnamespace('tenantry_rls') AND proname IN ('unscoped', 'unseen'))
 );
 
 -- name: unseeing
--- locks: ACCESS SHARE on the catalog. Whether a policy shows sessions without a tenant nothing, and counts them.
+-- locks: ACCESS SHARE on the catalog. Whether a policy shows sessions without a tenant nothing, and counts them. Not by
+-- to_regprocedure, which asks for the right to use the schema: the exporter needs none.
 SELECT EXISTS (
   SELECT FROM pg_depend
-  WHERE classid = 'pg_policy'::regclass AND refclassid = 'pg_proc'::regclass
-    AND refobjid = to_regprocedure('tenantry_rls.unseen(name)')
+  WHERE classid = 'pg_policy'::regclass AND refclassid = 'pg_proc'::regclass AND refobjid = (
+    SELECT oid FROM pg_proc WHERE pronamespace = to_regnamespace('tenantry_rls') AND proname = 'unseen')
 );
 
 -- name: drop_function
@@ -153,7 +155,7 @@ SELECT coalesce(pg_stat_get_function_calls(p.oid), 0) AS calls,
        coalesce('track_functions=pl' = ANY (p.proconfig), false)
          OR current_setting('track_functions') IN ('pl', 'all') AS counting
 FROM pg_proc AS p, pg_database AS d
-WHERE p.oid = to_regprocedure('tenantry_rls.unscoped(name)') AND d.datname = current_database();
+WHERE p.pronamespace = to_regnamespace('tenantry_rls') AND p.proname = 'unscoped' AND d.datname = current_database();
 
 -- name: unscoped_roles
 -- locks: ACCESS SHARE on the catalog. Who was counted, and how often; the last are those without a function of their

@@ -7,7 +7,10 @@
 -- sample, or another test at this very moment, may have made it.
 DO $$
 BEGIN
-  CREATE ROLE graph_app LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOBYPASSRLS;
+  -- Asked first: whoever may make no role is refused, though it is there.
+  IF to_regrole('graph_app') IS NULL THEN
+    CREATE ROLE graph_app LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOBYPASSRLS;
+  END IF;
 EXCEPTION
   WHEN duplicate_object OR unique_violation THEN
     NULL;

@@ -28,7 +28,7 @@ JOBS = load(_FOLDER, "jobs")
 LASTING = (
     *("tenantry_migrations", "tenantry_stages", "tenantry_jobs", "tenantry_batches", "tenantry_quarantine"),
     *("tenantry_events", "tenantry_governor", "tenantry_assignments", "tenantry_assigned"),
-    *("tenantry_paces", "tenantry_holds"),
+    *("tenantry_paces", "tenantry_holds", "tenantry_version"),
     *("tenantry_enabled", "tenantry_guard"),
 )
 
@@ -38,7 +38,7 @@ _JSON = frozenset(
     | {"key", "columns", "sample", "value", "rows", "about"}
 )
 #: Columns that are true or false.
-_BOOLEAN = frozenset({"exists", "there", "planned", "all", "parted", "begun", "gone"})
+_BOOLEAN = frozenset({"exists", "versioned", "there", "planned", "all", "parted", "begun", "gone"})
 #: Columns that hold a time, beside those whose name ends in `_at`.
 _TIMES = frozenset({"at", "since", "until", "closed_since"})
 

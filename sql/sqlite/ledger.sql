@@ -26,8 +26,8 @@ CREATE TABLE IF NOT EXISTS tenantry_stages (
     confirmed_at REAL,
     started_at   REAL,
     finished_at  REAL,
-    closed_since REAL,
     detail       TEXT,
+    closed_since REAL,
     PRIMARY KEY (migration_id, name)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS tenantry_jobs (
@@ -171,6 +171,11 @@ CREATE TABLE IF NOT EXISTS tenantry_assigned (
     key        TEXT NOT NULL,
     PRIMARY KEY (assignment, of_table, key)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS tenantry_version (
+    version INTEGER PRIMARY KEY,
+    since   REAL NOT NULL,
+    program TEXT NOT NULL
+);
 
 -- name: exists
 -- locks: none; a read of the schema.
@@ -179,6 +184,7 @@ SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'tena
 -- name: drop
 -- locks: the file's write lock. The ledger's tables are small: what filled them was deleted with its migration.
 DROP TABLE IF EXISTS tenantry_enabled;
+DROP TABLE IF EXISTS tenantry_version;
 DROP TABLE IF EXISTS tenantry_assigned;
 DROP TABLE IF EXISTS tenantry_assignments;
 DROP TABLE IF EXISTS tenantry_holds;

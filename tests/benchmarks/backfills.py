@@ -21,7 +21,7 @@ from sql.postgres import catalog
 from sql.postgres.connection import Connection, connect
 from tests.benchmarks.measured import Cut, Run, heap_only, see
 from tests.waiting import until
-from worker import jobs, ledger
+from worker import jobs, ledger, version
 from worker.broker import doorbell
 
 #: Where the tenant comes from, for every way that is measured.
@@ -46,7 +46,7 @@ def ground_of(plan: Plan, connection: Connection, queue: str, *, throttle: bool 
     """A migration on record with its queue: what a stage stands on; unthrottled unless told otherwise."""
     names = [table.name for table in plan.tables]
     original = catalog.read(connection, names)
-    ledger.create(connection)
+    version.create(connection)
     migration = ledger.begin(
         connection,
         name=plan.name,

@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -179,6 +180,8 @@ def _is_alive(pid: int) -> bool:
 def plan_text(seconds: float, more: str = "") -> str:
     """The demo's plan, paced so that its backfill takes so long."""
     text = PLAN.read_text().replace('standbys = ["env:STANDBY_URL"]\n', "")
+    # One superuser in the place of the plan's roles, as in the demo.
+    text = re.sub(r"^\[(roles|verify)\][^\[]*", "", text, flags=re.MULTILINE)
     return (
         f'{text}\n[backfill]\nfirst_batch = 100\npaging = "pages"\n'
         f"[governor]\nrows_per_second = {round(ROWS / seconds)}\n{more}"

@@ -23,7 +23,7 @@ from sql.postgres.connection import Connection, connect
 from tests.integration.walking import SAMPLE
 from tests.integration.worker_threads import worker_threads
 from tests.waiting import until
-from worker import ledger
+from worker import ledger, version
 from worker.broker import doorbell
 
 #: Counts every update that fires triggers, row by row; a wait makes batches long enough to be hit.
@@ -73,7 +73,7 @@ def plan_of(url: str, **changes: Any) -> Plan:
 def prepared(plan: Plan, connection: Connection, queue: str) -> Ground:
     """A migration on record with its columns and guard, ready for the backfill."""
     original = catalog.read(connection, [table.name for table in plan.tables])
-    ledger.create(connection)
+    version.create(connection)
     migration = ledger.begin(
         connection,
         name=plan.name,

@@ -57,6 +57,13 @@ class Composed:
         assert ended.returncode == status, ended.stderr
         return ended.stdout + ended.stderr
 
+    def psql(self, script: str) -> None:
+        """Run a script by the superuser in the file's database."""
+        path = self.folder / "script.sql"
+        path.write_text(script)
+        database = services()["postgres"]["environment"]["POSTGRES_DB"]
+        self.primary.run("psql", "--no-psqlrc", "--quiet", f"--dbname={database}", f"--file={path}")
+
     @contextmanager
     def up(self, name: str, said: Path | None = None) -> Iterator["Running"]:
         """A service for as long as the context lasts; it must end well, in the time that it is given."""
@@ -123,6 +130,8 @@ def _first_start(primary: EmbeddedPostgres) -> None:
     given = service["environment"]
     access = primary.folder / "data/pg_hba.conf"
     access.write_text("local all all trust\nhost all all all scram-sha-256\n")
+    with psycopg.connect(primary.url(), autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {given['POSTGRES_DB']}".encode())
     script = service["entrypoint"][2].partition("<<'END'\n")[2].partition("\nEND\n")[0]
     subprocess.run(
         ["bash", "-euc", script],
@@ -137,9 +146,7 @@ def _first_start(primary: EmbeddedPostgres) -> None:
         capture_output=True,
     )
     with psycopg.connect(primary.url(), autocommit=True) as connection:
-        database, password = given["POSTGRES_DB"], given["POSTGRES_PASSWORD"]
-        connection.execute(f"CREATE DATABASE {database}".encode())
-        connection.execute(f"ALTER ROLE postgres PASSWORD '{password}'".encode())
+        connection.execute(f"ALTER ROLE postgres PASSWORD '{given['POSTGRES_PASSWORD']}'".encode())
         connection.execute("SELECT pg_reload_conf()")
 
 

@@ -12,7 +12,7 @@ from control.verification.check import Check
 from sql.job import JobSpec
 from sql.postgres.connection import Connection
 from sql.postgres.facts import Catalog
-from worker import jobs, ledger
+from worker import jobs, ledger, version
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Finished:
 def on_record(on: Ground) -> int:
     """Put the migration into a ledger: a job for each table, all of it done in one batch."""
     connection = on.connection
-    ledger.create(connection)
+    version.create(connection)
     settings = conductor.settings_of(on.plan, throttle=False)
     migration = ledger.begin(connection, name="graph", tables=[], original={}, settings=settings).id
     for table, rows in (("graph_entities", 2000), ("graph_relations", 4000)):

@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import shutil
 import subprocess
 import urllib.error
@@ -15,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ruamel.yaml import YAML
 
+from tests.containers import read_yaml
 from tests.integration.addresses import free_port
 from tests.waiting import until
 
@@ -78,14 +79,15 @@ def needed() -> str:
 @contextmanager
 def prometheus(program: str, folder: Path, targets: Mapping[str, Sequence[int]]) -> Iterator[Prometheus]:
     """Run one by grafana/prometheus.yml with these ports for each of its jobs, once a second."""
-    shipped = (GRAFANA / "prometheus.yml").read_text()
-    text = re.sub(r"(scrape_interval|evaluation_interval): \w+", r"\1: 1s", shipped)
-    for job, ports in targets.items():
-        here = ", ".join(f'"127.0.0.1:{port}"' for port in ports)
-        text, found = re.subn(rf"(job_name: {job}\n(?:.*\n)*?.*targets: )\[.*\]", rf"\1[{here}]", text)
-        assert found == 1, job
-    text = re.sub(r"[\w./]*rules\.yml", str(GRAFANA / "rules.yml"), text)
-    (folder / "prometheus.yml").write_text(text)
+    shipped = read_yaml(GRAFANA / "prometheus.yml")
+    shipped["global"] |= {"scrape_interval": "1s", "evaluation_interval": "1s"}
+    shipped["rule_files"] = [str(GRAFANA / name) for name in shipped["rule_files"]]
+    assert {job["job_name"] for job in shipped["scrape_configs"]} == set(targets)
+    shipped["scrape_configs"] = [
+        {"job_name": job, "static_configs": [{"targets": [f"127.0.0.1:{port}" for port in ports]}]}
+        for job, ports in targets.items()
+    ]
+    YAML(typ="safe").dump(shipped, folder / "prometheus.yml")
     port = free_port()
     with (folder / "prometheus.log").open("wb") as log:
         process = subprocess.Popen(

@@ -11,7 +11,7 @@ from sql.database import Database
 from sql.postgres.connection import connect
 from sql.sqlite import connection as sqlite
 from tests.integration.migrated import plan
-from worker import chronicle, ledger
+from worker import chronicle, ledger, version
 from worker.governor.limits import Sample
 
 
@@ -25,7 +25,7 @@ def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Dat
     else:
         database = connect(request.getfixturevalue("database"), "worker a")
     with database:
-        ledger.create(database)
+        version.create(database)
         settings = settings_of(plan(), throttle=True)
         begun = ledger.begin(database, name="graph", tables=[], original={}, settings=settings)
         yield database, begun.id
@@ -144,7 +144,7 @@ def test_a_migration_that_is_forgotten_takes_its_history_along(opened: tuple[Dat
 
 def test_whoever_keeps_the_migration_s_row_locked_keeps_no_sample_waiting(database: str) -> None:
     with connect(database, "worker a") as session, psycopg.connect(database) as other:
-        ledger.create(session)
+        version.create(session)
         settings = settings_of(plan(), throttle=True)
         migration = ledger.begin(session, name="graph", tables=[], original={}, settings=settings).id
         _show(session, migration)

@@ -44,6 +44,7 @@ def test_a_newcomer_loads_the_sample_scales_the_workers_and_migrates_while_the_a
         until(exporter.healthy, 60, "the exporter")
         assert "loaded 5,000 entities" in stack.done("sample", "--entities", str(ENTITIES))
         assert "there already" in stack.done("sample")  # as the next `up` does
+        stack.psql(stack.done("tenantry", "roles", "--sql"))
         with stack.up("application", said), stack.up("worker") as second:
             until(second.healthy, 60, "the second worker")
             waiting = stack.done("tenantry", "run", status=3)

@@ -32,7 +32,7 @@ from tests.integration.policed import (
 )
 from tests.servers import start_postgres
 from tests.waiting import until
-from worker import ledger
+from worker import ledger, version
 
 
 @pytest.fixture
@@ -103,7 +103,7 @@ def test_a_role_made_since_is_counted_too(observed: Ground) -> None:
 
 def test_who_was_counted_is_told_by_status_and_by_the_closed_gate(observed: Ground) -> None:
     connection, plan = observed.connection, entities_in("strict", quiet="300ms")
-    ledger.create(connection)
+    version.create(connection)
     begun = ledger.begin(
         connection,
         name=plan.name,

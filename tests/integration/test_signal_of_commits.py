@@ -10,7 +10,7 @@ from control.embedded.valkey import EmbeddedValkey
 from sql.postgres.connection import connect
 from tests.integration.governed import Watch, settings_of, watching
 from tests.servers import start_postgres
-from worker import ledger
+from worker import version
 from worker.governor import shared as shared_state
 
 #: Every flush waits so long before it, in microseconds.
@@ -35,7 +35,7 @@ def watch(
         operator.execute("ALTER SYSTEM RESET commit_delay")
         operator.execute("SELECT pg_reload_conf()")
         with connect(server.url("commits"), "test") as connection:
-            ledger.create(connection)
+            version.create(connection)
         with watching(server.url("commits"), valkey) as watching_:
             yield watching_
         operator.execute("DROP DATABASE commits WITH (FORCE)")

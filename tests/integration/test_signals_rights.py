@@ -12,7 +12,7 @@ from sql.postgres.connection import connect
 from tests.integration.governed import at_work, settings_of
 from tests.servers import start_postgres
 from tests.waiting import until
-from worker import ledger
+from worker import version
 from worker.governor.limits import Sample, SignalName
 from worker.governor.signals import look
 from worker.ledger import Settings
@@ -34,7 +34,7 @@ def server() -> Iterator[EmbeddedPostgres]:
     }
     with start_postgres(settings=settings) as started:
         with connect(started.url(), "test") as operator:
-            ledger.create(operator)
+            version.create(operator)
             operator.execute("CREATE ROLE plain LOGIN")
             operator.execute("GRANT USAGE ON SCHEMA tenantry TO plain")
             operator.execute("GRANT SELECT ON ALL TABLES IN SCHEMA tenantry TO plain")

@@ -14,7 +14,7 @@ from tests.integration.backfilling import backfilling, count_updates, plan_of
 from tests.integration.governed import Watch, settings_of, watching
 from tests.integration.standby import Standby, standby
 from tests.waiting import until
-from worker import ledger
+from worker import version
 from worker.governor import shared as shared_state
 from worker.governor.limits import LABELS
 from worker.governor.pace import Governor
@@ -35,7 +35,7 @@ def watch(database: str, valkey: EmbeddedValkey, monkeypatch: pytest.MonkeyPatch
     """A governor that samples twenty times a second, on a database with a ledger."""
     monkeypatch.setattr(shared_state, "SAMPLE_EVERY", 0.05)
     with connect(database, "test") as session:
-        ledger.create(session)
+        version.create(session)
     with watching(database, valkey) as watching_:
         watching_.shop.autocommit = True
         yield watching_

@@ -144,16 +144,32 @@ def test_every_command_is_one_of_the_program_and_every_variable_one_that_it_read
     options = {option.name: option for option in command.params}
     read = {option.envvar for option in options.values() if option.envvar}
     plan = read_plan(plan_of(service))
-    told = [plan.database.url, *plan.database.standbys, *([plan.redis.url] if plan.redis else [])]
+    told = [plan.database.url, *([plan.redis.url] if plan.redis and "workers" in options else [])]
     addresses = {address.get_secret_value() for address in told} if "file" in options else set()
     if "database" in options:
         addresses.add(options["database"].default)
     named = {address.removeprefix("env:") for address in addresses}
     given = set(service["environment"])
     assert named <= given
-    # The sample's loader is given what every other service has, that of the plan among it.
-    spare = {"STANDBY_URL", "TENANTRY_REDIS_URL"} if name == "sample" else set()
-    assert given - spare <= read | named | of_libpq()
+    assert given <= read | named | of_libpq()
+
+
+def test_the_operator_s_commands_are_given_every_address_of_the_plan() -> None:
+    service = services()["tenantry"]
+    plan = read_plan(plan_of(service))
+    told = [plan.database.url, *plan.database.standbys, *([plan.redis.url] if plan.redis else [])]
+    named = {address.get_secret_value().removeprefix("env:") for address in told}
+    assert named == set(service["environment"]) - of_libpq()
+
+
+def test_each_process_logs_in_as_the_role_that_the_plan_names_for_it() -> None:
+    roles = read_plan(plan_of(services()["tenantry"])).roles
+    assert roles is not None
+    logins = {name: urlsplit(each["environment"]["DATABASE_URL"]).username for name, each in ours().items()}
+    expected = {"tenantry": roles.controller, "worker": roles.worker, "exporter": roles.exporter}
+    assert logins == expected | {"sample": "graph_owner", "application": "graph_app"}
+    passwords = [each["environment"]["PGPASSWORD"] for each in ours().values()]
+    assert len(set(passwords)) == len(passwords)
 
 
 def test_the_database_s_variables_are_read_by_what_runs_there() -> None:

@@ -5,7 +5,8 @@ import json
 import fakeredis
 import pytest
 
-from worker.broker import QUEUE, Doorbell
+from worker.broker import Doorbell
+from worker.message import QUEUE
 
 
 @pytest.fixture

@@ -1,6 +1,8 @@
 """A terminal obeys nothing that stands in the database, and shows what its encoding has."""
 
 import io
+import json
+import sys
 
 import pytest
 from hypothesis import given
@@ -25,10 +27,23 @@ def test_what_commands_show_has_no_escape_of_a_name(capsys: pytest.CaptureFixtur
     assert capsys.readouterr().out == "evil ]0;title [2J 31m\n"
 
 
-def test_what_an_encoding_lacks_is_a_question_mark_and_no_error() -> None:
+@pytest.mark.parametrize(
+    ("encoding", "text", "said"),
+    [("ascii", "✓ done", b"? done"), ("utf-8", "✓ \udcff", b"\xe2\x9c\x93 \\udcff")],
+)
+def test_what_an_encoding_lacks_is_said_otherwise_and_no_error(encoding: str, text: str, said: bytes) -> None:
+    out = io.BytesIO()
+    stream = io.TextIOWrapper(out, encoding=encoding)
+    forgive(stream)
+    stream.write(text)
+    stream.flush()
+    assert out.getvalue() == said
+
+
+def test_json_keeps_every_letter_in_a_locale_that_has_none_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
     out = io.BytesIO()
     stream = io.TextIOWrapper(out, encoding="ascii")
-    forgive(stream)
-    stream.write("✓ done")
+    monkeypatch.setattr(sys, "stdout", stream)
+    options.say_json({"name": "Größe ✓"})
     stream.flush()
-    assert out.getvalue() == b"? done"
+    assert json.loads(out.getvalue()) == {"name": "Größe ✓"}

@@ -28,7 +28,6 @@ def ground(plan: Plan, file: File) -> Ground:
     """
     migration = ledger.read(file, plan.name)
     conductor.as_begun(plan, file, migration)
-    ledger.create(file)
     found = conductor.ground_of(plan, file, migration, lambda _line: None)
     begun_far_enough(found)
     return found

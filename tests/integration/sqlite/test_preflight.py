@@ -18,7 +18,7 @@ from control.sqlite.stages import preflight
 from sql.errors import GateClosedError
 from sql.sqlite.connection import File
 from tests.integration.sqlite.looked import at, findings, make, plan, surveyed
-from worker import ledger
+from worker import version
 
 #: What is to be said of every file.
 _ALWAYS = {"backup", "application's statements", "isolation"}
@@ -540,7 +540,7 @@ def test_the_stage_tells_every_warning(tmp_path: Path) -> None:
 def test_the_migrations_own_names_stop_nothing_once_it_has_begun(tmp_path: Path) -> None:
     path = make(tmp_path)
     with File(path) as file:
-        ledger.create(file)
+        version.create(file)
         file.execute("CREATE TABLE tenantry_guard (uses INTEGER)")
     assert at(findings(plan(path)), "stop") == {}
 

@@ -1,0 +1,276 @@
+"""Least privilege: a whole migration with what `roles --sql` grants, and what each role may not do."""
+
+import json
+import socket
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from control.demo import sample as sample_graph
+from control.embedded.postgres import EmbeddedPostgres
+from control.embedded.valkey import EmbeddedValkey
+from tests.integration.operating import complaint
+from tests.integration.privileged import (
+    CONTROLLER,
+    EXPORTER,
+    VERIFIER,
+    WORKER,
+    Privileged,
+    privileged,
+)
+from tests.servers import start_postgres
+from tests.waiting import until
+
+_ENTITIES, _RELATIONS = 2_000, 4_000
+_ASSIGN = (
+    *("tenants", "assign", "acme", "--from", "org-01", "--where", "properties->>'org_id' = 'org-01'"),
+    *("--yes", "--no-throttle"),
+)
+#: What `check` says of rights.
+_RIGHTS = (
+    "rights on the tables",
+    "right to make indexes",
+    "right to make schemas",
+    "way past policies",
+    "a role to try isolation by",
+    "sight of other sessions",
+)
+#: What `--assign` grants, taken back once the rows are where they belong.
+_NO_MORE_ASSIGNING = "REVOKE INSERT, DELETE ON graph_entities FROM tenantry_worker;"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[EmbeddedPostgres]:
+    """A server of its own, for roles are a server's; it counts no functions' calls, and archives."""
+    settings = {
+        "fsync": "off",
+        "shared_buffers": "64MB",
+        "track_functions": "none",
+        "archive_mode": "on",
+        "archive_command": "true",
+    }
+    with start_postgres(settings=settings) as started:
+        with psycopg.connect(started.url(), autocommit=True) as connection:
+            connection.execute("CREATE DATABASE graph")
+        with psycopg.connect(started.url("graph"), autocommit=True) as connection:
+            sample_graph.create(connection)
+            sample_graph.fill(connection, entities=_ENTITIES, relations=_RELATIONS)
+        yield started
+
+
+@pytest.fixture
+def operator(server: EmbeddedPostgres, valkey: EmbeddedValkey, tmp_path: Path) -> Iterator[Privileged]:
+    """An operator of the sample whose plan names the roles, before there are any."""
+    with privileged(server, "graph", tmp_path, valkey.url) as made:
+        yield made
+
+
+@pytest.fixture
+def granted(operator: Privileged) -> Privileged:
+    """The same after the script was run."""
+    operator.run_script(operator.script())
+    return operator
+
+
+def _up(port: int) -> bool:
+    """Whether the exporter reads all that it shows."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+        return "\ntenantry_up 1.0\n" in answer.read().decode()
+
+
+def _answers(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _warned(log: Path) -> list[str]:
+    return [line for line in log.read_text().splitlines() if '"level": "info"' not in line and line.strip()]
+
+
+def test_a_whole_migration_there_and_back_takes_what_the_script_grants(granted: Privileged) -> None:
+    start = granted.schema()
+    with granted.serving(WORKER, "worker"), granted.serving(EXPORTER, "exporter") as port:
+        until(lambda: _answers(port), 30, "the exporter")
+        looked = json.loads(granted.as_(CONTROLLER, "check", "--json").stdout)
+        rights = {one["name"]: one["level"] for one in looked}
+        assert {rights[name] for name in _RIGHTS} == {"pass"}
+        granted.done_as(CONTROLLER, "run", status=3)
+        assert _up(port)
+        granted.done_as(CONTROLLER, "confirm", "application")
+        granted.done_as(CONTROLLER, "run")
+        granted.done_as(CONTROLLER, "tenants", "list")
+        granted.run_script(granted.script("--assign"))
+        granted.done_as(CONTROLLER, *_ASSIGN)
+        moved = "SELECT count(*) FROM graph_relations WHERE tenant_id = 'acme'"
+        assert granted.count(moved) > 0
+        granted.done_as(CONTROLLER, "tenants", "assign", "--undo", "--yes")
+        assert granted.count(moved) == 0
+        granted.done_as(CONTROLLER, "verify")
+        granted.done_as(CONTROLLER, "report")
+        granted.done_as(EXPORTER, "status")
+        assert _up(port)
+        assert granted.count("SELECT count(*) FROM tenantry.events WHERE kind = 'unreadable'") == 0
+        granted.done_as(CONTROLLER, "rollback", "--yes")
+        granted.run_script(granted.script() + _NO_MORE_ASSIGNING)
+        assert granted.schema() == start
+        # The ledger is gone, and made anew: what was granted on it has to follow.
+        granted.done_as(CONTROLLER, "run", "--to", "backfill")
+        assert _up(port)
+    assert _warned(granted.folder / "worker.log") == []
+    assert _warned(granted.folder / "exporter.log") == []
+
+
+def test_the_script_run_twice_grants_the_same(granted: Privileged) -> None:
+    rights = granted.rights()
+    granted.run_script(granted.script())
+    assert granted.rights() == rights
+
+
+_REFUSED_TO_WORKERS = """
+CREATE TABLE mine ()
+CREATE SCHEMA mine
+CREATE INDEX ON graph_entities (id)
+CREATE ROLE mine
+CREATE FUNCTION mine() RETURNS integer LANGUAGE sql AS 'SELECT 1'
+ALTER TABLE graph_entities ADD COLUMN mine integer
+ALTER TABLE graph_entities DISABLE ROW LEVEL SECURITY
+DROP TABLE graph_relations
+DROP INDEX idx_entities_tenant
+TRUNCATE graph_relations
+DELETE FROM graph_relations
+INSERT INTO graph_entities (id, entity_type, tenant_id) VALUES ('mine', 'mine', 'acme')
+SET ROLE graph_owner
+SET ROLE tenantry_controller
+DROP TABLE tenantry.batches
+DELETE FROM tenantry.migrations
+UPDATE tenantry.stages SET state = 'done'
+DELETE FROM tenantry.events
+UPDATE tenantry.events SET message = 'nothing'
+COPY graph_entities TO PROGRAM 'true'
+"""
+_REFUSED_TO_EXPORTERS = """
+SELECT FROM graph_entities
+SELECT id FROM graph_relations
+SELECT key FROM tenantry.quarantine
+SELECT message FROM tenantry.quarantine
+SELECT key FROM tenantry.assigned
+UPDATE tenantry.migrations SET state = 'paused'
+INSERT INTO tenantry.events (migration_id, actor, kind, message) VALUES (1, 'me', 'pause', 'nothing')
+DELETE FROM tenantry.batches
+UPDATE tenantry.governor SET zone = 'go'
+SELECT id FROM tenantry.batches FOR UPDATE
+"""
+
+
+def test_a_worker_can_change_no_schema_and_neither_insert_nor_delete_rows(granted: Privileged) -> None:
+    with granted.serving(WORKER, "worker"):
+        granted.done_as(CONTROLLER, "run", status=3)
+    with psycopg.connect(granted.url_of(WORKER), autocommit=True) as worker:
+        assert worker.execute("SELECT FROM graph_entities").rowcount > 0
+        for statement in _REFUSED_TO_WORKERS.strip().splitlines():
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                worker.execute(statement.encode())
+
+
+def test_an_exporter_reads_no_row_of_the_application_and_writes_nothing(granted: Privileged) -> None:
+    with granted.serving(WORKER, "worker"):
+        granted.done_as(CONTROLLER, "run", status=3)
+    with psycopg.connect(granted.url_of(EXPORTER), autocommit=True) as exporter:
+        assert exporter.execute("SELECT FROM tenantry.migrations").rowcount == 1
+        refused = _REFUSED_TO_WORKERS + _REFUSED_TO_EXPORTERS
+        for statement in filter(None, refused.splitlines()):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                exporter.execute(statement.encode())
+
+
+def test_nobody_else_has_any_right_on_the_ledger(granted: Privileged) -> None:
+    granted.done_as(CONTROLLER, "run", "--to", "columns")
+    everybody = """
+        SELECT count(*) FROM (
+            SELECT nspacl FROM pg_namespace WHERE nspname IN ('tenantry', 'tenantry_guard')
+            UNION ALL SELECT relacl FROM pg_class WHERE relnamespace IN ('tenantry'::regnamespace,
+                                                                         'tenantry_guard'::regnamespace)
+        ) AS held (acl) CROSS JOIN LATERAL aclexplode(held.acl) AS a WHERE a.grantee = 0
+    """
+    assert granted.count(everybody) == 0
+
+
+@pytest.mark.parametrize("grant", ["roles", "worker"])
+def test_a_run_whose_roles_are_not_there_says_so_before_it_begins(operator: Privileged, grant: str) -> None:
+    if grant == "worker":
+        operator.run_script(operator.script().replace(WORKER, "somebody"))
+    ended = operator.as_("postgres", "run")
+    assert ended.returncode == 2, ended.stderr
+    assert "[roles] of the plan names tenantry_worker, and there is no such role" in complaint(ended.stderr)
+
+
+def test_without_roles_in_the_plan_there_is_no_script(operator: Privileged) -> None:
+    operator.edit("[roles]\n", "")
+    ended = operator.as_("postgres", "roles", "--sql")
+    assert ended.returncode == 2
+    assert "the plan names no roles: add a section [roles]" in complaint(ended.stderr)
+
+
+def test_tables_of_a_superuser_are_for_no_role_of_ours(operator: Privileged) -> None:
+    with psycopg.connect(operator.url, autocommit=True) as connection:
+        connection.execute("ALTER TABLE graph_relations OWNER TO postgres")
+    ended = operator.as_("postgres", "roles", "--sql")
+    assert ended.returncode == 2
+    assert 'the superuser postgres owns "public"."graph_relations"' in complaint(ended.stderr)
+
+
+def test_each_grant_is_shown_with_what_it_is_for(operator: Privileged) -> None:
+    ended = operator.as_("postgres", "roles")
+    assert ended.returncode == 0
+    shown = ended.stdout.splitlines()
+    of_worker = (
+        'worker: GRANT SELECT, UPDATE ON TABLE "public"."graph_entities" TO "tenantry_worker"  a batch'
+    )
+    assert any(line.startswith(of_worker) for line in shown)
+    script = operator.script().splitlines()
+    begun = [at for at, line in enumerate(script) if line.startswith(("GRANT", "ALTER ROLE", "DO $"))]
+    assert len(begun) == len(shown)
+    for at, line in zip(begun, shown, strict=True):
+        who, _, what = line.partition(": ")
+        said, _, why = script[at - 1].removeprefix("-- ").partition(": ")
+        assert said == who
+        assert what.endswith(f"  {why}")
+
+
+_SEPARATED = f"""
+name = "multi-tenancy"
+[database]
+url = "env:DATABASE_URL"
+[roles]
+[verify]
+role = "{VERIFIER}"
+[tenant]
+isolation = "separate_schema"
+[[tables]]
+name = "graph_entities"
+tenant = {{ expression = "properties->>'org_id'" }}
+[[tables]]
+name = "graph_relations"
+tenant = {{ parent = "graph_entities", on = {{ source_id = "id" }} }}
+[redis]
+"""
+
+
+@pytest.mark.full
+def test_a_schema_for_each_tenant_takes_no_more(operator: Privileged) -> None:
+    operator.plan.write_text(f'{_SEPARATED}url = "{operator.queue}"\n')
+    operator.run_script(operator.script())
+    start = operator.schema()
+    with operator.serving(WORKER, "worker"), operator.serving(EXPORTER, "exporter") as port:
+        operator.done_as(CONTROLLER, "run", status=3)
+        operator.done_as(CONTROLLER, "confirm", "application")
+        operator.done_as(CONTROLLER, "run")
+        operator.done_as(CONTROLLER, "verify")
+        assert operator.count("SELECT count(*) FROM tenant_org_01.graph_relations") > 0
+        assert _up(port)
+        operator.done_as(CONTROLLER, "rollback", "--yes")
+    assert operator.schema() == start
+    assert _warned(operator.folder / "worker.log") == []
