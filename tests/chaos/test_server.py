@@ -83,7 +83,7 @@ def test_out_of_connections(build: Build, server: Cluster, tell: Tell) -> None:
     with build() as there:
         there.work()
         there.run()
-        there.strike(3, lambda: _take_every_connection(there, server))
+        there.strike(3, lambda: _take_every_connection(there, server), last=0.64)
         tell(there.end(), servers_own=True)
 
 
