@@ -9,7 +9,7 @@ catalog says it.
 
 from control import names
 from control.plan.model import Plan
-from control.plan.model import Table as PlanTable
+from control.plan.sections import Table as PlanTable
 from control.policies import Target
 from sql.postgres import catalog
 from sql.postgres.connection import Connection

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from psycopg import sql
 
 from control.jobs import COMMITS, heap_of, is_instant, job_spec, parts, rules_of
-from control.plan.model import Table
+from control.plan.sections import Table
 from control.schemas import making
 from control.schemas.patterns import as_they_are
 from control.stage import Ground, How, Stage, Step, Works

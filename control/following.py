@@ -18,7 +18,7 @@ from control.course import go_on
 from control.jobs import rules_of
 from control.names import Event
 from control.plan.model import Plan
-from control.plan.model import Table as PlanTable
+from control.plan.sections import Table as PlanTable
 from control.stage import Ground, How, Step
 from sql.postgres import catalog, guard
 from sql.postgres.connection import Connection

@@ -22,7 +22,7 @@ from psycopg import sql
 from control import following, names
 from control.jobs import rules_of
 from control.plan.model import Plan
-from control.plan.model import Table as PlanTable
+from control.plan.sections import Table as PlanTable
 from control.stage import Ground, How, Step
 from sql.errors import GivenWrongError
 from sql.postgres import guard

@@ -3,7 +3,8 @@
 import math
 from collections.abc import Sequence
 
-from control.plan.model import Paging, Plan, Table
+from control.plan.model import Plan
+from control.plan.sections import Paging, Table
 from sql.job import JobSpec, KeyColumn
 from sql.job import Paging as Way
 from sql.postgres import paging

@@ -11,7 +11,7 @@ import structlog
 
 from control import guard
 from control.jobs import heap_of, job_spec, parts
-from control.plan.model import Table
+from control.plan.sections import Table
 from control.stage import Ground, Step
 from control.stages.backfill import RESET, drive
 from control.steps import take

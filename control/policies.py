@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from psycopg import sql
 
 from control import names
-from control.plan.model import Mode, Plan, RowSecurity
+from control.plan.model import Plan
+from control.plan.sections import Mode, RowSecurity
 from sql.postgres import rls
 from sql.postgres.facts import Catalog, Policy, Table
 

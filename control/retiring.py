@@ -6,7 +6,8 @@ from dataclasses import replace
 from datetime import datetime
 
 from control import guard
-from control.plan.model import Plan, RowSecurity
+from control.plan.model import Plan
+from control.plan.sections import RowSecurity
 from control.plan.values import seconds
 from control.quiet import Quiet, since
 from control.stage import Ground, Standing, Step

@@ -11,7 +11,8 @@ from typing import Literal, LiteralString
 
 from psycopg import sql
 
-from control.plan.model import Plan, Roles
+from control.plan.model import Plan
+from control.plan.sections import Roles
 from control.schemas.mirroring import SCHEMA as MIRROR_SCHEMA
 from sql.errors import GivenWrongError, PlanError
 from sql.postgres import roles

@@ -12,7 +12,8 @@ from control.building import Building
 from control.governed import GovernorStatus
 from control.holds import Fact, Waiting
 from control.plan.begun import KEPT_AS, isolation_of
-from control.plan.model import Isolation, Plan
+from control.plan.model import Plan
+from control.plan.sections import Isolation
 from control.unscoped import Unscoped
 from sql.database import Database
 from sql.job import JobSpec

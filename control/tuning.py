@@ -14,7 +14,8 @@ from pydantic.fields import FieldInfo
 from pydantic_core import to_jsonable_python
 
 from control.plan.governor import MOST_ROWS, Governor
-from control.plan.model import Backfill, Plan, nearest
+from control.plan.model import Plan, nearest
+from control.plan.sections import Backfill
 from control.plan.values import NO_LIMIT, Part
 from sql.errors import GivenWrongError
 

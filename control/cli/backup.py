@@ -14,9 +14,9 @@ from control import conductor, rehearsal
 from control.backup import Backup
 from control.cli.options import DEFAULT_FILE, AsJson, File, address, connect_to, console, say, say_json
 from control.cli.staff import WORKERS
-from control.plan.model import Backup as Asked
 from control.plan.model import Plan
 from control.plan.reading import read_plan
+from control.plan.sections import Backup as Asked
 from control.restore import restore as bring_back
 from control.sqlite import backup as file_backups
 from control.sqlite import conductor as files

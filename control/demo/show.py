@@ -19,8 +19,9 @@ from control.demo.messages import Settings
 from control.demo.summary import Told
 from control.embedded.postgres import EmbeddedPostgres, start_postgres
 from control.embedded.valkey import start_valkey
-from control.plan.model import Backup, Database, Plan, Verify
+from control.plan.model import Plan
 from control.plan.reading import read_plan
+from control.plan.sections import Backup, Database, Verify
 from control.queue import namespace_of
 from control.report import account
 from control.watch import follow

@@ -14,7 +14,7 @@ from control.keys import crossing, outside, unique
 from control.keys.outside import Outside
 from control.keys.unique import Unique
 from control.plan.model import Plan
-from control.plan.model import Table as PlanTable
+from control.plan.sections import Table as PlanTable
 from sql.errors import CatalogError, GivenWrongError
 from sql.postgres.facts import Catalog, ForeignKey, Table
 

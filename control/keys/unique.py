@@ -18,7 +18,7 @@ from control import indexes, names
 from control.indexes import Wanted
 from control.keys.clauses import deferrable_as, kept, together
 from control.plan.model import Plan, nearest
-from control.plan.model import Table as PlanTable
+from control.plan.sections import Table as PlanTable
 from control.stage import Step
 from sql.errors import CatalogError, PlanError
 from sql.postgres.catalog import verbatim

@@ -7,7 +7,8 @@ would look for what was never made, and leave behind what was. Limits, modes and
 from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 
-from control.plan.model import Isolation, Plan
+from control.plan.model import Plan
+from control.plan.sections import Isolation
 
 #: Where the ledger keeps what of the plan the migration was begun with.
 KEPT_AS = "plan"

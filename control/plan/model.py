@@ -4,12 +4,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from graphlib import CycleError, TopologicalSorter
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 
 from pydantic import (
     Field,
     PrivateAttr,
-    SecretStr,
     StringConstraints,
     model_validator,
 )
@@ -17,14 +16,25 @@ from pydantic_core import PydanticCustomError
 
 from control.plan.governor import Governor
 from control.plan.notify import Notify
-from control.plan.values import Duration, Name, Part, Pattern, Setting, TableName, Target, Windows, seconds
+from control.plan.sections import (
+    Backfill,
+    Backup,
+    Database,
+    IndexBuilds,
+    Locks,
+    Paging,
+    Redis,
+    Roles,
+    Table,
+    Tenant,
+    Verify,
+)
+from control.plan.values import Part
 from sql.errors import PlanError
 from sql.postgres.connection import resolve
 from sql.sqlite.connection import is_file
 from sql.tenant_source import (
-    Constant,
     Parent,
-    Source,
     TenantSource,
     chain,
     last_resort,
@@ -32,178 +42,11 @@ from sql.tenant_source import (
     with_last_resort,
 )
 
-#: Whether all tenants' rows stay in one table, or each tenant gets a schema with tables of its own.
-Isolation = Literal["shared_schema", "separate_schema"]
-Mode = Literal["observe", "permissive", "strict"]
-#: How a table is cut into batches; `keys` is contiguous or striped as the key lies in the heap, and `auto`
-#: decides between keys and pages too.
-Paging = Literal["auto", "keys", "contiguous", "striped", "pages"]
-#: Whether the table's own triggers fire for a batch's updates, or are held off for the backfill's session.
-UserTriggers = Literal["run", "hold"]
-
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """Suggest the known word that `word` may be a misspelling of: the end of a message, or nothing."""
     close = get_close_matches(word, list(known), n=1)
     return f"; did you mean {close[0]!r}?" if close else ""
-
-
-class Database(Part):
-    """Where the tables are."""
-
-    url: SecretStr
-    standbys: tuple[SecretStr, ...] = ()
-
-
-class Tenant(Part):
-    """How a tenant is told, everywhere."""
-
-    column: Name = "tenant_id"
-    sentinel: str = ""
-    setting: Setting = "app.current_tenant_id"
-    isolation: Isolation = "shared_schema"
-    legacy: str = "default"
-    pattern: Pattern = "^[A-Za-z0-9_-]{1,255}$"
-    unresolved: Literal["quarantine", "otherwise", "stop"] = "quarantine"
-    cross_tenant: Literal["stop", "source", "quarantine"] = "stop"
-    default: str = "none"
-    moves: Literal["follow", "refuse"] = "follow"
-    """What becomes of rows whose parent changes its tenant while the write guard is there."""
-
-    @property
-    def sentinel_value(self) -> str | None:
-        """What a row holds that has no tenant yet; None is NULL."""
-        return None if self.sentinel == "null" else self.sentinel
-
-
-class Index(Part):
-    """An index that the plan adds."""
-
-    name: Name
-    columns: Annotated[tuple[Name, ...], Field(min_length=1)]
-
-
-class RowSecurity(Part):
-    """The policy of a table, and how far the rls stage goes with it."""
-
-    policy: Name
-    mode: Mode = "strict"
-    quiet: Duration = "10m"
-    roles: tuple[Name, ...] = ()
-    """Whom the policy holds; everybody where none is named."""
-
-
-class Table(Part):
-    """One table of the plan."""
-
-    name: TableName
-    tenant: Source
-    indexes: tuple[Index, ...] = ()
-    primary_key: tuple[Name, ...] | None = None
-    unique: tuple[Name, ...] = ()
-    """Unique constraints and indexes, by the names they have, that are to hold within each tenant alone."""
-    rls: RowSecurity | None = None
-    paging: Paging | None = None
-    """In place of the backfill's."""
-    user_triggers: UserTriggers | None = None
-    """In place of the backfill's."""
-
-    @property
-    def constant(self) -> str | None:
-        """The tenant of every row, where there is only one."""
-        return self.tenant.constant if isinstance(self.tenant, Constant) else None
-
-    @property
-    def parents(self) -> tuple[str, ...]:
-        """The tables of the plan that this one takes its tenant from, the table itself not among them."""
-        named = [source.parent for source in chain(self.tenant) if isinstance(source, Parent)]
-        return tuple(dict.fromkeys(name for name in named if name != self.name))
-
-
-class Redis(Part):
-    """The doorbell; without it `run` starts its own."""
-
-    url: SecretStr
-
-
-class Roles(Part):
-    """Who logs in as what, where processes have roles of their own; `tenantry roles --sql` makes them."""
-
-    controller: Name = "tenantry_controller"
-    worker: Name = "tenantry_worker"
-    exporter: Name = "tenantry_exporter"
-
-    @model_validator(mode="after")
-    def _are_three(self) -> Self:
-        if len({self.controller, self.worker, self.exporter}) < 3:
-            raise _wrong(
-                "controller, worker and exporter are three roles: give each a name of its own", "roles"
-            )
-        return self
-
-
-class Backup(Part):
-    """Where `pg_dump` writes before anything is changed; a folder where it does so by several jobs."""
-
-    path: str
-    jobs: Annotated[int, Field(ge=1, le=64)] = 1
-
-
-class Backfill(Part):
-    """How batches are cut and committed."""
-
-    paging: Paging = "auto"
-    user_triggers: UserTriggers = "run"
-    target: Target = "50ms"
-    first_batch: Annotated[int, Field(ge=100, le=100_000)] = 4_000
-    synchronous_commit: Literal["on", "off"] = "on"
-    active: Windows = ()
-    """Hours in which batches may go, such as `Mon-Fri 22:00-06:00 Europe/Berlin`; none for all."""
-
-    @property
-    def target_seconds(self) -> float:
-        """How long a batch may hold its row locks."""
-        return seconds(self.target)
-
-
-class IndexBuilds(Part):
-    """How indexes are built."""
-
-    tables_at_once: Annotated[int, Field(ge=1, le=16)] = 2
-    """Each by a session of its own, and one index at a time of each table."""
-
-
-class Locks(Part):
-    """What may be done to get a strong lock."""
-
-    terminate_after: Duration | None = None
-    """End a session in the way whose transaction is older; none is ended without it."""
-
-    @property
-    def terminate_after_seconds(self) -> float | None:
-        """The same in seconds."""
-        return None if self.terminate_after is None else seconds(self.terminate_after)
-
-
-class Query(Part):
-    """A query of the plan's own that `verify` times."""
-
-    sql: str
-    max_ms: Annotated[float, Field(gt=0)]
-
-
-class Verify(Part):
-    """What `verify` looks at beside its own checks, and what it may find."""
-
-    queries: tuple[Query, ...] = ()
-    role: Name | None = None
-    """Who tries isolation, where the migration's own role may not make one."""
-    quiet: Duration | None = None
-    """How long nothing must have needed the write guard before it goes; else the longest of `rls`."""
-    max_deadlocks: Annotated[int, Field(ge=0)] = 0
-    """In the whole database, since the migration began."""
-    max_log_errors: Annotated[int, Field(ge=0)] | None = None
-    """Of the whole server, since the migration began; only told without it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,6 +88,7 @@ class Plan(Part):
         _no_tenant_is_the_sentinel(self.tables, self.tenant.sentinel_value)
         _schemas_need_no_more(self.tables, self.tenant)
         _stops_are_above_their_limits(self.governor)
+        _roles_are_three(self.roles)
         return self
 
     def read_from(self, file: str, lines: Mapping[tuple[str | int, ...], int]) -> Self:
@@ -408,3 +252,8 @@ def _stops_are_above_their_limits(governor: Governor) -> None:
             raise _wrong(message, "governor", f"stop_{signal}")
     if "query" in governor.limits() and governor.query is None:
         raise _wrong("a limit for the plan's own query, and no query", "governor", "max_query")
+
+
+def _roles_are_three(roles: Roles | None) -> None:
+    if roles is not None and len({roles.controller, roles.worker, roles.exporter}) < 3:
+        raise _wrong("controller, worker and exporter are three roles: give each a name of its own", "roles")

@@ -7,7 +7,8 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from control.plan.model import Plan, Table
+from control.plan.model import Plan
+from control.plan.sections import Table
 from sql.tenant_source import TenantSource
 
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 import psycopg
 from psycopg import sql
 
-from control.plan.model import Table as PlanTable
+from control.plan.sections import Table as PlanTable
 from control.preflight.finding import Finding
 from control.preflight.rows import LIMIT_MS, given_up, planned
 from control.preflight.sources import leaders, name_of

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from control.jobs import parts
-from control.plan.model import Table as PlanTable
+from control.plan.sections import Table as PlanTable
 from control.preflight.finding import Finding, none_of
 from control.stage import Ground
 from sql.postgres import preflight

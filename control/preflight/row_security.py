@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from control import policies
-from control.plan.model import Table as PlanTable
+from control.plan.sections import Table as PlanTable
 from control.policies import Target
 from control.preflight.finding import Finding, none_of
 from control.stage import Ground

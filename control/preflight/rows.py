@@ -8,7 +8,7 @@ from psycopg import sql
 from control.jobs import key_of
 from control.keys import crossing
 from control.plan.model import Plan
-from control.plan.model import Table as PlanTable
+from control.plan.sections import Table as PlanTable
 from control.preflight.finding import Finding, Level
 from control.stage import Ground
 from sql.postgres import planned as to_be

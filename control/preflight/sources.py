@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from psycopg import sql
 
 from control import following
-from control.plan.model import Table as PlanTable
+from control.plan.sections import Table as PlanTable
 from control.preflight.finding import Finding, none_of
 from control.preflight.rows import planned
 from control.stage import Ground

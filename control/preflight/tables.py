@@ -7,7 +7,7 @@ from psycopg import sql
 
 from control.indexes import Wanted
 from control.jobs import key_of, parts
-from control.plan.model import Table as PlanTable
+from control.plan.sections import Table as PlanTable
 from control.preflight import keys, kinds, row_security, sources, triggers
 from control.preflight.finding import Finding, none_of
 from control.stage import Ground

@@ -7,7 +7,7 @@ backfill alone is told differently: as one UPDATE per table, where a run cuts it
 from collections.abc import Container, Iterable, Iterator, Mapping
 
 from control.dry_run import Told
-from control.plan.model import Table as PlanTable
+from control.plan.sections import Table as PlanTable
 from control.sqlite import guard
 from control.sqlite.conductor import IN_ORDER
 from control.sqlite.expected import after_columns

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from control.plan.model import Plan
-from control.plan.model import Table as PlanTable
+from control.plan.sections import Table as PlanTable
 from control.sqlite.jobs import rules_of
 from control.sqlite.stage import Step, sentinel_of
 from sql.sqlite.facts import Catalog, Table

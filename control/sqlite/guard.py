@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from control.plan.model import Plan
-from control.plan.model import Table as PlanTable
+from control.plan.sections import Table as PlanTable
 from control.sqlite import following
 from control.sqlite.jobs import is_instant, rules_of
 from control.sqlite.stage import Live, Step, sentinel_of

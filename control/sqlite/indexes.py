@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import sql.sqlite
-from control.plan.model import Index as PlanIndex
-from control.plan.model import Table as PlanTable
+from control.plan.sections import Index as PlanIndex
+from control.plan.sections import Table as PlanTable
 from sql.errors import CatalogError
 from sql.named import load
 from sql.sqlite.facts import Index, Table

@@ -1,6 +1,7 @@
 """Which job a table of a SQLite file becomes, what tells its rows, and what holds for its source."""
 
-from control.plan.model import Plan, Table
+from control.plan.model import Plan
+from control.plan.sections import Table
 from control.sqlite.stage import sentinel_of
 from sql.errors import GivenWrongError
 from sql.job import JobSpec

@@ -8,7 +8,7 @@ statement to change.
 
 import structlog
 
-from control.plan.model import Table
+from control.plan.sections import Table
 from control.sqlite import guard
 from control.sqlite.filling import drive
 from control.sqlite.jobs import is_instant, job_spec

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from control.plan.model import Plan
-from control.plan.model import Table as PlanTable
+from control.plan.sections import Table as PlanTable
 from control.stage import Closed, Memory
 from sql.sqlite.connection import File
 from sql.sqlite.facts import Catalog

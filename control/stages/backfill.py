@@ -22,7 +22,7 @@ from control.course import go_on
 from control.failing import stop_if_failing
 from control.jobs import heap_of, is_instant, job_spec, parts
 from control.keys import crossing
-from control.plan.model import Table
+from control.plan.sections import Table
 from control.stage import Ground, WithoutStatements
 from control.status import remember_updates
 from sql.errors import CatalogError, JobStoppedError, QuarantineError

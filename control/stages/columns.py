@@ -13,7 +13,7 @@ from psycopg import sql
 
 from control import guard
 from control.plan.model import Plan
-from control.plan.model import Table as PlanTable
+from control.plan.sections import Table as PlanTable
 from control.stage import Closed, Ground, Step
 from sql.postgres.columns import STATEMENTS
 from sql.postgres.connection import literal

@@ -20,7 +20,7 @@ from control.indexes import Wanted, build, drop, key_index, unless_adopted
 from control.jobs import parts
 from control.keys import unique
 from control.plan.model import Plan
-from control.plan.model import Table as PlanTable
+from control.plan.sections import Table as PlanTable
 from control.stage import Closed, Ground, Lane, Step
 from sql.postgres import catalog
 from sql.postgres.facts import Catalog

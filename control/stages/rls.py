@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterator
 from psycopg import sql
 
 from control import policies
-from control.plan.model import Mode, Plan
+from control.plan.model import Plan
+from control.plan.sections import Mode
 from control.plan.values import seconds
 from control.policies import Target, has_form
 from control.stage import Closed, Ground, How, Step

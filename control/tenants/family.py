@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
 
 from control.jobs import key_of, parts
-from control.plan.model import Plan, Table, nearest
+from control.plan.model import Plan, nearest
+from control.plan.sections import Table
 from sql.errors import GivenWrongError
 from sql.job import KeyColumn, Link
 from sql.postgres.facts import Catalog, ForeignKey

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import sql.sqlite
-from control.plan.model import Plan, Table
+from control.plan.model import Plan
+from control.plan.sections import Table
 from sql.named import load
 from sql.postgres import facts, verify
 from sql.postgres.connection import Connection

@@ -6,7 +6,7 @@ from typing import Literal
 
 from psycopg import sql
 
-from control.plan.model import RowSecurity
+from control.plan.sections import RowSecurity
 from control.policies import has_form, of_table
 from control.verification.check import Check, Subject, listed
 from sql.postgres import verify

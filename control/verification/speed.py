@@ -7,7 +7,8 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from control.plan.model import Plan, Query
+from control.plan.model import Plan
+from control.plan.sections import Query
 from control.verification.check import Check, Subject, nobody
 from sql.postgres import verify
 from sql.postgres.connection import Connection

@@ -11,7 +11,8 @@ from psycopg.rows import dict_row
 
 from control import conductor
 from control.embedded.valkey import start_valkey
-from control.plan.model import Paging, Plan
+from control.plan.model import Plan
+from control.plan.sections import Paging
 from control.queue import namespace_of
 from control.stage import Ground
 from control.stages import backfill

@@ -13,7 +13,8 @@ from pydantic import SecretStr
 
 from control import building, steering, steps
 from control.cancelling import cancellable
-from control.plan.model import Database, Plan
+from control.plan.model import Plan
+from control.plan.sections import Database
 from control.stage import Ground
 from control.stages import columns, indexes
 from sql.errors import AnotherRunError, CancelledError, CatalogError

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 from psycopg import sql
 
-from control.plan.model import Index, Plan, Table
+from control.plan.model import Plan
 from control.plan.proposal import propose
 from control.plan.reading import read_plan
+from control.plan.sections import Index, Table
 from sql.errors import GivenWrongError
 from sql.postgres import catalog
 from sql.postgres.connection import Connection, connect

@@ -7,20 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from control.plan.model import (
-    Backfill,
-    Database,
-    Index,
-    Plan,
-    Query,
-    Redis,
-    RowSecurity,
-    Table,
-    Tenant,
-    Verify,
-)
+from control.plan.model import Plan
 from control.plan.notify import KINDS, Notify
 from control.plan.reading import read_plan
+from control.plan.sections import Backfill, Database, Index, Query, Redis, RowSecurity, Table, Tenant, Verify
 from control.plan.writing import toml
 from sql.tenant_source import Constant, Expression, Lookup, Parent
 

@@ -13,7 +13,7 @@ from itertools import count
 from pydantic import SecretStr
 
 from control import names
-from control.plan.model import Database, Index, Plan, RowSecurity, Table, Tenant
+from control.plan.model import Plan
 from control.plan.proposal import directories, doubts, schema
 from control.plan.proposal.choosing import Choice, choose
 from control.plan.proposal.file import FileReader
@@ -21,6 +21,7 @@ from control.plan.proposal.links import Links
 from control.plan.proposal.reading import Reader
 from control.plan.proposal.schema import Schema
 from control.plan.proposal.server import ServerReader
+from control.plan.sections import Database, Index, RowSecurity, Table, Tenant
 from control.plan.writing import toml
 from sql import database
 from sql.errors import GivenWrongError

@@ -7,8 +7,8 @@ after the other: the row above it in a tree, what it says, what it points to.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from control.plan.model import Tenant
 from control.plan.proposal.links import Link, Links
+from control.plan.sections import Tenant
 from sql.tenant_source import Constant, Parent, TenantSource, chain
 
 

@@ -10,9 +10,9 @@ column that says `tenant`, or other tables call tenants as its slugs do, is a te
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from control.plan.model import Tenant
 from control.plan.proposal.reading import NotReadError, Reader
 from control.plan.proposal.schema import Schema, Table
+from control.plan.sections import Tenant
 
 #: Columns and json keys that name a tenant, the likeliest first.
 TENANT_NAMES = (

@@ -5,8 +5,9 @@ The questions are those of `check`, asked of small tables whole and of large one
 
 from collections.abc import Iterator
 
-from control.plan.model import Plan, Table
+from control.plan.model import Plan
 from control.plan.proposal.reading import Edge, NotReadError, Reader
+from control.plan.sections import Table
 from sql.tenant_source import Lookup, Parent, chain, last_resort
 
 #: What becomes of rows without a tenant.

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from control.plan.model import Table as PlanTable
+from control.plan.sections import Table as PlanTable
 from control.preflight.finding import Finding
 from control.preflight.rows import given_up
 from control.preflight.sources import name_of

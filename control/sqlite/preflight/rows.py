@@ -3,7 +3,7 @@
 import sqlite3
 from collections.abc import Iterator
 
-from control.plan.model import Table as PlanTable
+from control.plan.sections import Table as PlanTable
 from control.preflight.finding import Finding, Level
 from control.preflight.rows import given_up
 from control.sqlite.crossing import Edge, edges

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
-from control.plan.model import Table as PlanTable
+from control.plan.sections import Table as PlanTable
 from control.preflight.finding import Finding
 from control.preflight.sources import LARGE, name_of
 from control.sqlite.stage import Ground

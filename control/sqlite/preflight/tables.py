@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from control.plan.model import Table as PlanTable
+from control.plan.sections import Table as PlanTable
 from control.preflight.finding import Finding, none_of
 from control.sqlite.preflight import keys, sources
 from control.sqlite.stage import Ground, sentinel_of

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pydantic import BaseModel, ConfigDict
 
 from control.plan.model import Plan, nearest
-from control.plan.model import Table as PlanTable
+from control.plan.sections import Table as PlanTable
 from control.sqlite.indexes import missing
 from sql.sqlite.definition import Reference, read
 from sql.sqlite.facts import Catalog, ForeignKey, Index, Table

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from control.plan.model import Table
+from control.plan.sections import Table
 from control.sqlite import crossing
 from control.sqlite.filling import drive, late
 from control.sqlite.jobs import is_instant, job_spec

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import sql.sqlite
 from control.plan.model import Plan
-from control.plan.model import Table as PlanTable
+from control.plan.sections import Table as PlanTable
 from control.sqlite import guard
 from control.sqlite.stage import Ground, Step, start
 from control.stage import Closed

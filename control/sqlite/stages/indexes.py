@@ -8,8 +8,8 @@ table. Gate: none of its own. Undoing: what the stage made goes; an index that w
 from collections.abc import Iterator
 
 from control.course import actor
-from control.plan.model import Index as PlanIndex
 from control.plan.model import Plan
+from control.plan.sections import Index as PlanIndex
 from control.sqlite.indexes import STATEMENTS, create, found
 from control.sqlite.rebuild.sides import rebuilt
 from control.sqlite.stage import Ground, Live, Step

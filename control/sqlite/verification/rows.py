@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from control.plan.model import Plan
-from control.plan.model import Table as PlanTable
+from control.plan.sections import Table as PlanTable
 from control.sqlite.stage import Ground, sentinel_of
 from control.sqlite.tenants import proper
 from control.sqlite.verification import baseline

@@ -4,7 +4,7 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from statistics import median
 
-from control.plan.model import Query
+from control.plan.sections import Query
 from control.sqlite.stage import Ground
 from control.sqlite.verification.rows import Check, Subject
 from control.verification import check

@@ -9,7 +9,8 @@ import pytest
 
 from control import steering
 from control.plan.governor import Governor
-from control.plan.model import Backfill, Plan
+from control.plan.model import Plan
+from control.plan.sections import Backfill
 from control.sqlite import conductor
 from sql.errors import CancelledError
 from sql.sqlite.connection import File, connect

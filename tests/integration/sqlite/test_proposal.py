@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from control.conductor import confirm
-from control.plan.model import Index, Plan, Table, Verify
+from control.plan.model import Plan
 from control.plan.proposal import propose
 from control.plan.reading import read_plan
+from control.plan.sections import Index, Table, Verify
 from control.sqlite import conductor
 from sql.errors import GivenWrongError
 from sql.sqlite.connection import connect

@@ -19,7 +19,8 @@ from control.demo.show_file import plan_for
 from control.exported.series import MIGRATION_STATE, UP
 from control.exporter import StatusCollector
 from control.plan.governor import Governor
-from control.plan.model import Backfill, Plan
+from control.plan.model import Plan
+from control.plan.sections import Backfill
 from control.plan.writing import toml
 from control.status import Status
 from sql.errors import NoMigrationError

@@ -8,7 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from control.demo.show_file import plan_for
-from control.plan.model import Backfill, Verify
+from control.plan.sections import Backfill, Verify
 from control.plan.writing import toml
 from sql.sqlite.integrity import faults
 from tests import schemas
