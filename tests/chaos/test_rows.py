@@ -58,8 +58,8 @@ BEGIN
     END IF;
     RETURN NEW;
 END $$;
-CREATE TRIGGER die BEFORE UPDATE ON graph_relations FOR EACH ROW
-    WHEN (OLD.id = '{relation}') EXECUTE FUNCTION die();
+CREATE TRIGGER die BEFORE UPDATE ON graph_entities FOR EACH ROW
+    WHEN (OLD.id = '{entity}') EXECUTE FUNCTION die();
 """
 _DEATHS = "SELECT last_value::int FROM deaths WHERE is_called"
 
@@ -112,15 +112,15 @@ def test_batch_that_kills_its_backend(build: Build, tell: Tell) -> None:
 
 def _end_again_and_again(build: Build, end: str) -> Verdict:
     def prepare(connection: psycopg.Connection) -> None:
-        connection.execute(_DEADLY.format(end=end, relation=_RELATIONS[0]).encode())
+        connection.execute(_DEADLY.format(end=end, entity=_ENTITIES[0]).encode())
 
     with build(before=prepare) as there:
         there.work()
         there.run(over=_ENDS)
         there.strike(
-            1, lambda: until(lambda: there.ask(_DEATHS), PATIENCE, "a backend killed"), first=0.4, last=0.5
+            1, lambda: until(lambda: there.ask(_DEATHS), PATIENCE, "a backend killed"), first=0.12, last=0.18
         )
-        _mended(there, "DROP FUNCTION die CASCADE", _RELATIONS[:1])
+        _mended(there, "DROP FUNCTION die CASCADE", _ENTITIES[:1])
         verdict = there.end()
         assert there.runs[-1].ended[-1] == 0
         assert there.ask(_DEATHS)[0][0] > 3
