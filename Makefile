@@ -5,7 +5,7 @@ INSTALLED := .venv/.installed
 SERVERS := tests/servers/node_modules
 VERSIONS := 14 15 16 17 18
 
-.PHONY: install demo lint test test-full chaos servers picture picture-report dashboards preview bench lock clean
+.PHONY: install demo lint test test-full coverage chaos servers picture picture-report dashboards preview bench lock clean
 
 install: $(INSTALLED)
 
@@ -33,6 +33,15 @@ GUARD := --override-ini faulthandler_timeout=600 --override-ini faulthandler_exi
 
 test: install
 	$(BIN)/pytest $(PROCESSES) $(GUARD)
+
+# How much of `worker/` and of the stages `make test` goes through, lines and branches, in whatever process: of
+# each of the two it has to be 95 %.
+coverage: install
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest $(PROCESSES) $(GUARD)
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report --include 'worker/*' --fail-under 95
+	$(BIN)/coverage report --include 'control/stages/*' --fail-under 95
 
 # Every walk and every kill on the wheel's PostgreSQL, then what a version may do differently on each of them.
 test-full: install servers
