@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from itertools import count
 
+import hypothesis
 import psycopg
 import pytest
 from psycopg import sql
@@ -16,6 +17,10 @@ SAMPLE_ENTITIES = 2_000
 SAMPLE_RELATIONS = 4_000
 
 _names = count(1)
+
+# An example that takes longer than Hypothesis's 200 ms says that the machine is busy, and nothing of us.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")

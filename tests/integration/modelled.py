@@ -24,7 +24,6 @@ def walked(machine: Callable[[], RuleBasedStateMachine], examples: int, steps: i
         settings=settings(
             max_examples=examples,
             stateful_step_count=steps,
-            deadline=None,
             derandomize="SEED" not in os.environ,
             database=None,
             suppress_health_check=list(HealthCheck),

@@ -231,7 +231,7 @@ def _say(said: Said, sessions: list[psycopg.Connection], walker: Walker) -> None
         Said(1, "INSERT INTO orgs VALUES (%s, %s)", (1, "acme")),
     ],
 )
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_in_the_end_every_row_has_the_tenant_that_it_would_get_with_the_application_stopped(
     url: str,
     postgres: EmbeddedPostgres,

@@ -148,9 +148,7 @@ def server(connection: psycopg.Connection) -> psycopg.Connection:
     return connection
 
 
-_ON_A_SERVER = settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+_ON_A_SERVER = settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.mark.parametrize(("way", "stripes"), [("contiguous", 1), ("striped", 8), ("pages", 16), ("pages", 1)])

@@ -190,7 +190,7 @@ def _schema(tables: list[tuple[list[str], list[tuple[int, str, bool]]]]) -> str:
 
 
 @given(_TABLES)
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_what_is_proposed_is_a_plan_that_the_server_can_work_out_whatever_points_to_what(
     app: Connection, tmp_path: Path, tables: list[tuple[list[str], list[tuple[int, str, bool]]]]
 ) -> None:

@@ -52,7 +52,7 @@ def tables(postgres: Any) -> Iterator[psycopg.Connection]:
 
 
 @given(WORLDS, sources(TREE, NOTE, ORG), sources(FOLDER, NOTE, ORG))
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @example(
     # A chain of four, a circle of two with one below, and one that names itself.
     World(
@@ -87,7 +87,7 @@ def test_every_row_gets_what_its_source_says_whatever_the_rows_are(
 
 
 @given(WORLDS, sources(TREE, NOTE, ORG), sources(FOLDER, NOTE, ORG))
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_what_check_works_out_beforehand_is_what_the_rows_get(
     tables: psycopg.Connection, world: World, of_folders: TenantSource, of_files: TenantSource
 ) -> None:
@@ -156,7 +156,7 @@ _PATTERNS = st.sampled_from(
 
 
 @given(_PATTERNS, st.text("abcdA_-].\n ä", max_size=5))
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @example("^[A-Za-z0-9_-]{1,255}$", "a" * 256)
 @example("^[A-Za-z0-9_-]{1,255}$", "a" * 255)
 @example("^[A-Za-z0-9_-]{1,255}$", "a\n")

@@ -127,7 +127,7 @@ def _refused(during: Callable[[], object]) -> int:
     return int(metrics.REFUSED._value.get() - before)
 
 
-@settings(max_examples=2_000, deadline=None)
+@settings(max_examples=2_000)
 @given(message=_forged())
 @example(message=pickle.dumps(_honest()))
 @example(message=b"[" * 500)
@@ -164,7 +164,7 @@ def test_numbers_that_are_no_range_are_refused(bell: Doorbell, first: Any, last:
     assert _refused(lambda: _put(bell, _honest(first, last)) and _heard(bell)) == 1
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(first=st.integers(1, 2**62), span=st.integers(0, SPAN - 1))
 def test_a_range_is_heard_and_no_option_with_it(bell: Doorbell, first: int, span: int) -> None:
     _put(bell, _honest(first, first + span))

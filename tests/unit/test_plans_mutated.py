@@ -66,7 +66,7 @@ def _mutated(draw: st.DrawFn) -> bytes:
     return data
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=100, suppress_health_check=list(HealthCheck))
 @given(data=_mutated())
 @example(data=b"")
 @example(data=b"\x00" * 100)

@@ -84,7 +84,7 @@ def _source(kind: str) -> dict[str, Any]:
     st.sampled_from(["null", ""]),
     st.integers(0, 10**6),
 )
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @example(SHAPES[9], SHAPES[8], "expression", "null", 1)
 @example(SHAPES[4], SHAPES[7], "lookup", "", 2)
 @example(SHAPES[5], SHAPES[10], "expression", "null", 3)

@@ -102,7 +102,7 @@ def _two_rows(file: File, one: Making, _size: int) -> int:
 
 
 @pytest.mark.parametrize("back", [False, True], ids=["there", "back"])
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
 @example(  # the same key in another tenant takes the place of the first, and no trigger says so
     writes=[
         ["INSERT INTO things (id, slug, n) VALUES ('a', 'x', 1)"],

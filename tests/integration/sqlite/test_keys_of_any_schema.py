@@ -165,7 +165,7 @@ def _hanging(there: World) -> list[tuple[Any, ...]]:
 
 
 @pytest.mark.parametrize("online", [False, True], ids=["at once", "beside writers"])
-@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=8, suppress_health_check=list(HealthCheck))
 @given(schema=schemas())
 def test_rows_are_the_same_with_the_keys_and_after_the_way_back_and_so_is_the_schema_then(
     schema: Schema, *, online: bool

@@ -41,7 +41,7 @@ def there_and_back(drawn: RandomFile) -> None:
 
 
 @given(random_files())
-@settings(max_examples=25, deadline=None, suppress_health_check=_SLOW)
+@settings(max_examples=25, suppress_health_check=_SLOW)
 def test_a_few_random_files_keep_every_value_and_come_back_as_they_were(drawn: RandomFile) -> None:
     there_and_back(drawn)
 
@@ -49,6 +49,6 @@ def test_a_few_random_files_keep_every_value_and_come_back_as_they_were(drawn: R
 @pytest.mark.full
 @pytest.mark.timeout(3_600)
 @given(random_files())
-@settings(max_examples=1_000, deadline=None, suppress_health_check=_SLOW)
+@settings(max_examples=1_000, suppress_health_check=_SLOW)
 def test_many_random_files_keep_every_value_and_come_back_as_they_were(drawn: RandomFile) -> None:
     there_and_back(drawn)

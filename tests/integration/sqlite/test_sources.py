@@ -136,7 +136,7 @@ def tenants(file: File, table: str, sentinel: str | None) -> dict[int, str]:
 
 
 @given(WORLDS, _TOLD)
-@settings(max_examples=60, deadline=None, suppress_health_check=_QUIET)
+@settings(max_examples=60, suppress_health_check=_QUIET)
 @example(
     # A chain of four, a circle of two with one below, and one that names itself.
     World(
@@ -171,7 +171,7 @@ def test_a_batch_gives_every_row_what_its_source_says_and_changes_no_other(
 
 
 @given(WORLDS, _TOLD, st.randoms())
-@settings(max_examples=60, deadline=None, suppress_health_check=_QUIET)
+@settings(max_examples=60, suppress_health_check=_QUIET)
 def test_the_guard_and_a_sweep_give_rows_the_same_in_whatever_order_they_are_written(
     file: File,
     world: World,
@@ -218,7 +218,7 @@ _TREES = st.builds(
 
 
 @given(_FULL, _CHANGES, _TREES, st.sampled_from(["ON", "OFF"]))
-@settings(max_examples=150, deadline=None, suppress_health_check=_QUIET)
+@settings(max_examples=150, suppress_health_check=_QUIET)
 @example(
     # The topmost of a chain gets another tenant, and a row above it; and a folder comes after its file.
     World(
@@ -279,7 +279,7 @@ _CHARACTERS = st.characters(codec="utf-8", exclude_characters="\n")
     st.sampled_from(["[a-z]", "[A-Za-z0-9_-]", "[^a-z]", "[-a]", "[a*?]", "[ü^]", "."]),
     st.sampled_from(["+", "*", "{2}", "{1,}", "{0,3}", "{2,4}"]),
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_a_pattern_of_one_class_lets_the_same_texts_pass_as_the_regular_expression(
     text: str, letters: str, many: str
 ) -> None:
