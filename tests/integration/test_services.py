@@ -171,6 +171,25 @@ def test_what_workers_counted_outlives_those_that_are_killed(folder: Path, sampl
         assert _counted(port, "tenantry_worker_batch_wait_seconds_count") > 0
 
 
+@pytest.mark.parametrize("pool_too", [False, True], ids=["it alone", "it and dramatiq's own parent"])
+def test_a_worker_ends_by_itself_once_what_started_it_was_killed(
+    folder: Path, connection: psycopg.Connection, *, pool_too: bool
+) -> None:
+    at_the_database = (
+        "SELECT FROM pg_stat_activity WHERE application_name LIKE 'tenantry worker %' "
+        "AND datname = current_database()"
+    )
+    with _service(folder, "worker") as service:
+        until(lambda: connection.execute(at_the_database).rowcount, 30, "a worker at the database")
+        (pool,) = psutil.Process(service.pid).children()
+        service.kill()
+        if pool_too:
+            pool.kill()
+        service.wait(timeout=30)  # whoever started it looks after its dead, as an init does
+        until(lambda: not connection.execute(at_the_database).rowcount, 30, "its end")
+        until(lambda: not pool.is_running() or pool.status() == psutil.STATUS_ZOMBIE, 30, "dramatiq's end")
+
+
 @pytest.mark.parametrize("service", ["worker", "exporter"])
 def test_a_service_that_is_told_to_stop_ends_with_status_0(folder: Path, service: str) -> None:
     port = free_port()

@@ -25,6 +25,12 @@ _WITHOUT_TENANT = (
     "SELECT count(*)::int FROM (SELECT tenant_id FROM graph_entities UNION ALL "
     "SELECT tenant_id FROM graph_relations) AS r WHERE coalesce(tenant_id, '') = ''"
 )
+#: Whether a worker, a session other than this one, has asked last which version the ledger has.
+_LOOKED = (
+    "SELECT FROM pg_stat_activity WHERE datname = current_database() "
+    "AND pid <> pg_backend_pid() AND query LIKE '/* tenantry upgrade.found%'"
+)
+_FILLED = "SELECT count(*) FROM graph_entities WHERE tenant_id <> ''"
 
 #: Every command that reads or writes a ledger, as an operator types it.
 _COMMANDS = (
@@ -202,20 +208,29 @@ def test_who_could_read_and_write_the_older_ledger_can_do_so_with_what_is_new(se
 
 
 def test_a_worker_waits_for_an_older_ledger_to_be_upgraded(sample: str, valkey: EmbeddedValkey) -> None:
-    filled = "SELECT count(*) FROM graph_entities WHERE tenant_id <> ''"
     with grounded(sample, valkey) as (ground, session):
         batches = planned(ground, session)
         made_older(sample)
-        asked = (
-            "SELECT FROM pg_stat_activity WHERE datname = current_database() "
-            "AND pid <> pg_backend_pid() AND query LIKE '/* tenantry upgrade.found%'"
-        )
         with station_of(sample, valkey, "test", "older") as station, working(station, batches) as thread:
-            until(lambda: session.execute(asked).rowcount, 30, "its look")
-            assert session.execute(filled).fetchone() == (0,)
+            until(lambda: session.execute(_LOOKED).rowcount, 30, "its look")
+            assert session.execute(_FILLED).fetchone() == (0,)
             version.upgrade(session)
             thread.join(60)
-        assert session.execute(filled).fetchone() == (2_000,)
+        assert session.execute(_FILLED).fetchone() == (2_000,)
+
+
+def test_a_worker_that_waits_for_a_ledger_to_be_upgraded_does_nothing_more_once_it_is_told_to_stop(
+    sample: str, valkey: EmbeddedValkey
+) -> None:
+    with grounded(sample, valkey) as (ground, session):
+        batches = planned(ground, session)
+        made_older(sample)
+        with station_of(sample, valkey, "test", "stopped") as station, working(station, batches) as thread:
+            until(lambda: session.execute(_LOOKED).rowcount, 30, "its look")
+            station.stopping.set()
+            thread.join(60)
+            assert not thread.is_alive()
+        assert session.execute(_FILLED).fetchone() == (0,)
 
 
 def test_a_ledger_of_a_later_program_is_refused_by_every_command(operator: Operator) -> None:

@@ -129,3 +129,11 @@ def test_a_log_line_goes_to_what_stderr_is_now(
     structlog.get_logger("x").info("hello")
     assert json.loads(display.getvalue())["event"] == "hello"
     assert capfd.readouterr().err == ""
+
+
+def test_a_log_line_that_nobody_can_take_stops_nothing() -> None:
+    with io.FileIO("/dev/full", "w") as full, io.TextIOWrapper(full, write_through=True) as stream:
+        configure(stream=stream)
+        with pytest.raises(OSError, match="No space left"):
+            stream.write("tried")
+        structlog.get_logger("x").info("hello")
