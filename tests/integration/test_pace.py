@@ -1,23 +1,19 @@
 """One pace for all workers, on a real queue server and with real workers; and what holds them."""
 
-import subprocess
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
-from urllib.parse import quote
 
 import psycopg
 import pytest
-import redis
 
 from control import status
-from control.embedded.valkey import EmbeddedValkey, _program
+from control.embedded.valkey import EmbeddedValkey
 from control.queue import namespace_of
 from control.stages import backfill
 from sql.postgres.connection import Connection, connect
 from tests.integration.backfilling import backfilling, count_updates, plan_of, updates_per_row
+from tests.integration.queue_server import address_of, queue_server
 from tests.integration.stationed import (
     BY_QUERY,
     GO,
@@ -319,9 +315,9 @@ def test_a_queue_server_that_is_gone_holds_a_worker_in_the_middle_which_goes_on_
     count_updates(connection, seconds_per_row=0.001)
     with (
         grounded(sample, valkey, governor={"rows_per_second": 5_000}) as (ground, session),
-        _queue_server(socket) as own,
+        queue_server(socket) as own,
         station_of(sample, valkey, "alone", f"alone {next(namespaces)}") as station,
-        client(f"unix://{quote(str(socket))}") as queue,
+        client(address_of(socket)) as queue,
     ):
         station.governor.shared = Shared(queue, "alone")
         with working(station, planned(ground, session)) as thread:
@@ -331,29 +327,8 @@ def test_a_queue_server_that_is_gone_holds_a_worker_in_the_middle_which_goes_on_
             own.wait()
             held = until(lambda: status.read(session, ground.plan.name).held, 30, "a hold")
             assert held == "the queue server does not answer: ConnectionError"
-            with _queue_server(socket):
+            with queue_server(socket):
                 thread.join(60)
         assert status.read(session, ground.plan.name).held is None
     assert connection.execute("SELECT sum(rows) FROM tenantry.batches").fetchone() == (2_000,)
     assert all(row[2:] == (1, 1) for row in updates_per_row(connection))
-
-
-@contextmanager
-def _queue_server(socket: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A Valkey at an address of our own, where another can take its place."""
-    arguments = [str(_program()), "--port", "0", "--unixsocket", str(socket), "--save", ""]
-    process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, cwd=socket.parent)
-    try:
-        until(lambda: _answers(socket), 20, "a queue server")
-        yield process
-    finally:
-        process.kill()
-        process.wait()
-
-
-def _answers(socket: Path) -> bool:
-    with redis.Redis.from_url(f"unix://{quote(str(socket))}") as probe:
-        try:
-            return bool(probe.ping())
-        except redis.ConnectionError:
-            return False
