@@ -6,6 +6,7 @@ import psycopg
 import pytest
 
 from control import conductor, status
+from control.embedded.postgres import EmbeddedPostgres
 from control.embedded.valkey import EmbeddedValkey
 from control.plan.model import Plan
 from control.queue import namespace_of
@@ -120,6 +121,27 @@ def test_a_batch_that_another_worker_is_at_does_not_cost_a_worker_the_rest_of_it
         station.work(first, last)
     pending = connection.execute("SELECT id FROM tenantry.batches WHERE state = 'pending'").fetchall()
     assert pending == [(first,)]
+
+
+def test_a_job_whose_triggers_a_worker_may_not_hold_off_stops_and_says_so_before_a_row_is_written(
+    sample: str, connection: psycopg.Connection, postgres: EmbeddedPostgres, valkey: EmbeddedValkey
+) -> None:
+    plan = plan_of(sample, backfill={"user_triggers": "hold", "first_batch": 100, "paging": "pages"})
+    batches = _planned(plan, sample, valkey.url)
+    connection.execute("CREATE ROLE holds_nothing LOGIN")
+    try:
+        for schema in ("public", "tenantry"):
+            connection.execute(f"GRANT USAGE ON SCHEMA {schema} TO holds_nothing".encode())
+            connection.execute(f"GRANT ALL ON ALL TABLES IN SCHEMA {schema} TO holds_nothing".encode())
+        url = postgres.url(connection.info.dbname, "holds_nothing")
+        with station_of(url, valkey, "test", "holds_nothing") as station:
+            station.work(*batches)
+    finally:
+        connection.execute("DROP OWNED BY holds_nothing; DROP ROLE holds_nothing")
+    stopped = connection.execute("SELECT state, reason FROM tenantry.jobs").fetchall()
+    denied = 'permission denied to set parameter "session_replication_role"'
+    assert stopped == [("stopped", f"this role may not hold triggers off: {denied}")]
+    assert _tenants(connection) == {""}
 
 
 def test_a_connection_that_may_not_let_triggers_run_again_is_used_no_more(sample: str) -> None:
