@@ -40,8 +40,9 @@ coverage: install
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest $(PROCESSES) $(GUARD)
 	$(BIN)/coverage combine --quiet
-	$(BIN)/coverage report --include 'worker/*' --fail-under 95
-	$(BIN)/coverage report --include 'control/stages/*' --fail-under 95
+	$(BIN)/coverage report
+	$(BIN)/coverage report --include 'worker/*' --format total --fail-under 95
+	$(BIN)/coverage report --include 'control/stages/*' --format total --fail-under 95
 
 # Every walk and every kill on the wheel's PostgreSQL, then what a version may do differently on each of them.
 test-full: install servers
