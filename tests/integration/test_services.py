@@ -121,7 +121,8 @@ def test_a_service_says_that_it_lives_and_can_do_its_work(folder: Path, service:
     option = {"worker": "--metrics-port", "exporter": "--port"}[service]
     with _service(folder, service, option, str(port)):
         until(lambda: _asked(port, "/healthz") == (200, "ok\n"), 30, f"the {service}")
-        assert _asked(port, "/readyz") == (200, "ready\n")
+        # It answers before the first worker is started.
+        until(lambda: _asked(port, "/readyz") == (200, "ready\n"), 30, f"the {service} to be ready")
         assert _asked(port, "/") == (404, "/metrics, /healthz, /readyz\n")
 
 
