@@ -138,23 +138,34 @@ def plan_of_query(file: File, query: str, given: Mapping[str, Any]) -> list[str]
     return [row["detail"] for row in file.rows(STATEMENTS.explain_query.filled(query=query), given)]
 
 
+@contextmanager
+def only_reading(file: File, *, seconds: float) -> Iterator[None]:
+    """Have the connection refuse to write, and break off what goes on for longer than `seconds` in all.
+
+    Raises:
+        sqlite3.Error: the body wrote, or took too long.
+    """
+    end = time.perf_counter() + seconds
+    file.execute(STATEMENTS.read_only.text)
+    file.raw.set_progress_handler(lambda: int(time.perf_counter() > end), _INSTRUCTIONS)
+    try:
+        yield
+    finally:
+        file.raw.set_progress_handler(None, 0)
+        file.execute(STATEMENTS.read_write.text)
+
+
 def took(file: File, query: str, given: Mapping[str, Any], *, seconds: float) -> float:
     """How long a query of the plan's own takes, with all of its rows, and nothing written; in seconds.
 
     Raises:
         sqlite3.Error: it is no query, it writes, or it took longer than `seconds`.
     """
-    end = time.perf_counter() + seconds
-    file.execute(STATEMENTS.read_only.text)
-    file.raw.set_progress_handler(lambda: int(time.perf_counter() > end), _INSTRUCTIONS)
-    try:
+    with only_reading(file, seconds=seconds):
         begun = time.perf_counter()
         for _ in file.execute(STATEMENTS.query.filled(query=query), given):
             pass
         return time.perf_counter() - begun
-    finally:
-        file.raw.set_progress_handler(None, 0)
-        file.execute(STATEMENTS.read_write.text)
 
 
 @contextmanager

@@ -1,5 +1,8 @@
 """What the governor is told and what it finds, signal by signal: names, limits, one look at the database."""
 
+import math
+from collections.abc import Sequence
+from decimal import Decimal
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -79,3 +82,26 @@ class Sample(BaseModel):
     def label(self, signal: SignalName) -> str:
         """What a signal is called where people read it."""
         return _ON_FILE.get(signal, LABELS[signal]) if self.on_file else LABELS[signal]
+
+
+def answered(rows: Sequence[Sequence[object]]) -> Sample:
+    """What the plan's own query gave: its number, or why it is none."""
+    if len(rows) != 1 or len(rows[0]) != 1:
+        return Sample(unreadable={"query": "it gives something else than one row with one number"})
+    (value,) = rows[0]
+    if isinstance(value, bool) or not isinstance(value, int | float | Decimal) or not math.isfinite(value):
+        return Sample(unreadable={"query": f"it gives {_kind(value)} instead of a number"})
+    return Sample(values={"query": float(value)})
+
+
+def _kind(value: object) -> str:
+    """What a value is, without itself: it is the application's, and a text of 20 MB was a reason of 20 MB."""
+    match value:
+        case None:
+            return "NULL"
+        case str():
+            return "a text"
+        case float() | Decimal():
+            return "infinity or NaN"
+        case _:
+            return f"a value of type {type(value).__name__}"

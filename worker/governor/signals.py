@@ -1,8 +1,6 @@
 """Reads the signals of the database's health for real."""
 
-import math
 from dataclasses import dataclass
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +11,7 @@ from psycopg.sql import SQL
 import sql.postgres
 from sql.named import Statement, load
 from sql.postgres.connection import Connection
-from worker.governor.limits import Sample, SignalName
+from worker.governor.limits import Sample, SignalName, answered
 from worker.ledger import Settings
 
 SIGNALS = load(Path(sql.postgres.__file__).parent, "signals")
@@ -216,22 +214,4 @@ def _query(connection: Connection, query: str | None) -> Sample:
         if not isinstance(error, psycopg.ProgrammingError | psycopg.OperationalError):
             return Sample(unreadable={"query": f"it ends in {type(error).__name__}"})
         return Sample(unreadable={"query": error.diag.message_primary or str(error)})
-    if len(rows) != 1 or len(rows[0]) != 1:
-        return Sample(unreadable={"query": "it gives something else than one row with one number"})
-    (value,) = rows[0]
-    if isinstance(value, bool) or not isinstance(value, int | float | Decimal) or not math.isfinite(value):
-        return Sample(unreadable={"query": f"it gives {_kind(value)} instead of a number"})
-    return Sample(values={"query": float(value)})
-
-
-def _kind(value: object) -> str:
-    """What a value is, without itself: it is the application's, and a text of 20 MB was a reason of 20 MB."""
-    match value:
-        case None:
-            return "NULL"
-        case str():
-            return "a text"
-        case float() | Decimal():
-            return "infinity or NaN"
-        case _:
-            return f"a value of type {type(value).__name__}"
+    return answered(rows)

@@ -18,11 +18,12 @@ import structlog
 
 from sql.errors import FileBusyError
 from sql.ledger import JOBS, send
+from sql.sqlite import verify
 from sql.sqlite.connection import File
 from worker import audit, ledger
 from worker.governor.commits import p90
 from worker.governor.cost import Cost
-from worker.governor.limits import UNREADABLE, Sample, SignalName
+from worker.governor.limits import UNREADABLE, Sample, SignalName, answered
 from worker.governor.shared import SAMPLE_EVERY, Posted, next_posted
 from worker.governor.window import closed
 from worker.governor.zones import Zone
@@ -36,6 +37,8 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 _HELD_COUNTS, _WAITED_COUNTS = 10.0, 2.0
 #: Never rested for longer than this, in seconds, without a look at what the operator says meanwhile.
 ASK_AGAIN = 0.5
+#: Seconds that the plan's own query may take, as on a server.
+_QUERY_WITHIN = 0.5
 #: Seconds of a hold that are counted at a time.
 _COUNT_HELD_EVERY = 5.0
 
@@ -163,7 +166,6 @@ class Governor:
     def _sample(self, settings: Settings, now: float) -> Sample:
         values: dict[SignalName, float] = {}
         details: dict[SignalName, str] = {}
-        unreadable: dict[SignalName, str] = {}
         held = p90(done.held for ended, done in self._ran if now - ended < _HELD_COUNTS)
         if held is not None:
             values["batch"] = held
@@ -171,12 +173,20 @@ class Governor:
         values["waited"] = waited if now - at < _WAITED_COUNTS else 0.0
         if values["waited"]:
             details["waited"] = "a batch of ours, behind another writer"
-        if settings.query is not None:
-            try:
-                values["query"] = float(self.file.value(settings.query))
-            except (sqlite3.Error, FileBusyError, TypeError, ValueError) as error:
-                unreadable["query"] = str(error)
-        return Sample(values=values, details=details, unreadable=unreadable, on_file=True)
+        own = self._query(settings.query)
+        return Sample(values=values | own.values, details=details, unreadable=own.unreadable, on_file=True)
+
+    def _query(self, query: str | None) -> Sample:
+        """The plan's own number. It can write nothing, and only this signal goes with it when it fails."""
+        if query is None:
+            return Sample()
+        try:
+            with verify.only_reading(self.file, seconds=_QUERY_WITHIN):
+                # Of more than one row two tell as much as all.
+                rows = self.file.execute(query).fetchmany(2)
+        except (sqlite3.Error, FileBusyError) as error:
+            return Sample(unreadable={"query": str(error)})
+        return answered(rows)
 
     def _tell_unreadable(self, sample: Sample, settings: Settings) -> None:
         for signal, why in sample.unreadable.items():

@@ -180,6 +180,29 @@ def test_status_shows_the_progress_and_the_signals_of_a_file(tmp_path: Path) -> 
     assert signals["waited"] is not None
 
 
+@pytest.mark.parametrize(
+    ("query", "told"),
+    [
+        ("SELECT doc FROM notes LIMIT 1", "it gives a text instead of a number"),
+        ("SELECT NULL", "it gives NULL instead of a number"),
+        ("SELECT 9e999", "it gives infinity or NaN instead of a number"),
+        ("SELECT id FROM notes", "it gives something else than one row with one number"),
+        ("DELETE FROM notes RETURNING 1", "attempt to write a readonly database"),
+        (_NUMBERS.replace(str(_ROWS), "1e12") + " SELECT count(*) FROM s", "interrupted"),
+        ("SELECT missing", "no such column: missing"),
+    ],
+)
+def test_a_query_of_the_plans_own_that_gives_no_number_is_told_once_without_what_it_gives_and_stops_nothing(
+    tmp_path: Path, query: str, told: str
+) -> None:
+    path = _prepared(tmp_path)
+    run(plan_of(path, [_NOTES], governor={"query": query, "max_query": 100}))
+    assert asked(path, "SELECT message FROM tenantry_events WHERE message LIKE '%read, %'") == [
+        (f"the plan's own query: can't be read, {told}; it is not judged",)
+    ]
+    assert asked(path, "SELECT count(tenant_id) FROM notes") == [(_ROWS,)]
+
+
 def test_no_batch_goes_outside_the_hours_of_the_plan_and_that_is_shown(tmp_path: Path) -> None:
     path = _prepared(tmp_path)
     plan = plan_of(path, [_NOTES], backfill={"first_batch": 100, "active": "Mon 00:00-00:01 Etc/GMT+12"})
