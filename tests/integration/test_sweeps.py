@@ -1,6 +1,7 @@
 """The sweep at the end: it finds what the batches left, sets aside what can't be filled, and ends."""
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from typing import Any
 
 import psycopg
@@ -9,9 +10,15 @@ import pytest
 from control import completion, proof
 from control.embedded.valkey import EmbeddedValkey
 from control.plan.model import Plan
+from control.queue import namespace_of
+from control.stage import Ground
+from control.stages import backfill
 from sql.errors import JobStoppedError, QuarantineError
 from tests.integration.backfilling import filling
+from tests.integration.stationed import grounded, planned
+from tests.integration.worker_threads import worker_threads
 from tests.waiting import until
+from worker.jobs import release
 
 #: The tenant of a row, for which a zero is an error of the data.
 _DIVIDED = {"name": "shares", "tenant": {"expression": "(100 / n)::text"}}
@@ -120,3 +127,39 @@ def test_a_row_is_looked_at_again_whose_source_changed_its_mind_during_the_proof
     with filling(_plan(database, table), valkey.url) as running:
         running.end()
     assert _unfilled(operator) == []
+
+
+def test_a_row_that_comes_without_its_tenant_after_the_proof_opens_the_stage_again_which_fills_it(
+    sample: str, connection: psycopg.Connection, valkey: EmbeddedValkey
+) -> None:
+    with grounded(sample, valkey) as (ground, _), _worker(ground, sample, valkey):
+        backfill.STAGE.work(ground)
+        assert not backfill.STAGE.amended(ground)
+        with connection.transaction():
+            # As a transaction's that began before the guard was there: nobody tells it a tenant.
+            connection.execute("SET LOCAL session_replication_role = replica")
+            one = "SELECT min(id) FROM graph_entities"
+            connection.execute(f"UPDATE graph_entities SET tenant_id = '' WHERE id = ({one})".encode())
+        assert backfill.STAGE.amended(ground)
+        backfill.STAGE.work(ground)
+        assert not backfill.STAGE.amended(ground)
+    assert connection.execute("SELECT FROM graph_entities WHERE tenant_id = ''").rowcount == 0
+
+
+def test_a_job_that_has_stopped_itself_stops_the_next_run_before_it_begins_another_until_it_is_tried_again(
+    sample: str, connection: psycopg.Connection, valkey: EmbeddedValkey
+) -> None:
+    with grounded(sample, valkey) as (ground, session), _worker(ground, sample, valkey):
+        planned(ground, session)
+        connection.execute("UPDATE tenantry.jobs SET state = 'stopped', reason = 'closed for today'")
+        with pytest.raises(JobStoppedError, match="closed for today"):
+            backfill.STAGE.work(ground)
+        jobs = "SELECT table_name, state FROM tenantry.jobs ORDER BY id"
+        assert connection.execute(jobs).fetchall() == [("graph_entities", "stopped")]
+        release(session, ground.migration)
+        backfill.STAGE.work(ground)
+        assert [state for _, state in connection.execute(jobs)] == ["complete", "complete"]
+
+
+def _worker(ground: Ground, url: str, valkey: EmbeddedValkey) -> AbstractContextManager[None]:
+    return worker_threads(1, url=url, queue=valkey.url, namespace=namespace_of(ground.plan))
