@@ -39,30 +39,57 @@ GRANT EXECUTE ON FUNCTION {function} TO {role}
 -- locks: none on tables; PostgreSQL 15 and later.
 GRANT SET ON PARAMETER {parameter} TO {role}
 
--- name: ledger_for_worker
--- locks: none on tables; entries in the catalog of the ledger's own tables are written, once for each ledger.
-GRANT USAGE ON SCHEMA tenantry TO {role};
-GRANT SELECT, UPDATE ON tenantry.migrations, tenantry.jobs TO {role};
-GRANT SELECT ON tenantry.version TO {role};
-GRANT SELECT, INSERT, UPDATE ON tenantry.batches, tenantry.governor TO {role};
-GRANT SELECT, INSERT, UPDATE, DELETE ON tenantry.paces, tenantry.holds TO {role};
-GRANT SELECT, INSERT ON tenantry.quarantine, tenantry.events TO {role};
-GRANT SELECT, INSERT, UPDATE, DELETE ON tenantry.assigned TO {role}
+-- name: ledger_usage
+-- locks: none on tables; the schema's entry in the catalog is written, once for each ledger.
+GRANT USAGE ON SCHEMA tenantry TO {role}
 
--- name: ledger_for_exporter
+-- name: ledger_rights
 -- locks: none on tables; entries in the catalog of the ledger's own tables are written, once for each ledger.
--- Of what is set aside it may count rows and not read them: keys and messages hold values of the application's.
-GRANT USAGE ON SCHEMA tenantry TO {role};
-GRANT SELECT ON tenantry.migrations, tenantry.stages, tenantry.jobs, tenantry.batches, tenantry.governor TO {role};
-GRANT SELECT ON tenantry.events, tenantry.version TO {role};
-GRANT SELECT (id, job_id) ON tenantry.quarantine TO {role}
+GRANT {rights} ON TABLE tenantry.{table} TO {role}
+
+-- name: guard_lacks
+-- locks: ACCESS SHARE on the catalog; a read. The sequences that count the guards' uses and that this role may not read yet.
+SELECT c.relname::text FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+WHERE n.nspname = 'tenantry_guard' AND pg_has_role(c.relowner, 'USAGE')
+  AND NOT CASE c.relkind WHEN 'S' THEN has_sequence_privilege(to_regrole(quote_ident(%(role)s))::oid, c.oid, 'SELECT') END
+ORDER BY 1
+
+-- name: guard_for_exporter
+-- locks: none on tables; the sequence's entry in the catalog is written, once for each sequence.
+GRANT SELECT ON SEQUENCE tenantry_guard.{sequence} TO {role}
+
+-- name: is_there
+-- locks: ACCESS SHARE on the catalog; a read.
+SELECT to_regrole(quote_ident(%(role)s)) IS NOT NULL AS there
 
 -- name: ledger_lacks
--- locks: ACCESS SHARE on the catalog; a read. Which of the roles are not there, and which can't get into the ledger yet.
-SELECT named.role, to_regrole(quote_ident(named.role)) IS NOT NULL AS there,
-       CASE WHEN to_regrole(quote_ident(named.role)) IS NOT NULL
-            THEN has_schema_privilege(named.role::name, 'tenantry', 'USAGE') END AS admitted
-FROM unnest(%(roles)s::text[]) AS named (role)
+-- locks: ACCESS SHARE on the catalog; a read. What a worker or an exporter needs of the ledger and has not: right by right, for
+-- a ledger that a later version has upgraded has tables that were not there when the role was let in. Of what is set aside an
+-- exporter may count rows and not read them: keys and messages hold values of the application's.
+WITH wanted (who, name, column_name, what) AS (
+    SELECT 'worker', w.name, NULL, unnest(w.rights) FROM (VALUES
+        ('migrations', ARRAY['SELECT', 'UPDATE']), ('jobs', ARRAY['SELECT', 'UPDATE']), ('version', ARRAY['SELECT']),
+        ('batches', ARRAY['SELECT', 'INSERT', 'UPDATE']), ('governor', ARRAY['SELECT', 'INSERT', 'UPDATE']),
+        ('paces', ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']), ('holds', ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']),
+        ('quarantine', ARRAY['SELECT', 'INSERT']), ('events', ARRAY['SELECT', 'INSERT']),
+        ('assigned', ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE'])) AS w (name, rights)
+    UNION ALL
+    SELECT 'exporter', e.name, NULL, 'SELECT' FROM unnest(ARRAY[
+        'migrations', 'stages', 'jobs', 'batches', 'governor', 'events', 'version']) AS e (name)
+    UNION ALL
+    SELECT 'exporter', 'quarantine', e.name, 'SELECT' FROM unnest(ARRAY['id', 'job_id']) AS e (name)
+)
+SELECT wanted.name, wanted.column_name, wanted.what FROM wanted
+JOIN pg_class AS c ON c.relnamespace = 'tenantry'::regnamespace AND c.relname = wanted.name
+WHERE wanted.who = %(who)s AND NOT CASE WHEN wanted.column_name IS NULL
+    THEN has_table_privilege(%(role)s::name, c.oid, wanted.what)
+    ELSE has_column_privilege(%(role)s::name, c.oid, wanted.column_name, wanted.what) END
+UNION ALL
+SELECT NULL, NULL, 'USAGE' WHERE NOT has_schema_privilege(%(role)s::name, 'tenantry', 'USAGE')
+
+-- name: ledger_owner
+-- locks: ACCESS SHARE on the catalog; a read.
+SELECT quote_ident(r.rolname) FROM pg_namespace AS n JOIN pg_roles AS r ON r.oid = n.nspowner WHERE n.nspname = 'tenantry'
 
 -- name: database
 -- locks: ACCESS SHARE on the catalog; a read. Of this database: its name, and whether everybody may connect.
@@ -107,7 +134,9 @@ SELECT n.nspname::text AS schema, c.relname::text AS name, c.relkind::text AS ki
                AND has_table_privilege(held.oid, c.oid, 'UPDATE') AND has_table_privilege(held.oid, c.oid, 'DELETE')
        ) AS held_write,
        EXISTS (SELECT FROM aclexplode(coalesce(n.nspacl, acldefault('n', n.nspowner))) AS a
-               WHERE a.grantee = 0 AND a.privilege_type = 'USAGE') AS schema_open
+               WHERE a.grantee = 0 AND a.privilege_type = 'USAGE') AS schema_open,
+       EXISTS (SELECT FROM aclexplode(coalesce(n.nspacl, acldefault('n', n.nspowner))) AS a
+               WHERE a.grantee = 0 AND a.privilege_type = 'CREATE') AS schema_writable
 FROM altered JOIN pg_class AS c ON c.oid = altered.oid JOIN pg_namespace AS n ON n.oid = c.relnamespace
 JOIN pg_roles AS o ON o.oid = c.relowner LEFT JOIN named ON named.oid = c.oid
 ORDER BY 1, 2

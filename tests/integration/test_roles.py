@@ -8,6 +8,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from psycopg import sql
 
 from control.demo import sample as sample_graph
 from control.embedded.postgres import EmbeddedPostgres
@@ -16,12 +17,13 @@ from tests.integration.operating import complaint
 from tests.integration.privileged import (
     CONTROLLER,
     EXPORTER,
+    OWNER,
     VERIFIER,
     WORKER,
     Privileged,
     privileged,
 )
-from tests.servers import start_postgres
+from tests.servers import grants_parameters, start_postgres
 from tests.waiting import until
 
 _ENTITIES, _RELATIONS = 2_000, 4_000
@@ -48,7 +50,7 @@ def server() -> Iterator[EmbeddedPostgres]:
     settings = {
         "fsync": "off",
         "shared_buffers": "64MB",
-        "track_functions": "none",
+        "track_functions": "none" if grants_parameters() else "pl",
         "archive_mode": "on",
         "archive_command": "true",
     }
@@ -238,6 +240,29 @@ def test_each_grant_is_shown_with_what_it_is_for(operator: Privileged) -> None:
         said, _, why = script[at - 1].removeprefix("-- ").partition(": ")
         assert said == who
         assert what.endswith(f"  {why}")
+
+
+def test_a_name_with_line_breaks_does_not_get_out_of_the_script_s_comments(operator: Privileged) -> None:
+    """A table that points to the plan's is named in a comment, and a superuser runs the script."""
+    name = 'x\nALTER ROLE "graph_owner" SUPERUSER;\n--'
+    with psycopg.connect(operator.url, autocommit=True) as connection:
+        made = sql.SQL("CREATE TABLE {} (id text REFERENCES graph_entities (id)); ALTER TABLE {} OWNER TO {}")
+        table = sql.Identifier(name)
+        connection.execute(made.format(table, table, sql.Identifier(OWNER)))
+    operator.run_script(operator.script())
+    assert operator.count("SELECT count(*) FROM pg_roles WHERE rolsuper AND rolname <> 'postgres'") == 0
+
+
+def test_the_script_tells_where_everybody_may_create_and_takes_it_from_nobody(operator: Privileged) -> None:
+    revoke = '-- REVOKE CREATE ON SCHEMA "public" FROM PUBLIC;'
+    assert revoke not in operator.script().splitlines()
+    with psycopg.connect(operator.url, autocommit=True) as connection:
+        connection.execute("GRANT CREATE ON SCHEMA public TO PUBLIC")
+    script = operator.script()
+    assert revoke in script.splitlines()
+    operator.run_script(script)
+    with psycopg.connect(operator.url_of(WORKER), autocommit=True) as worker:
+        worker.execute("CREATE TABLE mine ()")
 
 
 _SEPARATED = f"""

@@ -19,7 +19,7 @@ from control.roles import Grant, Who, grants, script
 from sql.postgres.connection import connect
 from tests.integration.operating import TENANTRY
 from tests.integration.privileged import CONTROLLER, EXPORTER, OWNER, WORKER, Privileged, privileged
-from tests.servers import start_postgres
+from tests.servers import grants_parameters, start_postgres
 from tests.waiting import until
 
 #: A walk with every right takes a fifth of it; one that lacks a worker's waits for ever.
@@ -50,7 +50,7 @@ def server() -> Iterator[EmbeddedPostgres]:
     settings = {
         "fsync": "off",
         "shared_buffers": "64MB",
-        "track_functions": "none",
+        "track_functions": "none" if grants_parameters() else "pl",
         "archive_mode": "on",
         "archive_command": "true",
     }

@@ -31,6 +31,11 @@ def software() -> Path | None:
     return folder
 
 
+def grants_parameters() -> bool:
+    """Whether a right to set a parameter can be granted there: from 15 on."""
+    return os.environ.get(VARIABLE) != "14"
+
+
 @contextmanager
 def start_postgres(
     *, tcp: bool = False, settings: Mapping[str, str] | None = None
