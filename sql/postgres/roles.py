@@ -138,6 +138,11 @@ def admit(connection: Connection, *, worker: str, exporter: str) -> None:
 
 def _admit(connection: Connection, who: str, role: str) -> None:
     given = {"who": who, "role": role}
+    if who == "worker":
+        for (table,) in connection.execute(STATEMENTS.ledger_exceeds.compose(), given).fetchall():
+            connection.execute(
+                STATEMENTS.ledger_revoked.compose(table=sql.Identifier(table), role=sql.Identifier(role))
+            )
     lacking = connection.execute(STATEMENTS.ledger_lacks.compose(), given).fetchall()
     if not lacking:
         return

@@ -64,28 +64,45 @@ SELECT to_regrole(quote_ident(%(role)s)) IS NOT NULL AS there
 
 -- name: ledger_lacks
 -- locks: ACCESS SHARE on the catalog; a read. What a worker or an exporter needs of the ledger and has not: right by right, for
--- a ledger that a later version has upgraded has tables that were not there when the role was let in. Of what is set aside an
--- exporter may count rows and not read them: keys and messages hold values of the application's.
-WITH wanted (who, name, column_name, what) AS (
-    SELECT 'worker', w.name, NULL, unnest(w.rights) FROM (VALUES
-        ('migrations', ARRAY['SELECT', 'UPDATE']), ('jobs', ARRAY['SELECT', 'UPDATE']), ('version', ARRAY['SELECT']),
-        ('batches', ARRAY['SELECT', 'INSERT', 'UPDATE']), ('governor', ARRAY['SELECT', 'INSERT', 'UPDATE']),
-        ('paces', ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']), ('holds', ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']),
-        ('quarantine', ARRAY['SELECT', 'INSERT']), ('events', ARRAY['SELECT', 'INSERT']),
-        ('assigned', ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE'])) AS w (name, rights)
-    UNION ALL
-    SELECT 'exporter', e.name, NULL, 'SELECT' FROM unnest(ARRAY[
-        'migrations', 'stages', 'jobs', 'batches', 'governor', 'events', 'version']) AS e (name)
-    UNION ALL
-    SELECT 'exporter', 'quarantine', e.name, 'SELECT' FROM unnest(ARRAY['id', 'job_id']) AS e (name)
+-- a ledger that a later version has upgraded has tables that were not there when the role was let in.
+-- Of a job a worker writes how it stands, of a migration that it holds, and nothing else: both keep SQL (expressions,
+-- definitions for the way back) that the controller sends. Of what is set aside an exporter may count rows and not read them:
+-- keys and messages hold values of the application's.
+WITH wanted (who, name, columns, rights) AS (VALUES
+    ('worker', 'migrations', NULL::text[], ARRAY['SELECT']), ('worker', 'migrations', ARRAY['held'], ARRAY['UPDATE']),
+    ('worker', 'jobs', NULL, ARRAY['SELECT']), ('worker', 'jobs', ARRAY['state', 'reason', 'finished_at'], ARRAY['UPDATE']),
+    ('worker', 'version', NULL, ARRAY['SELECT']),
+    ('worker', 'batches', NULL, ARRAY['SELECT', 'INSERT', 'UPDATE']),
+    ('worker', 'governor', NULL, ARRAY['SELECT', 'INSERT', 'UPDATE']),
+    ('worker', 'paces', NULL, ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']),
+    ('worker', 'holds', NULL, ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']),
+    ('worker', 'quarantine', NULL, ARRAY['SELECT', 'INSERT']),
+    ('worker', 'quarantine', ARRAY['batch_id', 'message'], ARRAY['UPDATE']),
+    ('worker', 'events', NULL, ARRAY['SELECT', 'INSERT']),
+    ('worker', 'assigned', NULL, ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']),
+    ('exporter', 'migrations', NULL, ARRAY['SELECT']), ('exporter', 'stages', NULL, ARRAY['SELECT']),
+    ('exporter', 'jobs', NULL, ARRAY['SELECT']), ('exporter', 'batches', NULL, ARRAY['SELECT']),
+    ('exporter', 'governor', NULL, ARRAY['SELECT']), ('exporter', 'events', NULL, ARRAY['SELECT']),
+    ('exporter', 'version', NULL, ARRAY['SELECT']), ('exporter', 'quarantine', ARRAY['id', 'job_id'], ARRAY['SELECT'])
 )
-SELECT wanted.name, wanted.column_name, wanted.what FROM wanted
-JOIN pg_class AS c ON c.relnamespace = 'tenantry'::regnamespace AND c.relname = wanted.name
-WHERE wanted.who = %(who)s AND NOT CASE WHEN wanted.column_name IS NULL
-    THEN has_table_privilege(%(role)s::name, c.oid, wanted.what)
-    ELSE has_column_privilege(%(role)s::name, c.oid, wanted.column_name, wanted.what) END
+SELECT w.name, one.column_name, r.what
+FROM wanted AS w CROSS JOIN unnest(w.rights) AS r (what) CROSS JOIN unnest(coalesce(w.columns, ARRAY[NULL])) AS one (column_name)
+JOIN pg_class AS c ON c.relnamespace = 'tenantry'::regnamespace AND c.relname = w.name
+WHERE w.who = %(who)s AND NOT CASE WHEN one.column_name IS NULL
+    THEN has_table_privilege(%(role)s::name, c.oid, r.what)
+    ELSE has_column_privilege(%(role)s::name, c.oid, one.column_name, r.what) END
 UNION ALL
 SELECT NULL, NULL, 'USAGE' WHERE NOT has_schema_privilege(%(role)s::name, 'tenantry', 'USAGE')
+
+-- name: ledger_exceeds
+-- locks: ACCESS SHARE on the catalog; a read. Tables of the ledger that a worker was once granted to write as a whole.
+SELECT c.relname::text AS name FROM pg_class AS c CROSS JOIN LATERAL aclexplode(c.relacl) AS a
+WHERE c.relnamespace = 'tenantry'::regnamespace AND c.relname IN ('migrations', 'jobs')
+  AND a.privilege_type = 'UPDATE' AND a.grantee = to_regrole(quote_ident(%(role)s)) AND a.grantee <> c.relowner
+
+-- name: ledger_revoked
+-- locks: none on tables; the table's entry in the catalog is written, once.
+REVOKE UPDATE ON TABLE tenantry.{table} FROM {role}
 
 -- name: ledger_owner
 -- locks: ACCESS SHARE on the catalog; a read.

@@ -131,6 +131,14 @@ def test_the_script_run_twice_grants_the_same(granted: Privileged) -> None:
     assert granted.rights() == rights
 
 
+def test_a_worker_sets_a_row_aside_that_has_no_tenant(granted: Privileged) -> None:
+    with psycopg.connect(granted.url, autocommit=True) as connection:
+        connection.execute("INSERT INTO graph_entities (id, entity_type) VALUES ('homeless', 'x')")
+    with granted.serving(WORKER, "worker"):
+        granted.done_as(CONTROLLER, "run", "--to", "backfill", status=4)
+    assert granted.count("SELECT count(*) FROM tenantry.quarantine") == 1
+
+
 _REFUSED_TO_WORKERS = """
 CREATE TABLE mine ()
 CREATE SCHEMA mine
@@ -149,6 +157,10 @@ SET ROLE tenantry_controller
 DROP TABLE tenantry.batches
 DELETE FROM tenantry.migrations
 UPDATE tenantry.stages SET state = 'done'
+UPDATE tenantry.migrations SET original = original
+UPDATE tenantry.migrations SET memory = memory
+UPDATE tenantry.migrations SET state = 'running'
+UPDATE tenantry.jobs SET spec = spec
 DELETE FROM tenantry.events
 UPDATE tenantry.events SET message = 'nothing'
 COPY graph_entities TO PROGRAM 'true'
@@ -186,6 +198,20 @@ def test_an_exporter_reads_no_row_of_the_application_and_writes_nothing(granted:
         for statement in filter(None, refused.splitlines()):
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 exporter.execute(statement.encode())
+
+
+def test_what_a_role_lacks_of_the_ledger_or_has_too_much_of_the_next_run_sets_right(
+    granted: Privileged,
+) -> None:
+    granted.done_as(CONTROLLER, "run", "--to", "columns")
+    rights = granted.schema()
+    with psycopg.connect(granted.url, autocommit=True) as connection:
+        connection.execute("REVOKE DELETE ON tenantry.holds FROM tenantry_worker")
+        connection.execute("REVOKE SELECT (job_id) ON tenantry.quarantine FROM tenantry_exporter")
+        connection.execute("GRANT UPDATE ON tenantry.jobs TO tenantry_worker")
+    assert granted.schema() != rights
+    granted.done_as(CONTROLLER, "run", "--to", "columns")
+    assert granted.schema() == rights
 
 
 def test_nobody_else_has_any_right_on_the_ledger(granted: Privileged) -> None:

@@ -88,7 +88,11 @@ def _prepared(operator: Privileged) -> None:
     at = next(n for n, line in enumerate(text) if line.startswith("tenant = { expression"))
     text[at] = f"tenant = {lookup}"
     plan = "\n".join(text).replace('quiet = "1s"', 'quiet = "100ms", roles = ["graph_app"]')
-    operator.plan.write_text(plan + '\n[backfill]\nuser_triggers = "hold"\n[locks]\nterminate_after = "1s"\n')
+    # Before 15 only a superuser holds triggers off.
+    triggers = "hold" if grants_parameters() else "run"
+    operator.plan.write_text(
+        plan + f'\n[backfill]\nuser_triggers = "{triggers}"\n[locks]\nterminate_after = "1s"\n'
+    )
 
 
 def _granted(server: EmbeddedPostgres, valkey: EmbeddedValkey, folder: Path) -> list[Grant]:
