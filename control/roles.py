@@ -16,7 +16,7 @@ from control.plan.sections import Roles
 from control.schemas.mirroring import SCHEMA as MIRROR_SCHEMA
 from sql.errors import GivenWrongError, PlanError
 from sql.named import one_line
-from sql.postgres import roles
+from sql.postgres import preflight, roles
 from sql.postgres.connection import Connection
 from sql.postgres.roles import STATEMENTS, OfDatabase, Relation
 from sql.tenant_source import Expression, Lookup, chain
@@ -113,7 +113,7 @@ def grants(plan: Plan, connection: Connection, *, assign: bool) -> list[Grant]:
 
 def writable_schemas(plan: Plan, connection: Connection) -> list[str]:
     """Schemas of the plan's tables in which everybody may create, workers too: `public` before 15."""
-    return sorted({one.schema for one in _read(plan, connection).tables if one.schema_writable})
+    return preflight.open_schemas(connection, {one.schema for one in _read(plan, connection).tables})
 
 
 def script(plan: Plan, found: list[Grant], writable: Sequence[str] = ()) -> Iterator[str]:

@@ -35,8 +35,7 @@ class Relation:
     `named` is what the plan calls it; None for a partition, and for what is only altered with the plan's.
     `ours` is one of the plan's tables or of their partitions; others of ours have foreign keys onto it where
     it is `pointed_to`. Its owner may create in its schema where it `owner_creates`, and everybody may use
-    that where it is open, or create in it where it is writable. Where `held_write`, a role that policies are
-    for reads and writes its rows.
+    that where it is open. Where `held_write`, a role that policies are for reads and writes its rows.
     """
 
     schema: str
@@ -51,7 +50,6 @@ class Relation:
     owner_creates: bool
     held_write: bool
     schema_open: bool
-    schema_writable: bool
 
     @property
     def identifier(self) -> sql.Identifier:

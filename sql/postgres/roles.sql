@@ -151,9 +151,7 @@ SELECT n.nspname::text AS schema, c.relname::text AS name, c.relkind::text AS ki
                AND has_table_privilege(held.oid, c.oid, 'UPDATE') AND has_table_privilege(held.oid, c.oid, 'DELETE')
        ) AS held_write,
        EXISTS (SELECT FROM aclexplode(coalesce(n.nspacl, acldefault('n', n.nspowner))) AS a
-               WHERE a.grantee = 0 AND a.privilege_type = 'USAGE') AS schema_open,
-       EXISTS (SELECT FROM aclexplode(coalesce(n.nspacl, acldefault('n', n.nspowner))) AS a
-               WHERE a.grantee = 0 AND a.privilege_type = 'CREATE') AS schema_writable
+               WHERE a.grantee = 0 AND a.privilege_type = 'USAGE') AS schema_open
 FROM altered JOIN pg_class AS c ON c.oid = altered.oid JOIN pg_namespace AS n ON n.oid = c.relnamespace
 JOIN pg_roles AS o ON o.oid = c.relowner LEFT JOIN named ON named.oid = c.oid
 ORDER BY 1, 2

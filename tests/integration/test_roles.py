@@ -23,7 +23,7 @@ from tests.integration.privileged import (
     Privileged,
     privileged,
 )
-from tests.servers import grants_parameters, start_postgres
+from tests.servers import before_15, start_postgres
 from tests.waiting import until
 
 _ENTITIES, _RELATIONS = 2_000, 4_000
@@ -50,7 +50,7 @@ def server() -> Iterator[EmbeddedPostgres]:
     settings = {
         "fsync": "off",
         "shared_buffers": "64MB",
-        "track_functions": "none" if grants_parameters() else "pl",
+        "track_functions": "pl" if before_15() else "none",
         "archive_mode": "on",
         "archive_command": "true",
     }

@@ -19,7 +19,7 @@ from control.roles import Grant, Who, grants, script
 from sql.postgres.connection import connect
 from tests.integration.operating import TENANTRY
 from tests.integration.privileged import CONTROLLER, EXPORTER, OWNER, WORKER, Privileged, privileged
-from tests.servers import grants_parameters, start_postgres
+from tests.servers import before_15, start_postgres
 from tests.waiting import until
 
 #: A walk with every right takes a fifth of it; one that lacks a worker's waits for ever.
@@ -50,7 +50,7 @@ def server() -> Iterator[EmbeddedPostgres]:
     settings = {
         "fsync": "off",
         "shared_buffers": "64MB",
-        "track_functions": "none" if grants_parameters() else "pl",
+        "track_functions": "pl" if before_15() else "none",
         "archive_mode": "on",
         "archive_command": "true",
     }
@@ -89,7 +89,7 @@ def _prepared(operator: Privileged) -> None:
     text[at] = f"tenant = {lookup}"
     plan = "\n".join(text).replace('quiet = "1s"', 'quiet = "100ms", roles = ["graph_app"]')
     # Before 15 only a superuser holds triggers off.
-    triggers = "hold" if grants_parameters() else "run"
+    triggers = "run" if before_15() else "hold"
     operator.plan.write_text(
         plan + f'\n[backfill]\nuser_triggers = "{triggers}"\n[locks]\nterminate_after = "1s"\n'
     )

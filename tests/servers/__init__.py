@@ -31,9 +31,9 @@ def software() -> Path | None:
     return folder
 
 
-def grants_parameters() -> bool:
-    """Whether a right to set a parameter can be granted there: from 15 on."""
-    return os.environ.get(VARIABLE) != "14"
+def before_15() -> bool:
+    """Whether no right to set a parameter can be granted there, and everybody may create in `public`."""
+    return os.environ.get(VARIABLE) == "14"
 
 
 @contextmanager
