@@ -114,8 +114,8 @@ WITH keys AS (
 SELECT total, bound, identity FROM keys WHERE n = (total + 1) / 2;
 
 -- name: explain
--- locks: those of the statement on tables, for as long as it is planned; no row. Asked after a batch was refused: whether it
--- would be whatever its rows are.
+-- locks: ROW EXCLUSIVE on what {statement} writes and ACCESS SHARE on what it reads, for as long as it is planned; no row.
+-- Asked after a batch was refused: whether it would be whatever its rows are.
 EXPLAIN {statement};
 
 -- name: lacking
