@@ -131,14 +131,6 @@ def test_the_script_run_twice_grants_the_same(granted: Privileged) -> None:
     assert granted.rights() == rights
 
 
-def test_a_worker_sets_a_row_aside_that_has_no_tenant(granted: Privileged) -> None:
-    with psycopg.connect(granted.url, autocommit=True) as connection:
-        connection.execute("INSERT INTO graph_entities (id, entity_type) VALUES ('homeless', 'x')")
-    with granted.serving(WORKER, "worker"):
-        granted.done_as(CONTROLLER, "run", "--to", "backfill", status=4)
-    assert granted.count("SELECT count(*) FROM tenantry.quarantine") == 1
-
-
 _REFUSED_TO_WORKERS = """
 CREATE TABLE mine ()
 CREATE SCHEMA mine
@@ -148,7 +140,7 @@ CREATE FUNCTION mine() RETURNS integer LANGUAGE sql AS 'SELECT 1'
 ALTER TABLE graph_entities ADD COLUMN mine integer
 ALTER TABLE graph_entities DISABLE ROW LEVEL SECURITY
 DROP TABLE graph_relations
-DROP INDEX idx_entities_tenant
+DROP INDEX idx_graph_entities_properties
 TRUNCATE graph_relations
 DELETE FROM graph_relations
 INSERT INTO graph_entities (id, entity_type, tenant_id) VALUES ('mine', 'mine', 'acme')
@@ -179,25 +171,64 @@ SELECT id FROM tenantry.batches FOR UPDATE
 """
 
 
-def test_a_worker_can_change_no_schema_and_neither_insert_nor_delete_rows(granted: Privileged) -> None:
-    with granted.serving(WORKER, "worker"):
-        granted.done_as(CONTROLLER, "run", status=3)
-    with psycopg.connect(granted.url_of(WORKER), autocommit=True) as worker:
-        assert worker.execute("SELECT FROM graph_entities").rowcount > 0
-        for statement in _REFUSED_TO_WORKERS.strip().splitlines():
-            with pytest.raises(psycopg.errors.InsufficientPrivilege):
-                worker.execute(statement.encode())
+@pytest.fixture(scope="class")
+def filled(
+    server: EmbeddedPostgres, valkey: EmbeddedValkey, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Privileged]:
+    """A migration whose workers have filled what can be filled; a row that has no tenant is set aside."""
+    with privileged(server, "graph", tmp_path_factory.mktemp("filled"), valkey.url) as made:
+        made.run_script(made.script())
+        with psycopg.connect(made.url, autocommit=True) as connection:
+            connection.execute("INSERT INTO graph_entities (id, entity_type) VALUES ('homeless', 'x')")
+        with made.serving(WORKER, "worker"):
+            made.done_as(CONTROLLER, "run", "--to", "backfill", status=4)
+        yield made
 
 
-def test_an_exporter_reads_no_row_of_the_application_and_writes_nothing(granted: Privileged) -> None:
-    with granted.serving(WORKER, "worker"):
-        granted.done_as(CONTROLLER, "run", status=3)
-    with psycopg.connect(granted.url_of(EXPORTER), autocommit=True) as exporter:
-        assert exporter.execute("SELECT FROM tenantry.migrations").rowcount == 1
-        refused = _REFUSED_TO_WORKERS + _REFUSED_TO_EXPORTERS
-        for statement in filter(None, refused.splitlines()):
-            with pytest.raises(psycopg.errors.InsufficientPrivilege):
-                exporter.execute(statement.encode())
+class TestFilled:
+    """What each role may do once rows are filled; all of it is refused, so that one migration serves all."""
+
+    def test_a_worker_fills_rows_and_sets_aside_what_has_no_tenant(self, filled: Privileged) -> None:
+        assert filled.count("SELECT count(*) FROM graph_entities WHERE tenant_id <> ''") == _ENTITIES
+        assert filled.count("SELECT count(*) FROM tenantry.quarantine") == 1
+
+    def test_a_worker_can_change_no_schema_and_neither_insert_nor_delete_rows(
+        self, filled: Privileged
+    ) -> None:
+        with psycopg.connect(filled.url_of(WORKER), autocommit=True) as worker:
+            assert worker.execute("SELECT FROM graph_entities").rowcount > 0
+            for statement in _REFUSED_TO_WORKERS.strip().splitlines():
+                with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                    worker.execute(statement.encode())
+
+    def test_an_exporter_reads_no_row_of_the_application_and_writes_nothing(self, filled: Privileged) -> None:
+        with psycopg.connect(filled.url_of(EXPORTER), autocommit=True) as exporter:
+            assert exporter.execute("SELECT FROM tenantry.migrations").rowcount == 1
+            # What ANALYZE kept of the values is shown to whoever may read the column.
+            assert exporter.execute("SELECT FROM pg_stats WHERE tablename = 'graph_entities'").rowcount == 0
+            refused = _REFUSED_TO_WORKERS + _REFUSED_TO_EXPORTERS
+            for statement in filter(None, refused.splitlines()):
+                with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                    exporter.execute(statement.encode())
+
+    def test_nobody_else_has_any_right_on_the_ledger(self, filled: Privileged) -> None:
+        everybody = """
+            SELECT count(*) FROM (
+                SELECT nspacl FROM pg_namespace WHERE nspname IN ('tenantry', 'tenantry_guard')
+                UNION ALL SELECT relacl FROM pg_class WHERE relnamespace IN ('tenantry'::regnamespace,
+                                                                             'tenantry_guard'::regnamespace)
+            ) AS held (acl) CROSS JOIN LATERAL aclexplode(held.acl) AS a WHERE a.grantee = 0
+        """
+        assert filled.count(everybody) == 0
+
+    def test_who_may_not_use_the_guard_s_schema_can_attach_none_of_its_functions(
+        self, filled: Privileged
+    ) -> None:
+        """They run as the controller, and a trigger on a table of one's own would run them."""
+        call = "SELECT has_schema_privilege(%s, 'tenantry_guard', 'USAGE')"
+        with psycopg.connect(filled.url, autocommit=True) as connection:
+            for role in (WORKER, EXPORTER, "public"):
+                assert connection.execute(call, [role]).fetchone() == (False,)
 
 
 def test_what_a_role_lacks_of_the_ledger_or_has_too_much_of_the_next_run_sets_right(
@@ -212,18 +243,6 @@ def test_what_a_role_lacks_of_the_ledger_or_has_too_much_of_the_next_run_sets_ri
     assert granted.schema() != rights
     granted.done_as(CONTROLLER, "run", "--to", "columns")
     assert granted.schema() == rights
-
-
-def test_nobody_else_has_any_right_on_the_ledger(granted: Privileged) -> None:
-    granted.done_as(CONTROLLER, "run", "--to", "columns")
-    everybody = """
-        SELECT count(*) FROM (
-            SELECT nspacl FROM pg_namespace WHERE nspname IN ('tenantry', 'tenantry_guard')
-            UNION ALL SELECT relacl FROM pg_class WHERE relnamespace IN ('tenantry'::regnamespace,
-                                                                         'tenantry_guard'::regnamespace)
-        ) AS held (acl) CROSS JOIN LATERAL aclexplode(held.acl) AS a WHERE a.grantee = 0
-    """
-    assert granted.count(everybody) == 0
 
 
 @pytest.mark.parametrize("grant", ["roles", "worker"])
