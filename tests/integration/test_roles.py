@@ -104,6 +104,10 @@ def test_a_whole_migration_there_and_back_takes_what_the_script_grants(granted: 
         granted.done_as(CONTROLLER, "confirm", "application")
         granted.done_as(CONTROLLER, "run")
         granted.done_as(CONTROLLER, "tenants", "list")
+        assert _warned(granted.folder / "worker.log") == []
+        refused = complaint(granted.as_(CONTROLLER, *_ASSIGN).stderr)
+        assert f"{WORKER} lacks INSERT, DELETE, and `tenantry roles --sql --assign` writes" in refused
+        refusals = _warned(granted.folder / "worker.log")
         granted.run_script(granted.script("--assign"))
         granted.done_as(CONTROLLER, *_ASSIGN)
         moved = "SELECT count(*) FROM graph_relations WHERE tenant_id = 'acme'"
@@ -121,7 +125,7 @@ def test_a_whole_migration_there_and_back_takes_what_the_script_grants(granted: 
         # The ledger is gone, and made anew: what was granted on it has to follow.
         granted.done_as(CONTROLLER, "run", "--to", "backfill")
         assert _up(port)
-    assert _warned(granted.folder / "worker.log") == []
+    assert _warned(granted.folder / "worker.log") == refusals
     assert _warned(granted.folder / "exporter.log") == []
 
 
