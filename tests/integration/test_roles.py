@@ -175,15 +175,23 @@ SELECT id FROM tenantry.batches FOR UPDATE
 """
 
 
+_DENIED = """
+INSERT INTO graph_entities (id, entity_type, properties) VALUES ('denied', 'x', '{"org_id": "org-01"}');
+CREATE FUNCTION deny() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'not this one'; END $$;
+CREATE TRIGGER deny BEFORE UPDATE ON graph_entities
+    FOR EACH ROW WHEN (OLD.id = 'denied') EXECUTE FUNCTION deny();
+"""
+
+
 @pytest.fixture(scope="class")
 def filled(
     server: EmbeddedPostgres, valkey: EmbeddedValkey, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Privileged]:
-    """A migration whose workers have filled what can be filled; a row that has no tenant is set aside."""
+    """A migration whose workers have filled what can be filled; a row that a trigger denies is set aside."""
     with privileged(server, "graph", tmp_path_factory.mktemp("filled"), valkey.url) as made:
         made.run_script(made.script())
         with psycopg.connect(made.url, autocommit=True) as connection:
-            connection.execute("INSERT INTO graph_entities (id, entity_type) VALUES ('homeless', 'x')")
+            connection.execute(_DENIED)
         with made.serving(WORKER, "worker"):
             made.done_as(CONTROLLER, "run", "--to", "backfill", status=4)
         yield made
@@ -192,7 +200,7 @@ def filled(
 class TestFilled:
     """What each role may do once rows are filled; all of it is refused, so that one migration serves all."""
 
-    def test_a_worker_fills_rows_and_sets_aside_what_has_no_tenant(self, filled: Privileged) -> None:
+    def test_a_worker_fills_rows_and_sets_aside_what_a_trigger_denies(self, filled: Privileged) -> None:
         assert filled.count("SELECT count(*) FROM graph_entities WHERE tenant_id <> ''") == _ENTITIES
         assert filled.count("SELECT count(*) FROM tenantry.quarantine") == 1
 
