@@ -17,6 +17,11 @@ from worker.logs import mask
 
 #: tomllib tells the line in words only (as a number from Python 3.14 on).
 _TOML_PLACE = re.compile(r" \(at (?:line (?P<line>\d+), column \d+|end of document)\)$")
+#: What no plan has: tomllib takes a time for a dotted key that grows with the square of its parts, minutes for
+#: one of a file of 100 kB. Each part is taken whole, so that looking takes a time that grows with the file's.
+_ENDLESS_KEY = re.compile(
+    r"""(?<![\w."'-])(?:(?:[\w-]++|"(?:[^"\\\n]|\\.)*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){200}"""
+)
 
 
 def read_plan(path: FilePath) -> Plan:
@@ -27,6 +32,9 @@ def read_plan(path: FilePath) -> Plan:
             one, the line. No password is in its message.
     """
     text = _read(path)
+    if (endless := _ENDLESS_KEY.search(text)) is not None:
+        line = text.count("\n", 0, endless.start()) + 1
+        raise PlanError("not a plan: a key of more than 200 parts", file=str(path), line=line)
     try:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
