@@ -17,8 +17,8 @@ from worker.logs import mask
 
 #: tomllib tells the line in words only (as a number from Python 3.14 on).
 _TOML_PLACE = re.compile(r" \(at (?:line (?P<line>\d+), column \d+|end of document)\)$")
-#: What no plan has: tomllib takes a time for a dotted key that grows with the square of its parts, minutes for
-#: one of a file of 100 kB. Each part is taken whole, so that looking takes a time that grows with the file's.
+#: What no plan has: tomllib takes a time for a dotted key that grows with the square of its parts, minutes
+#: for one of 100 kB. Each part is taken whole, so that looking takes a time that grows with the file's.
 _ENDLESS_KEY = re.compile(
     r"""(?<![\w."'-])(?:(?:[\w-]++|"(?:[^"\\\n]|\\.)*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){200}"""
 )
