@@ -111,7 +111,8 @@ def script(plan: Plan, found: list[Grant]) -> Iterator[str]:
     yield "BEGIN;"
     for grant in found:
         yield ""
-        yield f"-- {grant.who}: {grant.why}"
+        # It may name tables: what follows a line break in a name must not become SQL.
+        yield f"-- {grant.who}: {' '.join(grant.why.splitlines())}"
         yield f"{grant.said};"
     yield ""
     yield from (f"-- {note}" for note in _notes(plan))
