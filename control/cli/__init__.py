@@ -69,7 +69,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except TenantryError as error:
         return _failed(_one_line(str(error)), error.exit_status)
     except typer.TyperException as error:
-        return _failed(f"{_one_line(error.format_message()).rstrip('.')}; see `tenantry --help`", error.exit_code)
+        return _failed(
+            f"{_one_line(error.format_message()).rstrip('.')}; see `tenantry --help`", error.exit_code
+        )
     except (KeyboardInterrupt, typer.Abort):
         status = 130
     except BrokenPipeError:
