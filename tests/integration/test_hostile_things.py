@@ -1,4 +1,4 @@
-"""Whatever lookups, roles, tenants, schemas and all that hangs on a table are called, nothing is taken for SQL."""
+"""Whatever lookups, roles, tenants and what hangs on a table are called, nothing of it is taken for SQL."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,9 +7,11 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
+from control.conductor import confirm
 from control.embedded.postgres import EmbeddedPostgres
 from control.embedded.valkey import EmbeddedValkey
 from control.plan.writing import toml
+from sql.postgres.connection import connect
 from tests.integration.hostile import NAMES, forget, make, near, plan_for
 from tests.integration.operating import Operator
 from tests.integration.separated import Separating
@@ -38,6 +40,9 @@ def test_a_migration_of_hostile_names_goes_there_and_back(
     migration = Separating(plan_for(name, made, tenant), made, valkey.url, postgres)
     before = migration.schema()
     migration.to("backfill")
+    if not tenant:
+        with connect(made, "test") as connection:
+            confirm(migration.plan, connection, "rls")
     migration.to("verify")
     with psycopg.connect(made) as session:
         schemas = session.execute("SELECT nspname FROM pg_namespace WHERE nspname ^@ 'tenant_'").fetchall()
