@@ -130,6 +130,19 @@ def test_a_file_that_is_cut_or_garbled_is_told_of_and_left_as_it_is(folder: Path
     assert not wrong, "\n".join(map(str, wrong))
 
 
+def test_a_schema_that_is_no_utf_8_is_named_and_left_as_it_is(folder: Path) -> None:
+    with closing(sqlite3.connect(folder / "graph.db", isolation_level=None)) as file:
+        file.execute("CREATE TABLE other (id int)")
+        file.execute("PRAGMA writable_schema = ON")
+        file.execute("UPDATE sqlite_schema SET sql = CAST(sql || x'2d2dff' AS TEXT) WHERE name = 'other'")
+    before = (folder / "graph.db").read_bytes()
+    for command in ("check", "plan", "run", "verify"):
+        ended = typed((command,), folder=folder, environment=_PATH)
+        assert ended.returncode == 1, (command, ended.stderr)
+        assert "graph.db: the statement of table other is no UTF-8" in ended.stderr
+    assert (folder / "graph.db").read_bytes() == before
+
+
 def test_a_copy_that_is_cut_or_garbled_is_not_restored(folder: Path) -> None:
     plan = (folder / "migration.toml").read_text()
     (folder / "migration.toml").write_text(f'{plan}\n[backup]\npath = "copy.db"\n')
