@@ -157,7 +157,7 @@ def dump(
     finally:
         if unfinished.is_dir():
             shutil.rmtree(unfinished)
-        with suppress(NotADirectoryError):  # said already
+        with suppress(OSError):  # said already
             unfinished.unlink(missing_ok=True)
     return taken
 

@@ -49,6 +49,9 @@ COMMANDS = {
     "sample": "sample",
 }
 
+#: A terminal has no more columns or lines than so many digits say.
+_DIGITS = 5
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command, `sys.argv`'s if none is given; returns the exit status of `sql.errors`.
@@ -61,6 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
     forgive(sys.stdout, sys.stderr)
+    _bound_terminal()
     configure()
     try:
         status = _application(given)(args=given, prog_name="tenantry", standalone_mode=False)
@@ -85,6 +89,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if status == 130:
         return _failed("interrupted; what is done so far is on record", 130)
     return status if isinstance(status, int) else 0
+
+
+def _bound_terminal() -> None:
+    """Forget a size that no terminal has: rich would draw lines of any length that it is told."""
+    for size in ("COLUMNS", "LINES"):
+        if len(os.environ.get(size, "")) > _DIGITS:
+            del os.environ[size]
 
 
 def _unexpected(command: str, error: Exception) -> str:

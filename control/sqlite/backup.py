@@ -84,7 +84,7 @@ def copy(
 def _take_away(unfinished: Path) -> None:
     """Take away what a copy left that was not finished, or whoever was killed at one."""
     for left in (unfinished, *(unfinished.with_name(unfinished.name + end) for end in _BESIDE)):
-        with suppress(NotADirectoryError):  # said by whoever writes there
+        with suppress(OSError):  # said by whoever writes there
             left.unlink(missing_ok=True)
 
 

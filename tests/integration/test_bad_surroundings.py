@@ -56,6 +56,7 @@ _ENVIRONMENTS = (
     {"NO_COLOR": "", "TERM": "\x01\x02"},
     {"TERM": "no-such-terminal", "COLUMNS": "-1", "LINES": "x"},
     {"COLUMNS": "0"},
+    {"COLUMNS": "9" * 30, "LINES": "9" * 30},
     {"LANG": "xx_YY.nonsense", "LC_ALL": "C", "PYTHONIOENCODING": "ascii"},
     {"TZ": "Nowhere/\x7f", "HOME": "/no/such/home", "USER": ""},
     {"TENANTRY_METRICS_PORT": "x", "TENANTRY_METRICS_HOST": "\x01", "TENANTRY_LOG": "?"},
