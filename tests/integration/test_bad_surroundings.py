@@ -36,6 +36,8 @@ _ARGUMENTS = (
     (("exporter", "--port", "0"), 2),
     (("exporter", "--port", "99999999999999999999"), 2),
     (("exporter", "--host", "no such host", "--port", "9"), 2),
+    (("exporter", "--host", "\u202e", "--port", "9"), 2),
+    (("exporter", "--host", "x" * 300, "--port", "9"), 2),
     (("worker", "--workers", "0"), 2),
     (("tune", "nonsense"), 2),
     (("tune", "rows_per_second=-1"), 2),
