@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable
 
 from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
 from sql.database import Database
@@ -13,6 +14,9 @@ from worker.jobs import Job
 
 #: Rows of the table that is filled.
 ROWS = 40
+_FEW = st.sets(st.integers(1, ROWS), max_size=3)
+#: Which of them fail: a few, or, one time in four, so many that the job stops itself.
+BROKEN = st.one_of(_FEW, _FEW, _FEW, st.just(set(range(1, 31))))
 #: How often a driver looks before it is stuck.
 _LOOKS = 300
 

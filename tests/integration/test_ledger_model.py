@@ -12,15 +12,16 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from psycopg import errors
 
 from control import proof, steering
+from control.failing import stop_if_failing
 from control.plan.model import Plan
 from control.stage import Ground
 from control.stages.backfill import RING_LOST, jobs_of
-from sql.errors import GivenWrongError, QuarantineError
+from sql.errors import GivenWrongError, JobStoppedError, QuarantineError
 from sql.ledger import JOBS, send
 from sql.postgres.batch import never_in_the_way, range_parameters
 from sql.postgres.connection import Connection, connect
 from tests.integration.backfilling import prepared
-from tests.integration.modelled import ROWS, driven, gapless, walked
+from tests.integration.modelled import BROKEN, ROWS, driven, gapless, walked
 from tests.waiting import until
 from worker import batch as batches
 from worker import jobs, ledger, paging
@@ -115,7 +116,7 @@ class Model(RuleBasedStateMachine):
         self.under_way: list[Connection] = []
         self.locked = False
 
-    @initialize(broken=st.sets(_ROW, max_size=3), homeless=st.sets(_ROW, max_size=2), rows=st.integers(2, 9))
+    @initialize(broken=BROKEN, homeless=st.sets(_ROW, max_size=2), rows=st.integers(2, 9))
     def begin(self, broken: set[int], homeless: set[int], rows: int) -> None:
         session = self.session
         session.execute(_AGAIN.encode())
@@ -139,6 +140,12 @@ class Model(RuleBasedStateMachine):
     @rule(after=st.sampled_from([0.0, RING_LOST]))
     def ring(self, after: float) -> None:
         send(self.session, JOBS.ring, job=self.job_id, after=after, most=2000)
+
+    @precondition(lambda self: self.job.state == "running")
+    @rule()
+    def judge(self) -> None:
+        with suppress(JobStoppedError):
+            stop_if_failing(self.session, self.job)
 
     @precondition(lambda self: self.lost)
     @rule(chosen=_CHOICE)
@@ -232,10 +239,12 @@ class Model(RuleBasedStateMachine):
             word(self.world.plan, self.session)
         self.work([choice, choice + 1], fresh=True)
 
-    @rule(what=st.sampled_from(["mend", "tune", "retry"]), row=_ROW)
+    @rule(what=st.sampled_from(["mend", "mend all", "tune", "retry"]), row=_ROW)
     def operate(self, what: str, row: int) -> None:
         if what == "mend":
             self.session.execute("DELETE FROM broken WHERE id = %s", [row])
+        elif what == "mend all":
+            self.session.execute("TRUNCATE broken")
         elif what == "tune":
             rate, length = str(row * 100), "20ms" if row % 2 else ""
             steering.tune(self.world.plan, self.session, {"rows_per_second": rate, "target": length})
