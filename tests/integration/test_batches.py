@@ -1,5 +1,6 @@
 """What one batch does and leaves behind: in the table, in the ledger and in the log."""
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -133,6 +134,39 @@ def test_a_batch_says_how_many_rows_it_filled_and_the_seconds_that_they_took(ben
     assert bench.filled == 100
 
 
+def test_a_batchs_statement_is_prepared_the_first_time_that_it_is_sent(bench: Bench) -> None:
+    prepared = "SELECT count(*) FROM pg_prepared_statements WHERE statement LIKE '%UPDATE tenantry.batches%'"
+    assert bench.asked(prepared) == [(0,)]
+    bench.run(bench.planned(10))
+    assert bench.asked(prepared) == [(1,)]
+    removing = _SPEC.model_copy(update={"moving": Moving(assignment=1, step="remove", to="b", from_="")})
+    batches.run(bench.session, bench.planned(20, 10), Filling("items", removing))
+    assert bench.asked(prepared) == [(2,)]
+
+
+def test_the_log_of_a_failed_batch_has_the_seconds_that_it_took(bench: Bench) -> None:
+    bench.fail("23514", 1)
+    bench.session.execute(
+        "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN PERFORM pg_sleep(0.02); RETURN NEW; END $$;"
+        "CREATE TRIGGER a_slow_one BEFORE UPDATE ON items FOR EACH ROW EXECUTE FUNCTION slow()"
+    )
+    batch, begun = bench.planned(1), time.perf_counter()
+    with capture_logs() as logs:
+        bench.run(batch)
+    assert 0.02 <= logs[0]["seconds"] <= time.perf_counter() - begun + 0.001
+
+
+def test_a_batch_that_fails_with_nothing_left_sets_nothing_aside_and_is_tried_again(bench: Bench) -> None:
+    bench.session.execute(
+        "UPDATE items SET tenant_id = body;"
+        "CREATE FUNCTION never() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'no'; END $$;"
+        "CREATE TRIGGER never BEFORE UPDATE ON items EXECUTE FUNCTION never()"
+    )
+    assert bench.run(bench.planned(10)) == Failed(Failure.DATA, "P0001", again=True)
+    assert bench.pending() == [(None, "10")]
+
+
 def test_a_batch_that_is_done_or_that_another_is_at_is_nobody_elses(bench: Bench, database: str) -> None:
     batch = bench.planned()
     with psycopg.connect(database) as other:
@@ -235,6 +269,15 @@ def test_a_batch_whose_connection_is_gone_raises_and_says_nothing_to_the_ledger(
             bench.run(batch, cut)
         assert logs == []
     assert bench.attempt(batch) == (0, None, None, False, "pending")
+
+
+def test_a_batch_that_the_client_refuses_waits_and_has_no_code(bench: Bench) -> None:
+    batch = bench.planned(9)
+    beyond = Range(by="key", lower=None, upper=["9\0"], stripe=None)
+    assert bench.run(replace(batch, range=beyond)) == Failed(Failure.WAIT, "", again=True)
+    (attempts, code, error, counts, state) = bench.attempt(batch)
+    assert (attempts, code, counts, state) == (1, None, False, "pending")
+    assert "NUL" in error
 
 
 def test_a_batch_whose_rest_cannot_be_told_counts_and_says_so(bench: Bench) -> None:
