@@ -87,4 +87,4 @@ lock:
 	  --extra embedded --extra dev --output-file requirements.lock pyproject.toml
 
 clean:
-	rm -rf .venv dist
+	rm -rf .venv dist mutants
