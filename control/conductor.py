@@ -276,6 +276,7 @@ def _go_through(stage: Stage, ground: Ground) -> None:
         if stages.index(stage.name) > stages.index("backfill") and moving:
             following.settle(ground, stage.name)
         take(window.steps(stage, ground), ground, stage.name)
+        roles.admit_to_guard(ground.plan, ground.connection)
         go_on(ground, stage.name)
         if isinstance(stage, Works):
             stage.work(ground)

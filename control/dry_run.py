@@ -16,6 +16,7 @@ from control.schemas import making
 from control.schemas.patterns import as_they_are
 from control.stage import Ground, How, Stage, Step, Works
 from sql.errors import GivenWrongError
+from sql.named import one_line
 from sql.postgres import catalog, dry_run, facts
 from sql.postgres.facts import Catalog
 from worker import ledger
@@ -178,14 +179,14 @@ def script(stages: Iterable[Stage], ground: Ground) -> Iterator[str]:
                 yield from _step(step, ground)
         if stage.name == "backfill":
             for table in _to_fill(ground):
-                yield from ("", f"-- {_line(table.name)}")
+                yield from ("", f"-- {one_line(table.name)}")
                 yield from (_ended(_text(statement, ground)) for statement in _filled(ground, table))
         elif isinstance(stage, Works):
             yield f"-- A run does here what is no statement of its own: see `tenantry run --to {stage.name}`."
 
 
 def _step(step: Step, ground: Ground) -> Iterator[str]:
-    yield from ("", f"-- {_line(step.what)} ({step.lock})")
+    yield from ("", f"-- {one_line(step.what)} ({step.lock})")
     if step.gate is not None:
         yield "-- A run goes on from here only when this step's gate is open."
     statement = _ended(_text(step.statement, ground))
@@ -227,8 +228,3 @@ def _text(statement: sql.Composed, ground: Ground) -> str:
 
 def _ended(statement: str) -> str:
     return statement if statement.rstrip().endswith(";") else f"{statement};"
-
-
-def _line(text: str) -> str:
-    # A name may hold a line break, and what follows it must not become SQL.
-    return " ".join(text.splitlines())

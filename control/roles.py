@@ -5,7 +5,7 @@ controller makes itself (the ledger, schemas for functions of ours) it grants it
 stages: a script that was run before can't, and it goes with a rollback.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, LiteralString
 
@@ -15,7 +15,8 @@ from control.plan.model import Plan
 from control.plan.sections import Roles
 from control.schemas.mirroring import SCHEMA as MIRROR_SCHEMA
 from sql.errors import GivenWrongError, PlanError
-from sql.postgres import roles
+from sql.named import one_line
+from sql.postgres import preflight, roles
 from sql.postgres.connection import Connection
 from sql.postgres.roles import STATEMENTS, OfDatabase, Relation
 from sql.tenant_source import Expression, Lookup, chain
@@ -78,6 +79,13 @@ def admit(plan: Plan, connection: Connection) -> None:
     """
     if plan.roles is not None:
         roles.admit(connection, worker=plan.roles.worker, exporter=plan.roles.exporter)
+        admit_to_guard(plan, connection)
+
+
+def admit_to_guard(plan: Plan, connection: Connection) -> None:
+    """Let the exporter read how often the write guard was needed; it is asked for once there is a guard."""
+    if plan.roles is not None:
+        roles.admit_to_guard(connection, exporter=plan.roles.exporter)
 
 
 def admit_to_copies(plan: Plan, connection: Connection) -> None:
@@ -103,23 +111,33 @@ def grants(plan: Plan, connection: Connection, *, assign: bool) -> list[Grant]:
     return [*_controller(facts), *_verifier(facts), *_worker(facts, assign=assign), *_exporter(facts)]
 
 
-def script(plan: Plan, found: list[Grant]) -> Iterator[str]:
+def writable_schemas(plan: Plan, connection: Connection) -> list[str]:
+    """Schemas of the plan's tables in which everybody may create, workers too: `public` before 15."""
+    return preflight.open_schemas(connection, {one.schema for one in _read(plan, connection).tables})
+
+
+def script(plan: Plan, found: list[Grant], writable: Sequence[str] = ()) -> Iterator[str]:
     """The lines of a script for `psql -f`, by whoever may make roles; a second time it changes nothing."""
-    yield f"-- The roles of the migration {plan.name}, for `psql -f` by a superuser: all of it or nothing."
+    name = one_line(plan.name)
+    yield f"-- The roles of the migration {name}, for `psql -f` by a superuser: all of it or nothing."
     yield "-- A second time it changes nothing. The roles have no passwords yet: \\password ROLE gives one."
     yield "\\set ON_ERROR_STOP on"
     yield "BEGIN;"
     for grant in found:
         yield ""
-        yield f"-- {grant.who}: {grant.why}"
+        yield f"-- {grant.who}: {one_line(grant.why)}"
         yield f"{grant.said};"
     yield ""
-    yield from (f"-- {note}" for note in _notes(plan))
+    yield from (f"-- {one_line(note)}" for note in _notes(plan, writable))
     yield "COMMIT;"
 
 
-def _notes(plan: Plan) -> Iterator[str]:
-    """What an operator has to see to, for nothing in the catalog tells it."""
+def _notes(plan: Plan, writable: Sequence[str]) -> Iterator[str]:
+    """What an operator has to see to: nothing in the catalog tells it, or others lean on it."""
+    for schema in writable:
+        named = sql.Identifier(schema).as_string()
+        yield f"Everybody may create in {schema}, a worker too. GRANT CREATE on it to those that must, then:"
+        yield f"REVOKE CREATE ON SCHEMA {named} FROM PUBLIC;"
     if plan.governor.query is not None:
         yield "The workers run `query` of [governor]: GRANT them SELECT on what it reads."
     if plan.verify.max_log_errors is not None:

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from functools import partial
 
-from control import keeping, passage
+from control import keeping, passage, roles
 from control.conductor import IN_ORDER, Notify, as_begun, ground_of
 from control.departures import forget
 from control.plan.model import Plan
@@ -69,6 +69,7 @@ def _undo(stage: Stage, ground: Ground) -> None:
     if isinstance(stage, Unworks):
         stage.unwork(ground)
     take(stage.undo(ground.plan, ground.original), ground, stage.name)
+    roles.admit_to_guard(ground.plan, ground.connection)  # put back where it was retired
     if stage.name == "columns":
         # The column comes again with its default in every row.
         ground.memory.remember(RESET, {})

@@ -30,6 +30,11 @@ def plain(fragment: sql.Composable) -> sql.SQL:
     return sql.SQL(fragment.as_string().replace("%", "%%"))
 
 
+def one_line(text: str) -> str:
+    """A text for a script's comment: a name may hold a line break, and what follows must not become SQL."""
+    return " ".join(text.splitlines())
+
+
 @dataclass(frozen=True, slots=True)
 class Statement:
     """One statement out of a `.sql` file.

@@ -1,10 +1,11 @@
 """One batch, done well: claim, update and mark done in one statement; split; quarantine.
 
-What becomes of a failure is decided by its SQLSTATE alone (design, section 2):
+What becomes of a failure is decided by its SQLSTATE (design, section 2):
 
 - a lock that wasn't free in time: again, passing over locked rows; what is left becomes a new batch;
 - the statement timeout: halves, and a single row waits, for it is no fault of the data;
 - deadlock, shutdown, connection, resources: the batch waits and is rung again;
+- a right that is missing, or a name that is gone, whatever the rows: the job stops, and none is set aside;
 - everything else is an error of the data: halves, down to the row, which is set aside with its key and the
   server's message.
 """
@@ -21,9 +22,11 @@ from sql.postgres import moving, schemas_copy
 from sql.postgres.batch import JobSQL, range_parameters, take_time
 from sql.postgres.connection import Connection
 from sql.postgres.ledger import JOBS, send
+from worker import jobs
 from worker.failure import Failure, sorted_by
 from worker.jobs import Batch
 from worker.paging import SMALLEST
+from worker.refused import why_refused
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -78,10 +81,11 @@ class Filling:
         """The batch's statement for a range of that shape; `unlocked` passes over locked rows."""
         known = (shape, unlocked)
         if known not in self._composed:
-            self._composed[known] = self._compose(shape, unlocked=unlocked).as_bytes()
+            self._composed[known] = self.compose(shape, unlocked=unlocked).as_bytes()
         return self._composed[known]
 
-    def _compose(self, shape: Shape, *, unlocked: bool) -> sql.Composed:
+    def compose(self, shape: Shape, *, unlocked: bool) -> sql.Composed:
+        """The same, as it is put together."""
         if self.spec.copying is not None:
             return schemas_copy.copy(self.spec, shape, unlocked=unlocked)
         step: Step = self.spec.moving.step if self.spec.moving is not None else "move"
@@ -135,6 +139,9 @@ def run(connection: Connection, batch: Batch, filling: Filling) -> Outcome:
         if connection.closed:
             raise
         failure = sorted_by(error.sqlstate)
+        refused = _why_refused(connection, batch, filling, error)
+        if refused is not None:
+            failure = Failure.REFUSED
         log.warning(
             "batch failed",
             batch=batch.id,
@@ -153,8 +160,19 @@ def run(connection: Connection, batch: Batch, filling: Filling) -> Outcome:
         else:
             counts = failure is Failure.DATA
             _record(connection, batch, error.sqlstate, _message(error), counts=counts)
+        if refused is not None:
+            jobs.set_state(connection, batch.job, "stopped", refused)
+            log.warning("job stopped", table=filling.table, reason=refused)
         set_aside = failure is Failure.DATA and left is not None and left.rows == 1
         return Failed(failure, error.sqlstate or "", again=not set_aside)
+
+
+def _why_refused(connection: Connection, batch: Batch, filling: Filling, error: psycopg.Error) -> str | None:
+    shape = batch.range.shape
+    hold = filling.held_first(shape)
+    statements = [*([hold] if hold is not None else []), filling.compose(shape, unlocked=False)]
+    given = {"batch": batch.id, "held": "{}", **range_parameters(batch.range)}
+    return why_refused(connection, filling.spec, statements, given, error)
 
 
 def _message(error: psycopg.Error) -> str:

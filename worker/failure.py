@@ -1,4 +1,4 @@
-"""What becomes of a batch that failed, by its SQLSTATE alone (design, section 2), in either database."""
+"""What becomes of a batch that failed, by its SQLSTATE (design, section 2), in either database."""
 
 from enum import Enum
 
@@ -15,6 +15,8 @@ class Failure(Enum):
     DATA = "data"
     TIMEOUT = "timeout"
     WAIT = "wait"
+    REFUSED = "refused"
+    """Whatever its rows are, which the server has to be asked for (`worker.refused`)."""
 
 
 def sorted_by(sqlstate: str | None) -> Failure:

@@ -125,6 +125,11 @@ class Station:
                     self._hold_no_more(connection)
         except UndefinedTable:
             log.warning("a message for a table or a ledger that is gone", first=first, last=last)
+        except InsufficientPrivilege as error:
+            log.warning(
+                "this role may not use the ledger; [roles] of the plan names whom a run lets in",
+                error=str(error.diag.message_primary),
+            )
         except (psycopg.OperationalError, PoolTimeout) as error:
             log.warning(
                 "the database is out of reach, this slice will be rung again", error=str(error).strip()
@@ -188,6 +193,7 @@ class Station:
             case batches.Failed(failure=failure, sqlstate=sqlstate, again=again):
                 if failure is Failure.TIMEOUT:
                     self.governor.ran(time.monotonic() - begun)
+                self._ask_at = 0.0  # its job may be stopped
                 self.governor.paid(current.settings, 0)
                 metrics.BATCHES.labels(table, failure.value).inc()
                 metrics.FAILURES.labels(table, sqlstate[:2]).inc()

@@ -28,8 +28,9 @@ def roles(
         raise GivenWrongError("a SQLite file has no roles: whoever may write the file may do everything")
     with connect_to_server(plan, "roles") as connection:
         found = granting.grants(plan, connection, assign=assign)
+        writable = granting.writable_schemas(plan, connection) if sql else []
     if sql:
-        for line in granting.script(plan, found):
+        for line in granting.script(plan, found, writable):
             say(line)
         return
     shown = console()

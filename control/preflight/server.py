@@ -21,6 +21,7 @@ def look(ground: Ground) -> Iterator[Finding]:
     """Every fact about the server."""
     yield _version(ground)
     yield from _rights(ground)
+    yield _open_schemas(ground)
     yield from _settings(ground)
     yield from _others(ground)
     yield from _standbys(ground)
@@ -82,6 +83,20 @@ def _rights(ground: Ground) -> Iterator[Finding]:
             yield Finding("pass", name, f"{role} has it")
         else:
             yield Finding("stop" if level == "stop" else "warn", name, f"{role} hasn't it", way_out)
+
+
+def _open_schemas(ground: Ground) -> Finding:
+    """Who may create where a name is looked for may put a function before the server's: it fits better."""
+    return none_of(
+        "schemas that everybody creates in",
+        preflight.open_schemas(
+            ground.connection, {table.schema_ for table in ground.original.tables.values()}
+        ),
+        level="warn",
+        way_out="a function of anybody's there may be run by the controller, a worker or the write guard: "
+        "REVOKE CREATE ON SCHEMA … FROM PUBLIC, and GRANT it to whom the application needs it for",
+        fine="none of those in which names are looked for",
+    )
 
 
 def _settings(ground: Ground) -> Iterator[Finding]:

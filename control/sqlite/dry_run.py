@@ -22,6 +22,7 @@ from control.sqlite.steps import live
 from control.stage import Works
 from control.watch.words import duration
 from sql.errors import GivenWrongError
+from sql.named import one_line
 from sql.sqlite import dry_run
 from sql.sqlite.batch import JobSQL
 from sql.sqlite.preflight import Size
@@ -162,14 +163,14 @@ def script(ground: Ground) -> Iterator[str]:
 def _steps(steps: Iterable[Step], now: Live, *, without: Container[str]) -> Iterator[str]:
     for step in steps:
         if step.what not in without and not _there_already(step, now):
-            yield from ("", f"-- {_line(step.what)} ({step.lock})")
+            yield from ("", f"-- {one_line(step.what)} ({step.lock})")
             yield from dry_run.together(step.statements)
 
 
 def _filled(ground: Ground) -> Iterator[str]:
     for table in ground.plan.in_order():
         if not is_instant(ground.plan, table, ground.original):
-            yield from ("", f"-- {_line(table.name)}", dry_run.ended(_fill(ground, table)[0]))
+            yield from ("", f"-- {one_line(table.name)}", dry_run.ended(_fill(ground, table)[0]))
 
 
 def _made_anew(ground: Ground) -> Iterator[str]:
@@ -177,14 +178,9 @@ def _made_anew(ground: Ground) -> Iterator[str]:
     wanted = sides(ground.plan, before)
     yield dry_run.legacy_alter_table(on=True)
     for group in wanted.groups():
-        yield from ("", f"-- {_line(', '.join(one.name for one in group))}")
+        yield from ("", f"-- {one_line(', '.join(one.name for one in group))}")
         yield from dry_run.together(list(anew(group, before)))
     if wanted.pins:
-        yield from ("", f"-- {_line(', '.join(pin.name for pin in wanted.pins))}: foreign keys that stay")
+        yield from ("", f"-- {one_line(', '.join(pin.name for pin in wanted.pins))}: foreign keys that stay")
         yield from dry_run.together(list(pinned(wanted.pins, before)))
     yield dry_run.legacy_alter_table(on=False)
-
-
-def _line(text: str) -> str:
-    # A name may hold a line break, and what follows it must not become SQL.
-    return " ".join(text.splitlines())

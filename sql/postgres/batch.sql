@@ -112,3 +112,16 @@ WITH keys AS (
     FROM {table} AS t WHERE {range} AND {unfilled}
 )
 SELECT total, bound, identity FROM keys WHERE n = (total + 1) / 2;
+
+-- name: explain
+-- locks: ROW EXCLUSIVE on what {statement} writes and ACCESS SHARE on what it reads, for as long as it is planned; no row.
+-- Asked after a batch was refused: whether it would be whatever its rows are.
+EXPLAIN {statement};
+
+-- name: lacking
+-- locks: ACCESS SHARE on the catalog; a read. Which of these rights on a table this role has not.
+SELECT quote_ident(current_user) AS role, ARRAY(
+    SELECT wanted.what FROM unnest(%(rights)s::text[]) WITH ORDINALITY AS wanted (what, place)
+    JOIN pg_namespace AS n ON n.nspname = %(schema)s
+    JOIN pg_class AS c ON c.relnamespace = n.oid AND c.relname = %(table)s
+    WHERE NOT has_table_privilege(c.oid, wanted.what) ORDER BY wanted.place) AS rights;

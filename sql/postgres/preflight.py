@@ -1,6 +1,6 @@
 """Asks what `check` wants to know: the server, the tables, and the tenants that their rows will have."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -103,6 +103,11 @@ def not_owned(connection: Connection, tables: Sequence[int]) -> list[str]:
 def closed_schemas(connection: Connection, tables: Sequence[int]) -> list[str]:
     """Schemas of the tables (oids) in which this role can't make an index, whoever owns the table."""
     return _lines(connection, "closed_schemas", tables=list(tables))
+
+
+def open_schemas(connection: Connection, schemas: Iterable[str]) -> list[str]:
+    """Which of these schemas, and of those that names are looked for in, everybody may create in."""
+    return _lines(connection, "open_schemas", schemas=sorted(set(schemas)))
 
 
 def trees(connection: Connection, tables: Sequence[int]) -> list[int]:

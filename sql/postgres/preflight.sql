@@ -143,3 +143,12 @@ SELECT count(*) AS rows, min({example}::text) AS example
 FROM {child} AS child JOIN {parent} AS parent ON {pairs}
 WHERE child.{tenant} <> parent.{tenant} AND child.{tenant} ~ %(pattern)s AND parent.{tenant} ~ %(pattern)s
   AND child.{tenant} <> '' AND parent.{tenant} <> '';
+
+-- name: open_schemas
+-- locks: ACCESS SHARE on the catalog; a read. Of these schemas, and of those in which this session looks for names, where
+-- everybody may create: `public` before 15, and in a database that came from there.
+SELECT n.nspname::text FROM pg_namespace AS n
+WHERE n.nspname::text = ANY (current_schemas(false)::text[] || %(schemas)s::text[])
+  AND EXISTS (SELECT FROM aclexplode(coalesce(n.nspacl, acldefault('n', n.nspowner))) AS a
+              WHERE a.grantee = 0 AND a.privilege_type = 'CREATE')
+ORDER BY 1;

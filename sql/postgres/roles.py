@@ -1,14 +1,17 @@
 """Who may do what: the facts from which grants are written, and the grants on the ledger."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import LiteralString
 
 from psycopg import sql
+from psycopg.errors import InsufficientPrivilege
 from psycopg.rows import class_row
 
 from sql.errors import CatalogError, GivenWrongError
-from sql.named import Statement, load
+from sql.named import load
 from sql.postgres.connection import Connection
 from sql.tenant_source import qualified
 
@@ -116,21 +119,60 @@ def closed_functions(
 
 
 def admit(connection: Connection, *, worker: str, exporter: str) -> None:
-    """Let both roles into a ledger that was just made; nothing is written where they are in.
+    """Let both roles into the ledger, as far as they are not in; nothing is written where they are.
 
     Raises:
-        GivenWrongError: one of the roles isn't there.
+        GivenWrongError: one of the roles isn't there, or this role may grant nothing on the ledger.
     """
-    grants: dict[str, Statement] = {
-        worker: STATEMENTS.ledger_for_worker,
-        exporter: STATEMENTS.ledger_for_exporter,
-    }
-    lacking = connection.execute(STATEMENTS.ledger_lacks.compose(), {"roles": list(grants)}).fetchall()
-    for role, there, admitted in lacking:
-        if not there:
+    for who, role in (("worker", worker), ("exporter", exporter)):
+        row = connection.execute(STATEMENTS.is_there.compose(), {"role": role}).fetchone()
+        if row is None or not row[0]:
             raise GivenWrongError(
                 f"[roles] of the plan names {role}, and there is no such role: "
                 "`tenantry roles --sql` writes the script that makes it"
             )
-        if not admitted:
-            connection.execute(grants[role].compose(role=sql.Identifier(role)))
+        _admit(connection, who, role)
+
+
+def _admit(connection: Connection, who: str, role: str) -> None:
+    given = {"who": who, "role": role}
+    if who == "worker":
+        for (table,) in connection.execute(STATEMENTS.ledger_exceeds.compose(), given).fetchall():
+            connection.execute(
+                STATEMENTS.ledger_revoked.compose(table=sql.Identifier(table), role=sql.Identifier(role))
+            )
+    lacking = connection.execute(STATEMENTS.ledger_lacks.compose(), given).fetchall()
+    if not lacking:
+        return
+    with suppress(InsufficientPrivilege), connection.transaction():
+        for table, column, right in lacking:
+            connection.execute(_granted(role, table, column, right))
+    # Who owns nothing there is refused, or only warned of it.
+    if connection.execute(STATEMENTS.ledger_lacks.compose(), given).fetchone() is not None:
+        row = connection.execute(STATEMENTS.ledger_owner.compose()).fetchone()
+        owner = row[0] if row is not None else "nobody"
+        raise GivenWrongError(
+            f"{role} can't be let into the ledger: it is {owner}'s, as which somebody began this migration; "
+            "go on as that role, or as a member of it"
+        )
+
+
+def _granted(role: str, table: str | None, column: str | None, right: LiteralString) -> sql.Composed:
+    if table is None:
+        return STATEMENTS.ledger_usage.compose(role=sql.Identifier(role))
+    rights: sql.Composable = sql.SQL(right)
+    if column is not None:
+        rights = sql.SQL("{} ({})").format(rights, sql.Identifier(column))
+    return STATEMENTS.ledger_rights.compose(
+        rights=rights, table=sql.Identifier(table), role=sql.Identifier(role)
+    )
+
+
+def admit_to_guard(connection: Connection, *, exporter: str) -> None:
+    """Let the exporter read the sequences of the write guard that it can't read yet."""
+    for (sequence,) in connection.execute(STATEMENTS.guard_lacks.compose(), {"role": exporter}).fetchall():
+        connection.execute(
+            STATEMENTS.guard_for_exporter.compose(
+                sequence=sql.Identifier(sequence), role=sql.Identifier(exporter)
+            )
+        )

@@ -39,30 +39,74 @@ GRANT EXECUTE ON FUNCTION {function} TO {role}
 -- locks: none on tables; PostgreSQL 15 and later.
 GRANT SET ON PARAMETER {parameter} TO {role}
 
--- name: ledger_for_worker
--- locks: none on tables; entries in the catalog of the ledger's own tables are written, once for each ledger.
-GRANT USAGE ON SCHEMA tenantry TO {role};
-GRANT SELECT, UPDATE ON tenantry.migrations, tenantry.jobs TO {role};
-GRANT SELECT ON tenantry.version TO {role};
-GRANT SELECT, INSERT, UPDATE ON tenantry.batches, tenantry.governor TO {role};
-GRANT SELECT, INSERT, UPDATE, DELETE ON tenantry.paces, tenantry.holds TO {role};
-GRANT SELECT, INSERT ON tenantry.quarantine, tenantry.events TO {role};
-GRANT SELECT, INSERT, UPDATE, DELETE ON tenantry.assigned TO {role}
+-- name: ledger_usage
+-- locks: none on tables; the schema's entry in the catalog is written, once for each ledger.
+GRANT USAGE ON SCHEMA tenantry TO {role}
 
--- name: ledger_for_exporter
+-- name: ledger_rights
 -- locks: none on tables; entries in the catalog of the ledger's own tables are written, once for each ledger.
--- Of what is set aside it may count rows and not read them: keys and messages hold values of the application's.
-GRANT USAGE ON SCHEMA tenantry TO {role};
-GRANT SELECT ON tenantry.migrations, tenantry.stages, tenantry.jobs, tenantry.batches, tenantry.governor TO {role};
-GRANT SELECT ON tenantry.events, tenantry.version TO {role};
-GRANT SELECT (id, job_id) ON tenantry.quarantine TO {role}
+GRANT {rights} ON TABLE tenantry.{table} TO {role}
+
+-- name: guard_lacks
+-- locks: ACCESS SHARE on the catalog; a read. The sequences that count the guards' uses and that this role may not read yet.
+SELECT c.relname::text FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+WHERE n.nspname = 'tenantry_guard' AND pg_has_role(c.relowner, 'USAGE')
+  AND NOT CASE c.relkind WHEN 'S' THEN has_sequence_privilege(to_regrole(quote_ident(%(role)s))::oid, c.oid, 'SELECT') END
+ORDER BY 1
+
+-- name: guard_for_exporter
+-- locks: none on tables; the sequence's entry in the catalog is written, once for each sequence.
+GRANT SELECT ON SEQUENCE tenantry_guard.{sequence} TO {role}
+
+-- name: is_there
+-- locks: ACCESS SHARE on the catalog; a read.
+SELECT to_regrole(quote_ident(%(role)s)) IS NOT NULL AS there
 
 -- name: ledger_lacks
--- locks: ACCESS SHARE on the catalog; a read. Which of the roles are not there, and which can't get into the ledger yet.
-SELECT named.role, to_regrole(quote_ident(named.role)) IS NOT NULL AS there,
-       CASE WHEN to_regrole(quote_ident(named.role)) IS NOT NULL
-            THEN has_schema_privilege(named.role::name, 'tenantry', 'USAGE') END AS admitted
-FROM unnest(%(roles)s::text[]) AS named (role)
+-- locks: ACCESS SHARE on the catalog; a read. What a worker or an exporter needs of the ledger and has not: right by right, for
+-- a ledger that a later version has upgraded has tables that were not there when the role was let in.
+-- Of a job a worker writes how it stands, of a migration that it holds, and nothing else: both keep SQL (expressions,
+-- definitions for the way back) that the controller sends. Of what is set aside an exporter may count rows and not read them:
+-- keys and messages hold values of the application's.
+WITH wanted (who, name, columns, rights) AS (VALUES
+    ('worker', 'migrations', NULL::text[], ARRAY['SELECT']), ('worker', 'migrations', ARRAY['held'], ARRAY['UPDATE']),
+    ('worker', 'jobs', NULL, ARRAY['SELECT']), ('worker', 'jobs', ARRAY['state', 'reason', 'finished_at'], ARRAY['UPDATE']),
+    ('worker', 'version', NULL, ARRAY['SELECT']),
+    ('worker', 'batches', NULL, ARRAY['SELECT', 'INSERT', 'UPDATE']),
+    ('worker', 'governor', NULL, ARRAY['SELECT', 'INSERT', 'UPDATE']),
+    ('worker', 'paces', NULL, ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']),
+    ('worker', 'holds', NULL, ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']),
+    ('worker', 'quarantine', NULL, ARRAY['SELECT', 'INSERT']),
+    ('worker', 'quarantine', ARRAY['batch_id', 'message'], ARRAY['UPDATE']),
+    ('worker', 'events', NULL, ARRAY['SELECT', 'INSERT']),
+    ('worker', 'assigned', NULL, ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']),
+    ('exporter', 'migrations', NULL, ARRAY['SELECT']), ('exporter', 'stages', NULL, ARRAY['SELECT']),
+    ('exporter', 'jobs', NULL, ARRAY['SELECT']), ('exporter', 'batches', NULL, ARRAY['SELECT']),
+    ('exporter', 'governor', NULL, ARRAY['SELECT']), ('exporter', 'events', NULL, ARRAY['SELECT']),
+    ('exporter', 'version', NULL, ARRAY['SELECT']), ('exporter', 'quarantine', ARRAY['id', 'job_id'], ARRAY['SELECT'])
+)
+SELECT w.name, one.column_name, r.what
+FROM wanted AS w CROSS JOIN unnest(w.rights) AS r (what) CROSS JOIN unnest(coalesce(w.columns, ARRAY[NULL])) AS one (column_name)
+JOIN pg_class AS c ON c.relnamespace = 'tenantry'::regnamespace AND c.relname = w.name
+WHERE w.who = %(who)s AND NOT CASE WHEN one.column_name IS NULL
+    THEN has_table_privilege(%(role)s::name, c.oid, r.what)
+    ELSE has_column_privilege(%(role)s::name, c.oid, one.column_name, r.what) END
+UNION ALL
+SELECT NULL, NULL, 'USAGE' WHERE NOT has_schema_privilege(%(role)s::name, 'tenantry', 'USAGE')
+
+-- name: ledger_exceeds
+-- locks: ACCESS SHARE on the catalog; a read. Tables of the ledger that a worker was once granted to write as a whole.
+SELECT c.relname::text AS name FROM pg_class AS c CROSS JOIN LATERAL aclexplode(c.relacl) AS a
+WHERE c.relnamespace = 'tenantry'::regnamespace AND c.relname IN ('migrations', 'jobs')
+  AND a.privilege_type = 'UPDATE' AND a.grantee = to_regrole(quote_ident(%(role)s)) AND a.grantee <> c.relowner
+
+-- name: ledger_revoked
+-- locks: none on tables; the table's entry in the catalog is written, once.
+REVOKE UPDATE ON TABLE tenantry.{table} FROM {role}
+
+-- name: ledger_owner
+-- locks: ACCESS SHARE on the catalog; a read.
+SELECT quote_ident(r.rolname) FROM pg_namespace AS n JOIN pg_roles AS r ON r.oid = n.nspowner WHERE n.nspname = 'tenantry'
 
 -- name: database
 -- locks: ACCESS SHARE on the catalog; a read. Of this database: its name, and whether everybody may connect.

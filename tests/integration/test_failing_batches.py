@@ -38,7 +38,7 @@ from worker import batch as batches
 from worker import jobs, ledger, paging
 from worker.batch import Failed, Filling
 from worker.failure import Failure
-from worker.jobs import Job
+from worker.jobs import Batch, Job
 
 _BAD = "entity-0000000778"
 _ON_ONE_ROW = """
@@ -166,7 +166,7 @@ def test_a_batch_that_was_too_long_to_read_in_time_is_halved_too(
         ]
 
 
-def test_a_batch_whose_key_has_another_name_now_counts_as_failed(
+def test_a_batch_whose_key_has_another_name_now_stops_its_job(
     sample: str, connection: psycopg.Connection, valkey: EmbeddedValkey
 ) -> None:
     with _as_a_worker(plan_of(sample, backfill=_CONTIGUOUS), valkey.url) as (session, _, job):
@@ -174,9 +174,110 @@ def test_a_batch_whose_key_has_another_name_now_counts_as_failed(
         (batch,) = jobs.slice_of(session, first, first)
         connection.execute("ALTER TABLE graph_entities RENAME COLUMN id TO other")
         outcome = batches.run(session, batch, Filling(job.table, job.spec))
-        assert outcome == Failed(Failure.DATA, "42703", again=True)
-        (failing,) = send(session, JOBS.failing, job=job.id)
-        assert (failing["failed"], failing["error"]) == (1, "column t.id does not exist")
+        assert outcome == Failed(Failure.REFUSED, "42703", again=True)
+        stopped = jobs.read(session, job.id)
+        assert stopped.state == "stopped"
+        assert (stopped.reason or "").startswith("column t.id does not exist: ")
+
+
+#: What a role without rights of its own must have to do a batch of the entities, but for the table's.
+_PLAIN = """
+CREATE ROLE {role} LOGIN;
+GRANT USAGE ON SCHEMA tenantry TO {role};
+GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA tenantry TO {role};
+GRANT {rights} ON graph_entities TO {role};
+"""
+_AUDITED = """
+CREATE TABLE public.trail (id text);
+CREATE FUNCTION public.leave_trail() RETURNS trigger LANGUAGE plpgsql AS
+    $$ BEGIN INSERT INTO public.trail VALUES (NEW.id); RETURN NEW; END $$;
+CREATE TRIGGER leave_trail BEFORE UPDATE ON graph_entities FOR EACH ROW EXECUTE FUNCTION public.leave_trail();
+"""
+_NOT_THIS_ONE = "RAISE EXCEPTION 'not this one' USING ERRCODE = '42501'"
+
+
+@contextmanager
+def _plain_worker(
+    sample: str, connection: psycopg.Connection, queue: str, rights: str
+) -> Iterator[tuple[Connection, Job, Batch, str]]:
+    """A worker without rights of its own, with a batch before it; and what its role is called."""
+    role = f"plain_{connection.info.dbname}"
+    with _as_a_worker(plan_of(sample, backfill=_CONTIGUOUS), queue) as (session, _, job):
+        (first, *_) = paging.plan_group(session, job, batch_rows=100)
+        (batch,) = jobs.slice_of(session, first, first)
+        connection.execute(_PLAIN.format(role=role, rights=rights).encode())
+        try:
+            session.execute(f"SET ROLE {role}".encode())
+            yield session, job, batch, role
+        finally:
+            session.execute("RESET ROLE")
+            connection.execute(f"DROP OWNED BY {role}; DROP ROLE {role}".encode())
+
+
+def _set_aside(connection: psycopg.Connection) -> int:
+    row = connection.execute("SELECT count(*) FROM tenantry.quarantine").fetchone()
+    return -1 if row is None else int(row[0])
+
+
+@pytest.mark.parametrize(
+    ("rights", "made", "granted", "why"),
+    [
+        (
+            "SELECT",
+            "",
+            "GRANT UPDATE ON graph_entities TO {role}",
+            "permission denied for table graph_entities: {role} lacks UPDATE, and `tenantry roles --sql`",
+        ),
+        (
+            "SELECT, UPDATE",
+            _AUDITED,
+            "GRANT INSERT ON public.trail TO {role}",
+            "permission denied for table trail, in PL/pgSQL function leave_trail() line 1 at ",
+        ),
+    ],
+    ids=["the table's", "a trigger's"],
+)
+def test_a_missing_right_stops_the_job_and_says_which_and_nothing_is_set_aside(
+    *,
+    rights: str,
+    made: str,
+    granted: str,
+    why: str,
+    sample: str,
+    connection: psycopg.Connection,
+    valkey: EmbeddedValkey,
+) -> None:
+    connection.execute(made.encode())
+    with _plain_worker(sample, connection, valkey.url, rights) as (session, job, batch, role):
+        fill = Filling(job.table, job.spec)
+        assert batches.run(session, batch, fill) == Failed(Failure.REFUSED, "42501", again=True)
+        stopped = jobs.read(session, job.id)
+        assert (stopped.state, (stopped.reason or "").startswith(why.format(role=role))) == ("stopped", True)
+        assert _set_aside(connection) == 0
+        assert _states(connection) == {"pending"}
+        connection.execute(granted.format(role=role).encode())
+        with connect(sample, "retry") as retry:
+            jobs.release(retry, ledger.read(retry, "sample").id)
+        done = batches.run(session, batch, fill)
+        assert isinstance(done, batches.Done)
+        assert done.rows == _filled(connection)
+
+
+def _filled(connection: psycopg.Connection) -> int:
+    row = connection.execute("SELECT count(*) FROM graph_entities WHERE tenant_id <> ''").fetchone()
+    return 0 if row is None else int(row[0])
+
+
+def test_a_trigger_that_denies_one_row_by_the_code_of_a_missing_right_has_that_row_set_aside(
+    sample: str, connection: psycopg.Connection, valkey: EmbeddedValkey
+) -> None:
+    _at_update(connection, _NOT_THIS_ONE, of_row=_BAD)
+    with (
+        filling(plan_of(sample, backfill=_CONTIGUOUS), valkey.url) as running,
+        pytest.raises(QuarantineError),
+    ):
+        running.end()
+    assert _unfilled(connection) == [_BAD]
 
 
 def test_rows_that_cannot_have_their_tenant_are_set_aside_whatever_the_code_and_all_others_are_filled(

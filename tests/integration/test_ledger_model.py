@@ -141,12 +141,6 @@ class Model(RuleBasedStateMachine):
     def ring(self, after: float) -> None:
         send(self.session, JOBS.ring, job=self.job_id, after=after, most=2000)
 
-    @precondition(lambda self: self.job.state == "running")
-    @rule()
-    def judge(self) -> None:
-        with suppress(JobStoppedError):
-            stop_if_failing(self.session, self.job)
-
     @precondition(lambda self: self.lost)
     @rule(chosen=_CHOICE)
     def give_up(self, chosen: int) -> None:
@@ -170,13 +164,16 @@ class Model(RuleBasedStateMachine):
             self.heard += jobs.slice_of(self.session, min(pending), max(pending))
         self.lost += jobs.lost(self.session, self.job_id, LOST)
 
-    @rule(choices=st.lists(_CHOICE, min_size=1, max_size=8), fresh=st.booleans())
+    @rule(choices=st.lists(_CHOICE, min_size=1, max_size=16), fresh=st.booleans())
     def work(self, choices: list[int], *, fresh: bool) -> None:
         if fresh:
             self.hear()
         for chosen in choices:
             outcome = batches.run(self.world.worker, self.heard[chosen % len(self.heard)], self.filling)
             assert self.running or isinstance(outcome, NotMine)
+        if self.job.state == "running":
+            with suppress(JobStoppedError):
+                stop_if_failing(self.session, self.job)
 
     @rule(chosen=_CHOICE, times=st.integers(1, LOST))
     def die(self, chosen: int, times: int) -> None:

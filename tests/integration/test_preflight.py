@@ -19,7 +19,7 @@ from control.stages import columns, preflight
 from sql.errors import GateClosedError
 from sql.postgres.connection import Connection, connect
 from tests.integration.migrated import PLAN, ground, plan, take
-from tests.servers import start_postgres
+from tests.servers import before_15, start_postgres
 from tests.waiting import until
 
 
@@ -37,7 +37,8 @@ def with_table(name: str, **changes: Any) -> Plan:
 
 
 #: What is to be said of every database that nobody has prepared.
-UNPREPARED = ("backup", "rehearsal", "application's statements")
+OPEN = "schemas that everybody creates in"
+UNPREPARED = ("backup", "rehearsal", "application's statements", *([OPEN] if before_15() else []))
 
 
 def at(findings: list[Finding], level: str) -> dict[str, str]:
@@ -49,6 +50,13 @@ def test_the_sample_is_stopped_by_nothing_and_each_warning_has_a_way_out(operato
     assert at(findings, "stop") == {}
     assert set(at(findings, "warn")) == {*UNPREPARED, "quiet time", "indexes lost to policies"}
     assert all(finding.way_out for finding in findings if finding.level != "pass")
+
+
+def test_a_schema_that_everybody_may_create_in_is_told(operator: Connection) -> None:
+    operator.execute("REVOKE CREATE ON SCHEMA public FROM PUBLIC")
+    assert OPEN in at(look(ground(operator, plan())), "pass")
+    operator.execute("GRANT CREATE ON SCHEMA public TO PUBLIC")
+    assert at(look(ground(operator, plan())), "warn")[OPEN] == "public"
 
 
 def test_looking_changes_nothing_and_may_be_done_again_in_the_middle(operator: Connection) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from psycopg import sql
 
 from control.demo import sample as sample_graph
 from control.embedded.postgres import EmbeddedPostgres
@@ -16,12 +17,13 @@ from tests.integration.operating import complaint
 from tests.integration.privileged import (
     CONTROLLER,
     EXPORTER,
+    OWNER,
     VERIFIER,
     WORKER,
     Privileged,
     privileged,
 )
-from tests.servers import start_postgres
+from tests.servers import before_15, start_postgres
 from tests.waiting import until
 
 _ENTITIES, _RELATIONS = 2_000, 4_000
@@ -48,7 +50,7 @@ def server() -> Iterator[EmbeddedPostgres]:
     settings = {
         "fsync": "off",
         "shared_buffers": "64MB",
-        "track_functions": "none",
+        "track_functions": "pl" if before_15() else "none",
         "archive_mode": "on",
         "archive_command": "true",
     }
@@ -102,6 +104,10 @@ def test_a_whole_migration_there_and_back_takes_what_the_script_grants(granted: 
         granted.done_as(CONTROLLER, "confirm", "application")
         granted.done_as(CONTROLLER, "run")
         granted.done_as(CONTROLLER, "tenants", "list")
+        assert _warned(granted.folder / "worker.log") == []
+        refused = complaint(granted.as_(CONTROLLER, *_ASSIGN).stderr)
+        assert f"{WORKER} lacks INSERT, DELETE, and `tenantry roles --sql --assign` writes" in refused
+        refusals = _warned(granted.folder / "worker.log")
         granted.run_script(granted.script("--assign"))
         granted.done_as(CONTROLLER, *_ASSIGN)
         moved = "SELECT count(*) FROM graph_relations WHERE tenant_id = 'acme'"
@@ -119,7 +125,7 @@ def test_a_whole_migration_there_and_back_takes_what_the_script_grants(granted: 
         # The ledger is gone, and made anew: what was granted on it has to follow.
         granted.done_as(CONTROLLER, "run", "--to", "backfill")
         assert _up(port)
-    assert _warned(granted.folder / "worker.log") == []
+    assert _warned(granted.folder / "worker.log") == refusals
     assert _warned(granted.folder / "exporter.log") == []
 
 
@@ -138,7 +144,7 @@ CREATE FUNCTION mine() RETURNS integer LANGUAGE sql AS 'SELECT 1'
 ALTER TABLE graph_entities ADD COLUMN mine integer
 ALTER TABLE graph_entities DISABLE ROW LEVEL SECURITY
 DROP TABLE graph_relations
-DROP INDEX idx_entities_tenant
+DROP INDEX idx_graph_entities_properties
 TRUNCATE graph_relations
 DELETE FROM graph_relations
 INSERT INTO graph_entities (id, entity_type, tenant_id) VALUES ('mine', 'mine', 'acme')
@@ -147,6 +153,10 @@ SET ROLE tenantry_controller
 DROP TABLE tenantry.batches
 DELETE FROM tenantry.migrations
 UPDATE tenantry.stages SET state = 'done'
+UPDATE tenantry.migrations SET original = original
+UPDATE tenantry.migrations SET memory = memory
+UPDATE tenantry.migrations SET state = 'running'
+UPDATE tenantry.jobs SET spec = spec
 DELETE FROM tenantry.events
 UPDATE tenantry.events SET message = 'nothing'
 COPY graph_entities TO PROGRAM 'true'
@@ -165,37 +175,86 @@ SELECT id FROM tenantry.batches FOR UPDATE
 """
 
 
-def test_a_worker_can_change_no_schema_and_neither_insert_nor_delete_rows(granted: Privileged) -> None:
-    with granted.serving(WORKER, "worker"):
-        granted.done_as(CONTROLLER, "run", status=3)
-    with psycopg.connect(granted.url_of(WORKER), autocommit=True) as worker:
-        assert worker.execute("SELECT FROM graph_entities").rowcount > 0
-        for statement in _REFUSED_TO_WORKERS.strip().splitlines():
-            with pytest.raises(psycopg.errors.InsufficientPrivilege):
-                worker.execute(statement.encode())
+_DENIED = """
+INSERT INTO graph_entities (id, entity_type, properties) VALUES ('denied', 'x', '{"org_id": "org-01"}');
+CREATE FUNCTION deny() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'not this one'; END $$;
+CREATE TRIGGER deny BEFORE UPDATE ON graph_entities
+    FOR EACH ROW WHEN (OLD.id = 'denied') EXECUTE FUNCTION deny();
+"""
 
 
-def test_an_exporter_reads_no_row_of_the_application_and_writes_nothing(granted: Privileged) -> None:
-    with granted.serving(WORKER, "worker"):
-        granted.done_as(CONTROLLER, "run", status=3)
-    with psycopg.connect(granted.url_of(EXPORTER), autocommit=True) as exporter:
-        assert exporter.execute("SELECT FROM tenantry.migrations").rowcount == 1
-        refused = _REFUSED_TO_WORKERS + _REFUSED_TO_EXPORTERS
-        for statement in filter(None, refused.splitlines()):
-            with pytest.raises(psycopg.errors.InsufficientPrivilege):
-                exporter.execute(statement.encode())
+@pytest.fixture(scope="class")
+def filled(
+    server: EmbeddedPostgres, valkey: EmbeddedValkey, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Privileged]:
+    """A migration whose workers have filled what can be filled; a row that a trigger denies is set aside."""
+    with privileged(server, "graph", tmp_path_factory.mktemp("filled"), valkey.url) as made:
+        made.run_script(made.script())
+        with psycopg.connect(made.url, autocommit=True) as connection:
+            connection.execute(_DENIED)
+        with made.serving(WORKER, "worker"):
+            made.done_as(CONTROLLER, "run", "--to", "backfill", status=4)
+        yield made
 
 
-def test_nobody_else_has_any_right_on_the_ledger(granted: Privileged) -> None:
+class TestFilled:
+    """What each role may do once rows are filled; all of it is refused, so that one migration serves all."""
+
+    def test_a_worker_fills_rows_and_sets_aside_what_a_trigger_denies(self, filled: Privileged) -> None:
+        assert filled.count("SELECT count(*) FROM graph_entities WHERE tenant_id <> ''") == _ENTITIES
+        assert filled.count("SELECT count(*) FROM tenantry.quarantine") == 1
+
+    def test_a_worker_can_change_no_schema_and_neither_insert_nor_delete_rows(
+        self, filled: Privileged
+    ) -> None:
+        with psycopg.connect(filled.url_of(WORKER), autocommit=True) as worker:
+            assert worker.execute("SELECT FROM graph_entities").rowcount > 0
+            for statement in _REFUSED_TO_WORKERS.strip().splitlines():
+                with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                    worker.execute(statement.encode())
+
+    def test_an_exporter_reads_no_row_of_the_application_and_writes_nothing(self, filled: Privileged) -> None:
+        with psycopg.connect(filled.url_of(EXPORTER), autocommit=True) as exporter:
+            assert exporter.execute("SELECT FROM tenantry.migrations").rowcount == 1
+            # What ANALYZE kept of the values is shown to whoever may read the column.
+            assert exporter.execute("SELECT FROM pg_stats WHERE tablename = 'graph_entities'").rowcount == 0
+            refused = _REFUSED_TO_WORKERS + _REFUSED_TO_EXPORTERS
+            for statement in filter(None, refused.splitlines()):
+                with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                    exporter.execute(statement.encode())
+
+    def test_nobody_else_has_any_right_on_the_ledger(self, filled: Privileged) -> None:
+        everybody = """
+            SELECT count(*) FROM (
+                SELECT nspacl FROM pg_namespace WHERE nspname IN ('tenantry', 'tenantry_guard')
+                UNION ALL SELECT relacl FROM pg_class WHERE relnamespace IN ('tenantry'::regnamespace,
+                                                                             'tenantry_guard'::regnamespace)
+            ) AS held (acl) CROSS JOIN LATERAL aclexplode(held.acl) AS a WHERE a.grantee = 0
+        """
+        assert filled.count(everybody) == 0
+
+    def test_who_may_not_use_the_guard_s_schema_can_attach_none_of_its_functions(
+        self, filled: Privileged
+    ) -> None:
+        """They run as the controller, and a trigger on a table of one's own would run them."""
+        call = "SELECT has_schema_privilege(%s, 'tenantry_guard', 'USAGE')"
+        with psycopg.connect(filled.url, autocommit=True) as connection:
+            for role in (WORKER, EXPORTER, "public"):
+                assert connection.execute(call, [role]).fetchone() == (False,)
+
+
+def test_what_a_role_lacks_of_the_ledger_or_has_too_much_of_the_next_run_sets_right(
+    granted: Privileged,
+) -> None:
     granted.done_as(CONTROLLER, "run", "--to", "columns")
-    everybody = """
-        SELECT count(*) FROM (
-            SELECT nspacl FROM pg_namespace WHERE nspname IN ('tenantry', 'tenantry_guard')
-            UNION ALL SELECT relacl FROM pg_class WHERE relnamespace IN ('tenantry'::regnamespace,
-                                                                         'tenantry_guard'::regnamespace)
-        ) AS held (acl) CROSS JOIN LATERAL aclexplode(held.acl) AS a WHERE a.grantee = 0
-    """
-    assert granted.count(everybody) == 0
+    rights = granted.schema()
+    with psycopg.connect(granted.url, autocommit=True) as connection:
+        connection.execute("REVOKE DELETE ON tenantry.holds FROM tenantry_worker")
+        connection.execute("REVOKE SELECT (job_id) ON tenantry.quarantine FROM tenantry_exporter")
+        connection.execute("GRANT UPDATE ON tenantry.jobs TO tenantry_worker")
+    assert granted.schema() != rights
+    granted.done_as(CONTROLLER, "run", "--to", "columns")
+    assert granted.schema() == rights
 
 
 @pytest.mark.parametrize("grant", ["roles", "worker"])
@@ -238,6 +297,29 @@ def test_each_grant_is_shown_with_what_it_is_for(operator: Privileged) -> None:
         said, _, why = script[at - 1].removeprefix("-- ").partition(": ")
         assert said == who
         assert what.endswith(f"  {why}")
+
+
+def test_a_name_with_line_breaks_does_not_get_out_of_the_script_s_comments(operator: Privileged) -> None:
+    """A table that points to the plan's is named in a comment, and a superuser runs the script."""
+    name = 'x\nALTER ROLE "graph_owner" SUPERUSER;\n--'
+    with psycopg.connect(operator.url, autocommit=True) as connection:
+        made = sql.SQL("CREATE TABLE {} (id text REFERENCES graph_entities (id)); ALTER TABLE {} OWNER TO {}")
+        table = sql.Identifier(name)
+        connection.execute(made.format(table, table, sql.Identifier(OWNER)))
+    operator.run_script(operator.script())
+    assert operator.count("SELECT count(*) FROM pg_roles WHERE rolsuper AND rolname <> 'postgres'") == 0
+
+
+def test_the_script_tells_where_everybody_may_create_and_takes_it_from_nobody(operator: Privileged) -> None:
+    revoke = '-- REVOKE CREATE ON SCHEMA "public" FROM PUBLIC;'
+    assert revoke not in operator.script().splitlines()
+    with psycopg.connect(operator.url, autocommit=True) as connection:
+        connection.execute("GRANT CREATE ON SCHEMA public TO PUBLIC")
+    script = operator.script()
+    assert revoke in script.splitlines()
+    operator.run_script(script)
+    with psycopg.connect(operator.url_of(WORKER), autocommit=True) as worker:
+        worker.execute("CREATE TABLE mine ()")
 
 
 _SEPARATED = f"""

@@ -19,7 +19,7 @@ from control.roles import Grant, Who, grants, script
 from sql.postgres.connection import connect
 from tests.integration.operating import TENANTRY
 from tests.integration.privileged import CONTROLLER, EXPORTER, OWNER, WORKER, Privileged, privileged
-from tests.servers import start_postgres
+from tests.servers import before_15, start_postgres
 from tests.waiting import until
 
 #: A walk with every right takes a fifth of it; one that lacks a worker's waits for ever.
@@ -50,7 +50,7 @@ def server() -> Iterator[EmbeddedPostgres]:
     settings = {
         "fsync": "off",
         "shared_buffers": "64MB",
-        "track_functions": "none",
+        "track_functions": "pl" if before_15() else "none",
         "archive_mode": "on",
         "archive_command": "true",
     }
@@ -88,7 +88,11 @@ def _prepared(operator: Privileged) -> None:
     at = next(n for n, line in enumerate(text) if line.startswith("tenant = { expression"))
     text[at] = f"tenant = {lookup}"
     plan = "\n".join(text).replace('quiet = "1s"', 'quiet = "100ms", roles = ["graph_app"]')
-    operator.plan.write_text(plan + '\n[backfill]\nuser_triggers = "hold"\n[locks]\nterminate_after = "1s"\n')
+    # Before 15 only a superuser holds triggers off.
+    triggers = "run" if before_15() else "hold"
+    operator.plan.write_text(
+        plan + f'\n[backfill]\nuser_triggers = "{triggers}"\n[locks]\nterminate_after = "1s"\n'
+    )
 
 
 def _granted(server: EmbeddedPostgres, valkey: EmbeddedValkey, folder: Path) -> list[Grant]:

@@ -38,6 +38,11 @@ def software() -> Path | None:
     return folder
 
 
+def before_15() -> bool:
+    """Whether no right to set a parameter can be granted there, and everybody may create in `public`."""
+    return os.environ.get(VARIABLE) == "14"
+
+
 @contextmanager
 def start_postgres(
     *, tcp: bool = False, settings: Mapping[str, str] | None = None

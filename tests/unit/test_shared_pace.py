@@ -1,6 +1,9 @@
 """What all workers share: a sample, turns, a budget of rows; on a Redis that is a fake."""
 
+import pickle
+
 import fakeredis
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -33,6 +36,27 @@ def test_a_turn_to_sample_comes_again_after_the_clock_was_put_back(shared: Share
     (key,) = shared.client.keys("test:governor:sampler:*")
     shared.client.set(key, f"{shared.ask('a', None, sampling=True, rate=None).now + 3600:.6f}")
     assert shared.ask("b", None, sampling=True, rate=None).turn
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [b"", b"{", b"\xff\xff", b"[" * 100_000, b'{"share": 0}', b'{"share": NaN}', pickle.dumps({"share": 1})],
+    ids=["nothing", "no JSON", "no text", "deep", "nothing of ours", "not a number", "a pickle"],
+)
+def test_what_somebody_else_keeps_in_the_place_of_a_sample_is_none_and_is_written_over(
+    shared: Shared, forged: bytes
+) -> None:
+    posted = Posted(sample=CALM, share=0.5, at=shared.ask("a", None, sampling=True, rate=None).now)
+    shared.post(posted, History())
+    (key,) = shared.client.keys("test:governor:sample:*")
+    shared.client.hset(key, mapping={"at": b"\xff", "posted": forged, "history": forged})
+    shared.client.hset("test:governor:budget", "paid", forged)
+    answer = shared.ask("b", posted, sampling=True, rate=None)
+    assert (answer.news, answer.posted) == (False, posted), "no news, or it would be asked for without end"
+    history, paid = shared.past()
+    assert (history in {None, History()}, paid) == (True, 0)
+    shared.post(posted, History())
+    assert shared.ask("b", None, sampling=True, rate=None).posted == posted
 
 
 def test_who_has_had_its_turn_asks_without_taking_another(shared: Shared) -> None:

@@ -1,6 +1,8 @@
 """What a row costs in WAL, so that a limit in bytes a second can be paid for in rows."""
 
-from pydantic import BaseModel, ConfigDict
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
 
 #: Taken for the cost of a row before any was measured; 370 to 650 bytes were, full pages left aside.
 _GUESS = 1_000.0
@@ -21,7 +23,7 @@ class Cost(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     seen: tuple[tuple[float, float], ...] = ()
-    bytes_per_row: float = _GUESS
+    bytes_per_row: Annotated[float, Field(gt=0)] = _GUESS
     calm: float = _GUESS
 
     def and_now(self, written: float, rows: float, limit: float | None = None) -> "Cost":

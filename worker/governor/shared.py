@@ -8,9 +8,9 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from worker.governor.cost import Cost
 from worker.governor.history import History
@@ -97,6 +97,8 @@ end
 redis.call('EXPIRE', KEYS[1], ARGV[3])
 """
 
+_Kept = TypeVar("_Kept", bound=BaseModel)
+
 _FACTOR = {Zone.GROW: 1.2, Zone.KEEP: 1.0, Zone.SHED: 0.85, Zone.HALVE: 0.5, Zone.HOLD: 0.5}
 
 
@@ -110,8 +112,8 @@ class Posted(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     sample: Sample
-    share: float
-    at: float
+    share: Annotated[float, Field(gt=0, le=1)]
+    at: Annotated[float, Field(allow_inf_nan=False)]
     zone: Zone = Zone.GROW
     signal: SignalName | None = None
     reason: str = ""
@@ -154,6 +156,16 @@ def next_posted(before: Posted | None, sample: Sample, at: float, settings: Sett
 def judged(settings: Settings) -> Mapping[SignalName, Limit]:
     """The limits that the sample is held against: none where nothing is to be throttled."""
     return settings.limits if settings.throttle else {}
+
+
+def _read(kind: type[_Kept], data: bytes | None) -> _Kept | None:
+    """What a worker kept in the queue; None where it is anybody else's, which the next writes over."""
+    if not data:
+        return None
+    try:
+        return kind.model_validate_json(data)
+    except ValidationError:
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,8 +218,10 @@ class Shared:
                 keys, [who, mark, int(sampling), every, rate or 0, ADVANCE_LASTS, _FORGET_AFTER], self.client
             ),
         )
-        changed = sampling and at.decode() != mark
-        posted = (Posted.model_validate_json(news) if news else None) if changed else known
+        changed = sampling and at != mark.encode()
+        posted = _read(Posted, news) if changed else known
+        if at and posted is None:  # no news, or a worker would ask on and on
+            changed, posted = False, known
         return Answer(now=float(now), posted=posted, news=changed, turn=bool(given), wait=float(wait))
 
     def settle(self, who: str, rows: int) -> None:
@@ -237,4 +251,4 @@ class Shared:
             pipeline.hget(self._of_this_version("sample"), "history")
             pipeline.hget(self._key("budget"), "paid")
             history, paid = pipeline.execute()
-        return History.model_validate_json(history) if history else None, int(paid or 0)
+        return _read(History, history), int(paid) if paid and paid.isdigit() else 0

@@ -88,10 +88,11 @@ class Model(RuleBasedStateMachine):
             send(self.file, JOBS.count_settled, job=self.job_id)
 
     @precondition(lambda self: self.running)
-    @rule(times=st.integers(1, 6))
+    @rule(times=st.integers(1, 6) | st.just(60))
     def work(self, times: int) -> None:
         for _ in range(times):
             self._do(lambda: None)
+        self._judge()
 
     @precondition(lambda self: self.running)
     @rule()
@@ -113,12 +114,6 @@ class Model(RuleBasedStateMachine):
     def give_up(self) -> None:
         for batch in jobs.lost(self.file, self.job_id, LOST - 1):
             batches.give_up(self.file, batch, self.job.spec)
-
-    @precondition(lambda self: self.job.state == "running")
-    @rule()
-    def judge(self) -> None:
-        with suppress(JobStoppedError):
-            stop_if_failing(self.file, self.job)
 
     @rule(row=_ROW, guarded=st.booleans())
     def mend(self, row: int, *, guarded: bool) -> None:
@@ -209,6 +204,11 @@ class Model(RuleBasedStateMachine):
             with self.file.transaction():
                 batches.run(self.file, batch, self.job.spec, first=False)
                 before_commit()
+
+    def _judge(self) -> None:
+        if self.job.state == "running":
+            with suppress(JobStoppedError):
+                stop_if_failing(self.file, self.job)
 
     def _application(self, statement: str, *values: Any) -> None:
         with closing(sqlite3.connect(self.path, isolation_level=None)) as connection:
