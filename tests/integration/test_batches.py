@@ -281,19 +281,37 @@ def test_a_batch_that_the_client_refuses_waits_and_has_no_code(bench: Bench) -> 
 
 
 def test_a_batch_whose_rest_cannot_be_told_counts_and_says_so(bench: Bench) -> None:
-    batch = bench.planned(100)
-    bench.session.execute("ALTER TABLE items RENAME COLUMN id TO other")
+    batch = bench.planned(9)
+    no_key = Range(by="key", lower=None, upper=["nine"], stripe=None)
     with capture_logs() as logs:
-        assert bench.run(batch) == Failed(Failure.DATA, "42703", again=True)
-    assert bench.attempt(batch) == (1, "42703", "column t.id does not exist", True, "pending")
-    assert logs[1:] == [
-        {
-            "event": "what is left of a batch can't be told",
-            "log_level": "warning",
-            "batch": batch.id,
-            "error": "column t.id does not exist",
-        }
-    ]
+        assert bench.run(replace(batch, range=no_key)) == Failed(Failure.DATA, "22P02", again=True)
+    said = 'invalid input syntax for type integer: "nine"'
+    assert bench.attempt(batch) == (1, "22P02", said, True, "pending")
+    told = {"event": "what is left of a batch can't be told", "log_level": "warning"}
+    assert logs[1:] == [told | {"batch": batch.id, "error": said}]
+
+
+def test_a_batch_that_the_server_refuses_stops_its_job_and_says_why(bench: Bench) -> None:
+    batch = bench.planned(100, 10)
+    bench.session.execute("ALTER TABLE items RENAME COLUMN body TO text")
+    with capture_logs() as logs:
+        assert bench.run(batch) == Failed(Failure.REFUSED, "42703", again=True)
+    assert bench.attempt(batch)[0] == 1
+    assert bench.attempt(batch)[3:] == (False, "pending")
+    job = jobs.read(bench.session, bench.job.id)
+    assert job.state == "stopped"
+    assert (job.reason or "").endswith("reads or writes what is not as it was when it was planned")
+    told = {"event": "job stopped", "log_level": "warning", "table": "items", "reason": job.reason}
+    assert logs[1:] == [told]
+
+
+def test_held_rows_that_the_server_refuses_to_remove_stop_the_job(bench: Bench) -> None:
+    removing = _SPEC.model_copy(update={"moving": Moving(assignment=1, step="remove", to="b", from_="")})
+    batch = bench.planned(20, 10)
+    bench.session.execute("ALTER TABLE items RENAME COLUMN tenant_id TO other")
+    outcome = batches.run(bench.session, batch, Filling("items", removing))
+    assert outcome == Failed(Failure.REFUSED, "42703", again=True)
+    assert jobs.read(bench.session, bench.job.id).state == "stopped"
 
 
 def test_a_batch_with_nothing_left_is_neither_halved_nor_set_aside(bench: Bench) -> None:
