@@ -227,6 +227,12 @@ def test_a_single_row_with_wrong_data_is_set_aside_with_key_code_and_message(ben
     assert logs[1:] == [told]
 
 
+def test_a_row_that_fails_with_a_code_of_refusals_is_set_aside_and_stops_no_job(bench: Bench) -> None:
+    bench.fail("42703", 7)
+    assert bench.run(bench.planned(7, 6)) == Failed(Failure.DATA, "42703", again=False)
+    assert jobs.read(bench.session, bench.job.id).state == "running"
+
+
 def test_a_batch_whose_failure_passes_waits_whole_and_does_not_count_as_failed(bench: Bench) -> None:
     bench.fail("53100", 7)
     batch = bench.planned(9)
