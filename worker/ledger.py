@@ -198,7 +198,7 @@ def tune(connection: Database, migration: int, tuned: dict[str, Any], settings: 
         LEDGER.tune,
         migration=migration,
         tuned=Jsonb(tuned),
-        settings=Jsonb(settings.model_dump(mode="json")),
+        settings=Jsonb(settings.model_dump()),
     )
 
 
@@ -331,7 +331,7 @@ def show_governor(
         zone=zone,
         share=share,
         reason=reason,
-        sample=Jsonb(sample.model_dump(mode="json")),
+        sample=Jsonb(sample.model_dump()),
     )
     if row["begun"]:
         send(connection, LEDGER.thin_paces, migration=migration, most=PACES)

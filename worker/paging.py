@@ -71,7 +71,7 @@ def uppers(connection: Connection, job: Job, batch_rows: int) -> list[Key]:
         raise ValueError(f"job {job.id} has no last key")
     stripes = job.spec.stripes
     if job.spec.paging == "pages":
-        return _pages(job, job.last_key, max(1, round(batch_rows * stripes / job.spec.rows_per_page)))
+        return _pages(job, job.last_key, round(batch_rows * stripes / job.spec.rows_per_page))
     if job.planned_to is None:
         # One range, as wide as one batch is long: the first batch would else wait for a whole group's keys to
         # be read, from disk if need be.

@@ -7,17 +7,21 @@ from pathlib import Path
 import pytest
 from psycopg import sql
 
+from control.conductor import settings_of
 from control.embedded.postgres import EmbeddedPostgres
 from control.embedded.valkey import EmbeddedValkey
 from control.plan.proposal import propose
 from control.stage import Ground
 from control.verification import baseline
+from sql.database import Database
 from sql.postgres.connection import connect
+from sql.sqlite import connection as sqlite
 from tests import schemas
 from tests.integration.finished import Finished, on_record, operate
 from tests.integration.migrated import finish, ground, plan
 from tests.integration.operating import Operator
 from tests.waiting import until
+from worker import ledger, version
 
 _finished = count(1)
 
@@ -95,3 +99,19 @@ def finished(postgres: EmbeddedPostgres, finished_template: Finished) -> Iterato
         baseline.keep(on)
         yield on
     operate(postgres, sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@pytest.fixture(params=["postgres", "sqlite"])
+def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Database, int]]:
+    """A ledger of one migration, whose id it is."""
+    database: Database
+    if request.param == "sqlite":
+        (tmp_path / "graph.db").touch()
+        database = sqlite.connect(f"sqlite:///{tmp_path}/graph.db")
+    else:
+        database = connect(request.getfixturevalue("database"), "worker a")
+    with database:
+        version.create(database)
+        settings = settings_of(plan(), throttle=True)
+        begun = ledger.begin(database, name="graph", tables=[], original={}, settings=settings)
+        yield database, begun.id

@@ -1,8 +1,5 @@
 """What the ledger keeps over time, in both databases alike: holds from when to when, and the pace."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import psycopg
 import pytest
 
@@ -13,22 +10,6 @@ from sql.sqlite import connection as sqlite
 from tests.integration.migrated import plan
 from worker import chronicle, ledger, version
 from worker.governor.limits import Sample
-
-
-@pytest.fixture(params=["postgres", "sqlite"])
-def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Database, int]]:
-    """A ledger of one migration, whose id it is."""
-    database: Database
-    if request.param == "sqlite":
-        (tmp_path / "graph.db").touch()
-        database = sqlite.connect(f"sqlite:///{tmp_path}/graph.db")
-    else:
-        database = connect(request.getfixturevalue("database"), "worker a")
-    with database:
-        version.create(database)
-        settings = settings_of(plan(), throttle=True)
-        begun = ledger.begin(database, name="graph", tables=[], original={}, settings=settings)
-        yield database, begun.id
 
 
 def _show(

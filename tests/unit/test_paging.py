@@ -1,6 +1,7 @@
 """The arithmetic of batches: ranges in visiting order, slices of ids, sizes by duration."""
 
 import math
+from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any
 
@@ -14,7 +15,11 @@ from control.stages.backfill import slices
 from sql.job import JobSpec, KeyColumn
 from sql.postgres.paging import Heap
 from sql.tenant_source import Constant
-from worker.paging import first_size, page_of, place, ranges, resized
+from worker.jobs import Job
+from worker.paging import first_size, group, page_of, place, ranges, resized, uppers
+
+#: Pages are counted, not asked for.
+_NOBODY: Any = None
 
 _KEY = (KeyColumn(name="id", type="text"),)
 
@@ -62,8 +67,49 @@ def test_a_place_names_its_page(page: int) -> None:
 
 
 def test_a_key_is_no_place() -> None:
-    with pytest.raises(ValueError, match="no place"):
+    with pytest.raises(ValueError, match=r"^'entity-1' is no place in a heap$"):
         page_of(["entity-1"])
+
+
+def _pages(last: int, planned_to: int | None, batch_rows: int, **changes: Any) -> list[int]:
+    """The pages at which the next group's ranges end."""
+    begun = None if planned_to is None else place(planned_to)
+    spec = _spec(**{"rows_per_page": 40.0} | changes)
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    job = Job(7, "t", "t", "fill", "running", spec, place(last), begun, False, 100, 0, 0, now, None)
+    return [page_of(upper) for upper in uppers(_NOBODY, job, batch_rows)]
+
+
+def test_a_group_of_pages_is_four_ranges_each_as_wide_as_a_batch_of_every_stripe() -> None:
+    assert _pages(1_000_000, None, 100) == [40, 80, 120, 160]
+    assert _pages(1_000_000, 160, 100) == [200, 240, 280, 320]
+    assert _pages(1_000_000, 160, 95) == [198, 236, 274, 312]
+
+
+def test_the_last_groups_of_pages_are_smaller_and_end_at_the_frozen_bound() -> None:
+    assert _pages(400, 160, 100) == [190, 220, 250, 280]
+    assert _pages(400, 280, 100) == [295, 310, 325, 340]
+    assert _pages(400, 340, 100) == [350, 360, 370, 380]
+    assert _pages(400, 380, 100) == [390, 400]
+    assert _pages(400, 385, 100) == [395, 400]
+
+
+def test_a_range_of_pages_is_a_quarter_of_its_width_at_least_rounded_up_and_one_page() -> None:
+    assert _pages(100, 90, 95) == [100]
+    assert _pages(100, 78, 95) == [88, 98, 100]
+    assert _pages(1_000, None, 100, stripes=1, rows_per_page=400.0) == [1, 2, 3, 4]
+
+
+def test_a_job_without_a_last_key_has_nothing_to_cut() -> None:
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    job = Job(7, "t", "t", "fill", "running", _spec(), None, None, True, 100, 0, 0, now, None)
+    with pytest.raises(ValueError, match=r"^job 7 has no last key$"):
+        uppers(_NOBODY, job, 100)
+
+
+@pytest.mark.parametrize(("stripes", "batches"), [(1, 1), (2, 8), (16, 64)])
+def test_a_whole_group_has_four_ranges_of_every_stripe_or_is_a_batch(stripes: int, batches: int) -> None:
+    assert group(_spec(stripes=stripes)) == batches
 
 
 @given(st.sets(st.integers(1, 300), min_size=1), st.sampled_from([0.0, 0.01, 0.1, 0.5, 2.0]))
@@ -132,6 +178,43 @@ def test_one_slow_batch_of_eleven_does_not_decide() -> None:
 
 def test_too_few_batches_decide_nothing() -> None:
     assert resized(1000, [(1000, 9.0)] * 4, 0.1) == 1000
+
+
+def test_no_table_of_stripes_begins_with_less_than_the_smallest_batch() -> None:
+    assert first_size(2_500, 1_000, _spec()) == 100
+    assert first_size(2_500, 1_000, _spec(stripes=2)) == 100
+    assert first_size(2_500, 6_400, _spec(stripes=2)) == 200
+
+
+def test_five_batches_decide_and_the_newest_eleven_alone() -> None:
+    assert resized(1000, [(1000, 0.05)] * 5, 0.1) == 1500
+    assert resized(1000, [(1000, 0.1)] * 10 + [(1000, 9.0)] * 9, 0.1) == 1000
+
+
+def test_the_second_longest_of_eleven_durations_is_held_against_the_target() -> None:
+    durations = [0.08] + [0.01 * n for n in range(1, 10)] + [9.0]
+    assert resized(1000, [(1000, took) for took in durations], 0.1) == round(1000 * 0.1 / 0.09)
+
+
+def test_batches_five_times_over_the_target_and_not_more_shrink_by_that() -> None:
+    assert resized(10_000, [(10_000, 0.5)] * 11, 0.1) == 2_000
+
+
+def test_batches_that_took_no_time_at_all_grow_by_half() -> None:
+    assert resized(1000, [(1000, 0.0)] * 11, 0.1) == 1500
+
+
+def test_a_batch_that_found_half_of_its_rows_counts_with_them_and_one_of_fewer_as_a_whole_one() -> None:
+    assert resized(1000, [(500, 0.1)] * 11, 0.1) == 500
+    assert resized(1000, [(499, 0.1)] * 11, 0.1) == 1000
+
+
+def test_no_batch_is_cut_larger_than_100_000_rows() -> None:
+    assert resized(90_000, [(90_000, 0.01)] * 11, 0.1) == 100_000
+
+
+def test_no_batch_is_cut_smaller_than_100_rows() -> None:
+    assert resized(101, [(101, 9.0)] * 11, 0.1) == 100
 
 
 def test_batches_grow_over_a_stretch_with_nothing_to_fill() -> None:
