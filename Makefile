@@ -5,7 +5,7 @@ INSTALLED := .venv/.installed
 SERVERS := tests/servers/node_modules
 VERSIONS := 14 15 16 17 18
 
-.PHONY: install demo lint test test-full chaos servers picture picture-report dashboards preview bench lock clean
+.PHONY: install demo lint test test-full chaos soak servers picture picture-report dashboards preview bench lock clean
 
 install: $(INSTALLED)
 
@@ -46,6 +46,11 @@ test-full: install servers
 chaos: install
 	$(if $(SEED),SEED=$(SEED)) $(if $(SOME),SOME=$(SOME)) $(BIN)/pytest -m chaos --numprocesses $(if $(SOME),3,2) --dist load \
 	  $(if $(ONLY),-k "$(ONLY)") tests/chaos
+
+# Hundreds of small migrations in a row, on a server and on a file, and what has grown by the end: a quarter of an
+# hour; `MIGRATIONS=80` asks for fewer than 200.
+soak: install
+	$(if $(MIGRATIONS),MIGRATIONS=$(MIGRATIONS)) $(BIN)/pytest -m soak --numprocesses 2 tests/soak
 
 # PostgreSQL 14 to 18 out of npm; their own install script, which makes links, is called by its name.
 servers: $(SERVERS)/.installed
