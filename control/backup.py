@@ -9,6 +9,7 @@ import hashlib
 import re
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -62,7 +63,11 @@ def read(path: Path) -> Backup:
     Raises:
         GivenWrongError: there is no such backup, or nothing beside it tells its checksum.
     """
-    if not path.name or not path.exists():
+    try:
+        there = bool(path.name) and path.exists()
+    except OSError as error:
+        raise GivenWrongError(f"{path} can't be read: {error.strerror}") from None
+    if not there:
         raise GivenWrongError(f"there is no backup {path}; `tenantry backup` takes one")
     try:
         kept = Backup.model_validate_json(beside(path).read_bytes())
@@ -79,9 +84,16 @@ def check(backup: Backup, go_on: Callable[[], None]) -> None:
     """Read the whole backup once, and see that it is what was written. `go_on` is asked meanwhile.
 
     Raises:
+        GivenWrongError: it can't be read, or is neither a file nor a folder.
         BackupError: it is not.
     """
-    found = checksum(Path(backup.path), go_on)
+    path = Path(backup.path)
+    if not path.is_file() and not path.is_dir():  # a pipe would keep us for ever
+        raise GivenWrongError(f"{path} is no file, and no folder of one; name a backup")
+    try:
+        found = checksum(path, go_on)
+    except OSError as error:
+        raise GivenWrongError(f"{path} can't be read: {error.strerror}") from None
     if found != backup.sha256:
         raise BackupError(
             f"{backup.path} is not what was written: its checksum was {backup.sha256} and is {found}; "
@@ -145,7 +157,8 @@ def dump(
     finally:
         if unfinished.is_dir():
             shutil.rmtree(unfinished)
-        unfinished.unlink(missing_ok=True)
+        with suppress(OSError):  # said already
+            unfinished.unlink(missing_ok=True)
     return taken
 
 

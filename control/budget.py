@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict
 
 from control.preflight.estimate import Estimate
 from control.stage import Memory
+from sql.ledger import meant
 
 #: Where the ledger keeps it.
 MEMORY = "budget"
@@ -55,7 +56,7 @@ def spent(memory: Memory, *, disk: int, wal: int | None) -> Spent | None:
     kept = memory.recall(MEMORY)
     if kept is None:
         return None
-    budget = Budget.model_validate(kept)
+    budget = meant(Budget, kept, f"migrations.memory ({MEMORY})", None)
     return Spent(
         disk=max(0, disk - budget.disk_before),
         disk_budget=budget.disk,

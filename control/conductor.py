@@ -130,7 +130,7 @@ def ground_of(
     plan: Plan, connection: Connection, migration: Migration, notify: Notify, doorbell: Doorbell | None = None
 ) -> Ground:
     """What the stages of a migration on record stand on."""
-    original = Catalog.model_validate(migration.original)
+    original = migration.before(Catalog)
     confirmed = {
         name for name, stage in ledger.stages(connection, migration.id).items() if stage.confirmed_by
     }
@@ -251,7 +251,7 @@ def _begin(plan: Plan, connection: Connection, *, throttle: bool) -> Migration:
     else:
         as_begun(plan, connection, known)
         unless_held(known)
-        original = known.original
+        original = known.before(Catalog).model_dump(mode="json")  # one that is garbled ends it here
     roles.admit(plan, connection)
     with connection.transaction():
         # Held: what is tuned in this very moment would else be overwritten.

@@ -27,7 +27,7 @@ def left_out(plan: Plan, connection: Connection, known: Migration) -> list[str]:
     missing = [name for name in known.tables if name not in {table.name for table in plan.tables}]
     if not missing or catalog.found(connection, missing):
         return []
-    before = Catalog.model_validate(known.original)
+    before = known.before(Catalog)
     for name in missing:
         now = catalog.called(connection, before.table(name))
         if now is not None:
@@ -50,7 +50,7 @@ def without_departed(original: Catalog, plan: Plan) -> Catalog:
 
 def forget(ground: Ground, known: Migration) -> None:
     """Take what has left out of the ledger, with an entry in the audit; the guard's function goes with it."""
-    before = Catalog.model_validate(known.original)
+    before = known.before(Catalog)
     for name in left_out(ground.plan, ground.connection, known):
         live = catalog.read(ground.connection, [])
         take(following.drop_of_departed(before.table(name), live), ground, "columns")

@@ -1,5 +1,6 @@
 """Who answers over HTTP: `/metrics` to Prometheus, `/healthz` and `/readyz` to whoever keeps services up."""
 
+import errno
 import socket
 import sys
 import threading
@@ -51,7 +52,7 @@ def answering(host: str, port: int, registry: CollectorRegistry, unready: Unread
     application = _application(registry, unready)
 
     class Server(_Server):
-        address_family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]  # IPv6 is another
+        address_family = _family(host, port)
 
     with make_server(host, port, application, server_class=Server, handler_class=_Handler) as server:
         thread = threading.Thread(target=server.serve_forever, name="endpoints", daemon=True)
@@ -84,3 +85,11 @@ def _application(registry: CollectorRegistry, unready: Unready) -> "Application"
 def _say(start: "StartResponse", status: str, text: str) -> Iterable[bytes]:
     start(status, [("Content-Type", "text/plain; charset=utf-8")])
     return [f"{text}\n".encode()]
+
+
+def _family(host: str, port: int) -> socket.AddressFamily:
+    """Whether the address is one of IPv4 or of IPv6."""
+    try:
+        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+    except UnicodeError:  # Python's, of letters that no name has
+        raise OSError(errno.EINVAL, "no host can have that name") from None

@@ -24,7 +24,6 @@ from control.jobs import rules_of
 from control.plan.model import Plan
 from control.plan.sections import Table as PlanTable
 from control.stage import Ground, How, Step
-from sql.errors import GivenWrongError
 from sql.postgres import guard
 from sql.postgres.catalog import verbatim
 from sql.postgres.columns import STATEMENTS as COLUMNS
@@ -34,7 +33,6 @@ from sql.postgres.guard import STATEMENTS
 from sql.postgres.source import source_sql, unfilled
 from sql.tenant_source import Expression, chain
 
-_QUOTES = "$tenantry_guard$"
 _WITHOUT_EQUALITY = frozenset({"json", "xml", "point", "polygon"})
 
 
@@ -166,10 +164,6 @@ def _put_trigger(plan: Plan, table: PlanTable, original: Catalog) -> Iterator[St
         joined=sql.SQL("") if source.tables is None else sql.SQL(", {}").format(source.tables),
         resolved=source.resolved,
     )
-    if function.as_string().count(_QUOTES) != 2:
-        raise GivenWrongError(
-            f"{table.name}: its tenant source holds {_QUOTES}, which quotes the guard's body"
-        )
     yield Step(
         what=f"{table.name}: the sequence that counts its guard's uses",
         statement=STATEMENTS.create_sequence.compose(sequence=ours),

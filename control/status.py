@@ -17,7 +17,7 @@ from control.plan.sections import Isolation
 from control.unscoped import Unscoped
 from sql.database import Database
 from sql.job import JobSpec
-from sql.ledger import JOBS, send
+from sql.ledger import JOBS, meant, send
 from sql.postgres.connection import Connection
 from sql.postgres.session import updates, updates_since
 from sql.sqlite.connection import File
@@ -278,7 +278,7 @@ def _part(row: dict[str, Any], heap_only_share: float | None) -> PartStatus:
     running = max(row["running_seconds"], 0.001)
     at_work = max(row["running_seconds"] - row["held_seconds"], 0.001)
     rate = row["rows_done"] / at_work if complete else row["rows_last_10_seconds"] / min(10.0, running)
-    spec = JobSpec.model_validate(row["spec"])
+    spec = meant(JobSpec, row["spec"], f"jobs.spec ({row['part']})", None)
     return PartStatus(
         name=row["part"],
         state=row["state"],

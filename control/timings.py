@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from control.plan.model import Plan
 from control.stage import Memory
+from sql.ledger import meant
 
 #: Where the ledger keeps the rehearsal of a migration that has begun.
 MEMORY = "rehearsal"
@@ -69,4 +70,4 @@ def _beside(plan: Plan) -> Rehearsal | None:
 
 def _kept(memory: Memory) -> Rehearsal | None:
     kept = memory.recall(MEMORY)
-    return None if kept is None else Rehearsal.model_validate(kept)
+    return None if kept is None else meant(Rehearsal, kept, f"migrations.memory ({MEMORY})", None)

@@ -161,6 +161,24 @@ class CatalogError(TenantryError):
     """The catalog does not say what it must after a step, or before one."""
 
 
+class LedgerGarbledError(CatalogError):
+    """What the ledger keeps and no program of this version wrote.
+
+    `column` says where it is, with the table; `migration` whose it is, None where that can't be told; `why`
+    what is wrong with it.
+    """
+
+    def __init__(self, column: str, migration: str | None, why: str) -> None:
+        self.column = column
+        self.migration = migration
+        self.why = why
+        whose = f" of {migration}" if migration is not None else ""
+        super().__init__(
+            f"the ledger's {column}{whose} can't be read ({why}): it was written by hand, or the database is "
+            "damaged (`PRAGMA integrity_check`, pg_amcheck); bring the ledger back from a copy"
+        )
+
+
 class JobStoppedError(TenantryError):
     """More than half of the last batches failed; `reason` is the commonest error among them."""
 

@@ -4,9 +4,12 @@ They are named once: `sql/sqlite/ledger.sql` and its like have those of `sql/pos
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
 
 from sql.database import Database
+from sql.errors import LedgerGarbledError
 from sql.named import Statement
 from sql.postgres import ledger as postgres
 from sql.postgres.holds import HOLDS
@@ -14,7 +17,9 @@ from sql.postgres.ledger import JOBS, LEDGER, UPGRADE
 from sql.sqlite import ledger as sqlite
 from sql.sqlite.connection import File
 
-__all__ = ["HOLDS", "JOBS", "LEDGER", "UPGRADE", "send", "send_each"]
+__all__ = ["HOLDS", "JOBS", "LEDGER", "UPGRADE", "meant", "send", "send_each"]
+
+_T = TypeVar("_T")
 
 
 def send(connection: Database, statement: Statement, **parameters: Any) -> list[dict[str, Any]]:
@@ -31,3 +36,19 @@ def send_each(
     if isinstance(connection, File):
         return [row for given in parameters for row in sqlite.send(connection, statement, **given)]
     return postgres.send_each(connection, statement, parameters)
+
+
+def meant(kind: type[_T], value: Any, column: str, migration: str | None) -> _T:
+    """What JSON of the ledger means; `column` is named with its table, as `migrations.original`.
+
+    Raises:
+        LedgerGarbledError: it is no such thing.
+    """
+    try:
+        found: _T = TypeAdapter(kind).validate_python(value)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(map(str, first["loc"]))
+        why = f"{place}: {first['msg']}" if place else first["msg"]
+        raise LedgerGarbledError(column, migration, why) from None
+    return found

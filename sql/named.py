@@ -19,6 +19,8 @@ from pathlib import Path
 
 from psycopg import sql
 
+#: What a body of a function stands between; in one statement always the same.
+_DOLLAR_QUOTES = re.compile(r"\$\w*\$")
 _HEADER = re.compile(r"^-- name: (?P<name>\w+)\n-- locks: (?P<locks>.+(?:\n--.*)*)\n", re.MULTILINE)
 
 
@@ -55,8 +57,21 @@ class Statement:
         """
         # The text comes from a file of this package, never from outside: what LiteralString asks for.
         body = sql.SQL(self.text).format(**identifiers)
+        if (quotes := _DOLLAR_QUOTES.search(self.text)) is not None:
+            body = self._quoted(quotes[0], body, identifiers)
         tag = sql.SQL(f"/* tenantry {self.file}.{self.name} */ ")
         return sql.Composed([tag, body])
+
+    def _quoted(
+        self, quotes: str, body: sql.Composed, identifiers: dict[str, sql.Composable]
+    ) -> sql.Composed:
+        """Quote otherwise what `quotes` quote, where what is put in holds them: it would go on as SQL."""
+        found, number = quotes, 0
+        while body.as_string().count(found) != self.text.count(quotes):
+            number += 1
+            found = f"{quotes[:-1]}_{number}$"
+            body = sql.SQL(self.text.replace(quotes, found)).format(**identifiers)
+        return body
 
     def filled(self, **fragments: str) -> str:
         """Put quoted names and fragments into the braces of a statement for SQLite."""

@@ -12,7 +12,7 @@ from psycopg.types.json import Jsonb
 
 from sql.database import Database
 from sql.job import JobSpec, Key, Kind, Range
-from sql.ledger import JOBS, send, send_each
+from sql.ledger import JOBS, meant, send, send_each
 from sql.sqlite.ledger import JOBS as FILE_JOBS
 from worker.ledger import MigrationState, Settings
 
@@ -90,7 +90,7 @@ def _job(row: dict[str, Any]) -> Job:
     return Job(
         **fields,
         table=row["table_name"],
-        spec=JobSpec.model_validate(row["spec"]),
+        spec=meant(JobSpec, row["spec"], f"jobs.spec (job {row['id']})", None),
         batch_rows=row["batch_rows"],
         rows_total=row["rows_total"],
         reason=row["reason"],
@@ -135,7 +135,9 @@ class Standing:
 def standing(connection: Database, job_id: int) -> Standing:
     """A job as it stands; one statement, for the controller asks ten times a second."""
     (row,) = send(connection, JOBS.standing, job=job_id)
-    return Standing(_job(row), row["migration_state"], Settings.model_validate(row["settings"]))
+    return Standing(
+        _job(row), row["migration_state"], meant(Settings, row["settings"], "migrations.settings", None)
+    )
 
 
 def forget(connection: Database, migration: int) -> None:

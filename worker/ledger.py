@@ -6,15 +6,15 @@ filled, and what is filled, is in `worker.jobs`; who did what, in `worker.audit`
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from psycopg.errors import LockNotAvailable
 from psycopg.types.json import Jsonb
 from pydantic import BaseModel, ConfigDict
 
 from sql.database import Database
-from sql.errors import CatalogError, FileBusyError, LedgerVersionError, MigrationHeldError, NoMigrationError
-from sql.ledger import LEDGER, send
+from sql.errors import FileBusyError, LedgerVersionError, MigrationHeldError, NoMigrationError
+from sql.ledger import LEDGER, meant, send
 from worker import version
 from worker.governor.limits import Limit, Sample, SignalName
 
@@ -58,6 +58,19 @@ class Settings(BaseModel):
         return self.throttle or self.wal_per_second is not None
 
 
+#: What the columns of `migrations` that hold JSON mean.
+_JSON: dict[str, Any] = {
+    "tables": list[str],
+    "original": dict[str, Any],
+    "settings": Settings,
+    "tuned": dict[str, Any],
+    "held": dict[str, Any] | None,
+}
+
+#: The catalog of a server, or of a file.
+_C = TypeVar("_C")
+
+
 @dataclass(frozen=True, slots=True)
 class Migration:
     """A row of `tenantry.migrations`; `original` is the catalog before the first step, as JSON.
@@ -75,6 +88,14 @@ class Migration:
     held: dict[str, Any] | None
     started_at: datetime
     finished_at: datetime | None
+
+    def before(self, kind: type[_C]) -> _C:
+        """The catalog before the first step; `kind` is the one of the database's kind.
+
+        Raises:
+            LedgerGarbledError: what is on record is none.
+        """
+        return meant(kind, self.original, "migrations.original", self.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,20 +143,24 @@ def find(connection: Database, name: str) -> Migration | None:
     """Look for a migration; None where the ledger isn't there, or doesn't know it.
 
     Raises:
-        CatalogError: what the ledger has of it can't be read.
+        LedgerGarbledError: what the ledger has of it can't be read.
         LedgerVersionError: the ledger is of another version.
     """
     if not exists(connection):
         return None
-    try:
-        rows = send(connection, LEDGER.migration, name=name)
-        found = [Migration(**row | {"settings": Settings.model_validate(row["settings"])}) for row in rows]
-    except ValueError:  # no JSON, or not what a program of this version writes
-        raise CatalogError(
-            f"the ledger's record of {name} can't be read: it was written by hand, or the database is "
-            "damaged (`PRAGMA integrity_check`, pg_amcheck); bring the ledger back from a copy"
-        ) from None
-    return found[0] if found else None
+    rows = send(connection, LEDGER.migration, name=name)
+    return _migration(rows[0]) if rows else None
+
+
+def _migration(row: dict[str, Any]) -> Migration:
+    return Migration(
+        **{
+            column: meant(_JSON[column], value, f"migrations.{column}", row["name"])
+            if column in _JSON
+            else value
+            for column, value in row.items()
+        }
+    )
 
 
 def read(connection: Database, name: str) -> Migration:
@@ -200,7 +225,10 @@ class Current:
 def current(connection: Database, job_id: int) -> Current | None:
     """The migration of a job, or None where none of its batches may go."""
     rows = send(connection, LEDGER.current, job=job_id)
-    return Current(**rows[0] | {"settings": Settings.model_validate(rows[0]["settings"])}) if rows else None
+    if not rows:
+        return None
+    settings = meant(Settings, rows[0]["settings"], "migrations.settings", rows[0]["name"])
+    return Current(**rows[0] | {"settings": settings})
 
 
 def set_state(connection: Database, migration: int, state: MigrationState) -> None:
@@ -240,9 +268,14 @@ class Memory:
         send(self.connection, LEDGER.remember, migration=self.migration, key=key, value=Jsonb(value))
 
     def recall(self, key: str) -> dict[str, Any] | None:
-        """The value kept under a key."""
+        """The value kept under a key.
+
+        Raises:
+            LedgerGarbledError: it is none that was kept there.
+        """
         found = send(self.connection, LEDGER.recall, migration=self.migration, key=key)
-        return found[0]["value"] if found else None
+        value = found[0]["value"] if found else None
+        return None if value is None else meant(dict[str, Any], value, f"migrations.memory ({key})", None)
 
 
 def set_held(connection: Database, migration: int, worker: str, reason: str | None) -> None:
@@ -307,7 +340,9 @@ def show_governor(
 def governor(connection: Database, migration: int) -> GovernorRecord | None:
     """The last sample; None before the first."""
     rows = send(connection, LEDGER.governor, migration=migration)
-    return GovernorRecord(**rows[0] | {"sample": Sample.model_validate(rows[0]["sample"])}) if rows else None
+    if not rows:
+        return None
+    return GovernorRecord(**rows[0] | {"sample": meant(Sample, rows[0]["sample"], "governor.sample", None)})
 
 
 def stages(connection: Database, migration: int) -> dict[str, StageRecord]:

@@ -13,7 +13,7 @@ import psycopg
 import typer
 
 from control.watch.printable import forgive, printable
-from sql.errors import TenantryError
+from sql.errors import EmbeddedServerError, TenantryError
 from sql.postgres.failure import ended
 from sql.sqlite.failure import refused
 from worker.logs import configure, mask
@@ -49,6 +49,9 @@ COMMANDS = {
     "sample": "sample",
 }
 
+#: A terminal has no more columns or lines than so many digits say.
+_DIGITS = 5
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command, `sys.argv`'s if none is given; returns the exit status of `sql.errors`.
@@ -61,13 +64,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
     forgive(sys.stdout, sys.stderr)
+    _bound_terminal()
     configure()
     try:
         status = _application(given)(args=given, prog_name="tenantry", standalone_mode=False)
+    except EmbeddedServerError as error:
+        return _failed(str(error), error.exit_status)  # the end of a log has lines of its own
     except TenantryError as error:
-        return _failed(str(error), error.exit_status)
+        return _failed(_one_line(str(error)), error.exit_status)
     except typer.TyperException as error:
-        return _failed(f"{error.format_message().rstrip('.')}; see `tenantry --help`", error.exit_code)
+        return _failed(
+            f"{_one_line(error.format_message()).rstrip('.')}; see `tenantry --help`", error.exit_code
+        )
     except (KeyboardInterrupt, typer.Abort):
         status = 130
     except BrokenPipeError:
@@ -77,10 +85,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if os.environ.get("TENANTRY_DEBUG") == "1":
             raise
-        return _failed(_unexpected(given[0], error), 1)
+        return _failed(_one_line(_unexpected(given[0], error)), 1)
     if status == 130:
         return _failed("interrupted; what is done so far is on record", 130)
     return status if isinstance(status, int) else 0
+
+
+def _bound_terminal() -> None:
+    """Forget a size that no terminal has: rich would draw lines of any length that it is told."""
+    for size in ("COLUMNS", "LINES"):
+        if len(os.environ.get(size, "")) > _DIGITS:
+            del os.environ[size]
 
 
 def _unexpected(command: str, error: Exception) -> str:
@@ -90,6 +105,11 @@ def _unexpected(command: str, error: Exception) -> str:
         return str(refused(command, error))
     first = (str(error).strip() or "no message").splitlines()[0]
     return f"{type(error).__name__}: {first} (TENANTRY_DEBUG=1 shows where)"
+
+
+def _one_line(message: str) -> str:
+    """A message as a line, whatever a name in it holds."""
+    return message.replace("\n", "\\n")
 
 
 def _failed(message: str, status: int) -> int:

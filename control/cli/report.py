@@ -58,7 +58,11 @@ def report(
 def _named(account: Account, into: Path | None, ending: str, plan: Path) -> Path:
     name = re.sub(r"[^\w.-]+", "_", account.status.migration)
     path = into or Path(f"{name}-report{ending}")
-    if path.exists() and path.samefile(plan):
+    try:
+        is_plan = path.exists() and path.samefile(plan)
+    except OSError as error:
+        raise GivenWrongError(f"{path}: can't be written: {error.strerror}") from None
+    if is_plan:
         raise GivenWrongError(f"{path} is the plan; name another file")
     return path
 

@@ -58,7 +58,7 @@ def read(connection: Database, migration: str) -> Beside:
             spent=budget.spent(memory, disk=settings(connection).bytes_, wal=None),
         )
     now = surroundings.position(connection)
-    original = Catalog.model_validate(found.original)
+    original = found.before(Catalog)
     return Beside(
         events=events,
         controllers=0 if has_migration(connection, migration) is None else 1,

@@ -17,6 +17,14 @@ from worker.logs import mask
 
 #: tomllib tells the line in words only (as a number from Python 3.14 on).
 _TOML_PLACE = re.compile(r" \(at (?:line (?P<line>\d+), column \d+|end of document)\)$")
+#: What no plan has: tomllib takes a time for a dotted key that grows with the square of its parts, minutes
+#: for one of 100 kB. Each part is taken whole, so that looking takes a time that grows with the file's.
+_ENDLESS_KEY = re.compile(
+    r"""(?<![\w."'-])(?:(?:[\w-]++|"(?:[^"\\\n]|\\.)*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){200}"""
+)
+
+#: Letters of what is said; it may quote a value of the plan, however long that is.
+_LONGEST = 1_000
 
 
 def read_plan(path: FilePath) -> Plan:
@@ -27,8 +35,12 @@ def read_plan(path: FilePath) -> Plan:
             one, the line. No password is in its message.
     """
     text = _read(path)
+    if (endless := _ENDLESS_KEY.search(text)) is not None:
+        line = text.count("\n", 0, endless.start()) + 1
+        raise PlanError("not a plan: a key of more than 200 parts", file=str(path), line=line)
     try:
         document = tomllib.loads(text)
+        lines = positions(text)
     except tomllib.TOMLDecodeError as error:
         place = _TOML_PLACE.search(str(error))
         line = int(place["line"]) if place and place["line"] else text.count("\n") + 1
@@ -39,10 +51,10 @@ def read_plan(path: FilePath) -> Plan:
     except RecursionError:
         raise PlanError("not a plan: nested too deeply", file=str(path)) from None
     try:
-        return Plan.model_validate(document).read_from(str(path), positions(text))
+        return Plan.model_validate(document).read_from(str(path), lines)
     except ValidationError as error:
         # from None: pydantic's own message quotes the values.
-        raise _as_one(error, document, positions(text), str(path)) from None
+        raise _as_one(error, document, lines, str(path)) from None
 
 
 def _read(path: FilePath) -> str:
@@ -74,7 +86,10 @@ def _as_one(error: ValidationError, document: dict[str, Any], lines: dict[Path, 
     _, line, message = min(found, key=lambda one: one[:2])
     if len(found) > 1:
         message += f" (and {len(found) - 1} more)"
-    return PlanError(mask(message), file=file, line=None if math.isinf(line) else int(line))
+    # Masked first: half a password would not be known for one.
+    said = mask(message)
+    said = said if len(said) <= _LONGEST else f"{said[:_LONGEST]}…"
+    return PlanError(said, file=file, line=None if math.isinf(line) else int(line))
 
 
 def _path(detail: ErrorDetails) -> Path:

@@ -4,7 +4,18 @@ from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr
 
-from control.plan.values import Duration, Name, Part, Pattern, Setting, TableName, Target, Windows, seconds
+from control.plan.values import (
+    Duration,
+    FilePath,
+    Name,
+    Part,
+    Pattern,
+    Setting,
+    TableName,
+    Target,
+    Windows,
+    seconds,
+)
 from sql.tenant_source import Constant, Parent, Source, chain
 
 #: Whether all tenants' rows stay in one table, or each tenant gets a schema with tables of its own.
@@ -106,7 +117,7 @@ class Roles(Part):
 class Backup(Part):
     """Where `pg_dump` writes before anything is changed; a folder where it does so by several jobs."""
 
-    path: str
+    path: FilePath
     jobs: Annotated[int, Field(ge=1, le=64)] = 1
 
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import (
@@ -27,6 +28,8 @@ _NUMBERS_END = 10**18
 #: What a batch may be made to last, in seconds: none is done in less than the first, and for longer than the
 #: second nobody waits for a row.
 _SHORTEST, _LONGEST = 0.001, 10.0
+#: Bytes of a path.
+_PATH_ENDS = 4_000
 _BYTES = {"B": 1, "kB": 1024, "MB": 1024**2, "GB": 1024**3, "TB": 1024**4}
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
@@ -104,6 +107,16 @@ def _is_table(value: str) -> str:
     return value
 
 
+def _is_path(value: str) -> str:
+    path = Path(value)
+    if path.name in {"", ".."}:
+        raise ValueError(f"{value!r} names no file")
+    # What stands beside it has its name and a little more; 255 bytes are what file systems take.
+    if len(value.encode()) > _PATH_ENDS or any(len(part.encode()) > 200 for part in path.parts):
+        raise ValueError(f"a name of more than 200 bytes in {value[:20]!r}…, or {_PATH_ENDS} in all")
+    return value
+
+
 def _is_pattern(value: str) -> str:
     try:
         re.compile(value)
@@ -151,6 +164,7 @@ Size = Annotated[str | int, AfterValidator(_is_size)]
 DurationLimit = Annotated[str, AfterValidator(_is_duration_limit)]
 SizeLimit = Annotated[str | int, AfterValidator(_is_size_limit)]
 NumberLimit = Annotated[int | float | str, BeforeValidator(_is_number_limit)]
+FilePath = Annotated[str, AfterValidator(_is_path)]
 Pattern = Annotated[str, AfterValidator(_is_pattern)]
 #: Hours, one window of them or several.
 Windows = Annotated[tuple[Annotated[str, AfterValidator(_is_window)], ...], BeforeValidator(_one_or_several)]

@@ -11,7 +11,6 @@ from typing import LiteralString
 from psycopg import sql
 
 from control.names import fitting
-from sql.errors import GivenWrongError
 from sql.postgres.connection import Connection, literal
 from sql.postgres.schemas import MIRROR, Pattern
 
@@ -24,7 +23,6 @@ TRUNCATE_TRIGGER = "!tenantry_mirror_truncate"
 NAMES = sql.Identifier(SCHEMA, "tables")
 #: What a foreign key does to rows, as its definition has it.
 _ACTIONS = (" ON DELETE CASCADE", " ON DELETE SET ")
-_QUOTES = "$tenantry_mirror$"
 
 
 def function_name(way: str, named: str) -> tuple[str, str]:
@@ -72,14 +70,9 @@ def _put(
                 )
                 yield MIRROR.grant_function.compose(function=next_function(pattern, one.name))
         path = _path(pattern, search_path)
-        for made in (
-            _down(named, pattern, column, path),
-            _up(named, pattern, column, path, cascades=pattern.oid in acted_on),
-            _copy(named, pattern, column, path),
-        ):
-            if made.as_string().count(_QUOTES) != 2:
-                raise GivenWrongError(f"{named}: a name of it holds {_QUOTES}, which quotes our functions")
-            yield made
+        yield _down(named, pattern, column, path)
+        yield _up(named, pattern, column, path, cascades=pattern.oid in acted_on)
+        yield _copy(named, pattern, column, path)
 
 
 def _path(pattern: Pattern, search_path: Sequence[str]) -> sql.Composable:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from control.stage import Ground
+from sql.ledger import meant
 from sql.postgres import schemas
 from sql.postgres.facts import Table
 from sql.postgres.schemas import Pattern
@@ -42,7 +43,13 @@ def patterns(ground: Ground) -> Patterns:
 def as_they_are(ground: Ground) -> Patterns:
     """The same, for who only looks: nothing is kept."""
     kept = ground.memory.recall(MEMORY) or _read(ground)
-    return Patterns([(table.name, Pattern.model_validate(kept[table.name])) for table in ground.plan.tables])
+    place = f"migrations.memory ({MEMORY})"
+    return Patterns(
+        [
+            (table.name, meant(Pattern, kept.get(table.name), place, ground.plan.name))
+            for table in ground.plan.tables
+        ]
+    )
 
 
 def _read(ground: Ground) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import shutil
 import sqlite3
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -83,7 +84,8 @@ def copy(
 def _take_away(unfinished: Path) -> None:
     """Take away what a copy left that was not finished, or whoever was killed at one."""
     for left in (unfinished, *(unfinished.with_name(unfinished.name + end) for end in _BESIDE)):
-        left.unlink(missing_ok=True)
+        with suppress(OSError):  # said by whoever writes there
+            left.unlink(missing_ok=True)
 
 
 def room_for(needed: int, path: Path, way_out: str) -> None:

@@ -69,7 +69,7 @@ def ground_of(plan: Plan, file: File, migration: Migration, notify: Notify) -> G
     stages = ledger.stages(file, migration.id).items()
     return Ground(
         plan=plan,
-        original=Catalog.model_validate(migration.original),
+        original=migration.before(Catalog),
         connection=file,
         memory=ledger.Memory(file, migration.id),
         confirmed=frozenset(name for name, stage in stages if stage.confirmed_by),
@@ -145,7 +145,7 @@ def _begin(plan: Plan, file: File, *, throttle: bool) -> Migration:
     else:
         as_begun(plan, file, known)
         passage.unless_held(known)
-        original = known.original
+        original = known.before(Catalog).model_dump(mode="json")  # one that is garbled ends it here
     with file.transaction():
         # Held: what is tuned in this very moment would else be overwritten.
         tuned = ledger.hold(file, plan.name).tuned if known is not None else {}

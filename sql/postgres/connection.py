@@ -136,7 +136,7 @@ def connect(url: str, purpose: str, *, statement_timeout_ms: int = 0, lock_timeo
     Timeouts are in milliseconds, 0 for none: statements that need one are bounded where they are sent.
 
     Raises:
-        GivenWrongError: the address can't be read.
+        GivenWrongError: the address can't be read, or its sessions have a DateStyle that can't.
         UnreachableError: no answer, or the login refused.
     """
     url = resolve(url)
@@ -148,6 +148,14 @@ def connect(url: str, purpose: str, *, statement_timeout_ms: int = 0, lock_timeo
         # The first line says why, behind the server's name; the rest asks whether it runs.
         reason = str(error).strip().splitlines()[0].rpartition(" failed: ")[2]
         raise UnreachableError(server, reason) from None
+    style = connection.info.parameter_status("DateStyle") or "ISO"
+    if not style.startswith("ISO"):
+        # Set by us it would be another one than the guard's, and an expression of the plan may lean on it.
+        connection.close()
+        raise GivenWrongError(
+            f"{server}: its sessions have DateStyle {style}, and times are read in ISO; give its role "
+            "ALTER ROLE … SET datestyle = 'ISO' (days and months may keep their order), or PGDATESTYLE=ISO"
+        )
     connection.adapters.register_loader("timestamptz", _InUtc)
     return connection
 

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from sql.errors import CatalogError
 from sql.named import load
-from sql.sqlite.connection import File
+from sql.sqlite.connection import File, shown
 from sql.sqlite.facts import Catalog, Column, ForeignKey, Index, Table, Trigger, View
 from sql.sqlite.names import folded
 from sql.sqlite.words import words
@@ -17,9 +18,15 @@ OURS = "tenantry_"
 
 
 def read(file: File) -> Catalog:
-    """Read the schema as it is; tables and triggers of ours (`tenantry_…`) are left out."""
+    """Read the schema as it is; tables and triggers of ours (`tenantry_…`) are left out.
+
+    Raises:
+        CatalogError: a statement of it is no UTF-8.
+    """
     with file.snapshot():
         objects = [row for row in _ask(file, "objects") if not folded(row["name"]).startswith(OURS)]
+        for row in objects:
+            _is_utf_8(file, row)
         listed = {row["name"]: row for row in _ask(file, "tables")}
         triggers = [
             Trigger(name=row["name"], table=row["tbl_name"], sql=row["sql"])
@@ -39,6 +46,15 @@ def read(file: File) -> Catalog:
                 if row["type"] == "view"
             },
             others={name: kind for name, kind in kinds.items() if kind != "table"},
+        )
+
+
+def _is_utf_8(file: File, row: dict[str, Any]) -> None:
+    # SQLite reads such a statement, and the driver sends none: it could never be made again.
+    if any(shown(row[part] or "") != (row[part] or "") for part in ("name", "tbl_name", "sql")):
+        raise CatalogError(
+            f"{file.path}: the statement of {row['type']} {shown(row['name'])} is no UTF-8; "
+            "make it again with one that is (it may be Latin-1), then give the same command again"
         )
 
 

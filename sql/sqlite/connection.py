@@ -5,6 +5,7 @@ transaction of ours is IMMEDIATE, so that it never turns from a reader into a wr
 whatever the busy timeout (`database is locked`); and it is short, for a file has one writer at a time.
 """
 
+import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,6 +21,9 @@ SCHEME = "sqlite:///"
 
 #: How long a statement waits for other writers before it fails; seconds.
 BUSY_SECONDS = 5.0
+
+#: Bytes of a file's name, as file systems take them; and letters of a path, with room for where it begins.
+_LONGEST, _LONGEST_PATH = 255, 2_000
 
 #: Said rather than left to how SQLite was built. Foreign keys are looked at by `foreign_key_check`, as a
 #: whole: enforced row by row, with one that is broken already no statement of ours would go through.
@@ -53,7 +57,8 @@ def path_of(url: str) -> Path:
         GivenWrongError: not such an address, or one of a database in memory.
     """
     path = url.removeprefix(SCHEME)
-    if not url.startswith(SCHEME) or not path or path == ":memory:" or "\0" in path:
+    too_long = len(path) > _LONGEST_PATH or any(len(os.fsencode(part)) > _LONGEST for part in path.split("/"))
+    if not url.startswith(SCHEME) or not path or path == ":memory:" or "\0" in path or too_long:
         raise GivenWrongError(
             f"the file's address can't be read; write {SCHEME}graph.db or {SCHEME}/srv/graph.db"
         )
@@ -98,7 +103,7 @@ class File:
         self.begun = 0.0
         self.patience = None
         # mode=rw: a misspelt path must not become a new, empty file. Threads: a display reads by its own.
-        uri = f"file:{quote(str(path.absolute()))}?mode=rw"
+        uri = f"file:{quote(os.fsencode(path.absolute()))}?mode=rw"
         self._connection = sqlite3.connect(
             uri, uri=True, timeout=busy_seconds, isolation_level=None, check_same_thread=False
         )

@@ -16,8 +16,9 @@ from typing import Any
 
 from psycopg.types.json import Jsonb
 
+from sql.errors import LedgerGarbledError
 from sql.named import Statement, load
-from sql.sqlite.connection import File
+from sql.sqlite.connection import File, shown
 
 _FOLDER = Path(__file__).parent
 
@@ -48,6 +49,7 @@ def send(file: File, asked: Statement, **parameters: Any) -> list[dict[str, Any]
 
     Raises:
         FileBusyError: another writer was in the way for longer than the busy timeout.
+        LedgerGarbledError: what it reads is no JSON, or no time.
         sqlite3.OperationalError: the ledger isn't there.
     """
     given = {name: _written(value) for name, value in parameters.items()} | {"now": time.time()}
@@ -78,7 +80,20 @@ def _cut(text: str) -> Iterator[str]:
 
 
 def _rows(file: File, statement: str, given: dict[str, Any]) -> list[dict[str, Any]]:
-    return [{name: _read(name, value) for name, value in row.items()} for row in file.rows(statement, given)]
+    try:
+        rows = file.rows(statement, given)
+    except sqlite3.OperationalError as error:
+        # What it reads within JSON it calls an error like any other where that is none.
+        if error.sqlite_errorcode == sqlite3.SQLITE_ERROR:
+            _no_garbled(file)
+        raise
+    return [{name: _read(name, value, row) for name, value in row.items()} for row in rows]
+
+
+def _no_garbled(file: File) -> None:
+    ledger = load(_FOLDER, "ledger")
+    for row in file.rows(ledger.garbled.filled()) if file.value(ledger.exists.filled()) else []:
+        raise LedgerGarbledError(f"migrations.{row['part']}", row["name"], "no JSON")
 
 
 def _written(value: Any) -> Any:
@@ -89,13 +104,16 @@ def _written(value: Any) -> Any:
     return value
 
 
-def _read(name: str, value: Any) -> Any:
+def _read(name: str, value: Any, row: dict[str, Any]) -> Any:
     if value is None:
         return None
     if name in _BOOLEAN:
         return bool(value)
-    if name in _JSON and isinstance(value, str):
-        return json.loads(value)
-    if name in _TIMES or name.endswith("_at"):
-        return datetime.fromtimestamp(value, UTC)
+    try:
+        if name in _JSON and isinstance(value, str):
+            return json.loads(value)
+        if name in _TIMES or name.endswith("_at"):
+            return datetime.fromtimestamp(value, UTC)
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
+        raise LedgerGarbledError(f"`{name}`", row.get("name"), shown(str(error))) from None
     return value

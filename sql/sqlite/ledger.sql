@@ -209,6 +209,12 @@ ON CONFLICT (name) DO UPDATE SET settings = excluded.settings,
 SELECT id, name, state, tables, original, settings, tuned, held, started_at, finished_at
 FROM tenantry_migrations WHERE name = :name;
 
+-- name: garbled
+-- locks: none; a read, once SQLite has refused another statement.
+SELECT name, CASE WHEN NOT json_valid(settings) THEN 'settings' WHEN NOT json_valid(memory) THEN 'memory' ELSE 'held' END
+    AS part
+FROM tenantry_migrations WHERE NOT json_valid(settings) OR NOT json_valid(memory) OR NOT json_valid(held);
+
 -- name: wait_briefly
 -- locks: none. There is one writer at a time: the transaction that this is sent in is it already.
 SELECT 1;

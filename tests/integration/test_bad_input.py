@@ -52,6 +52,18 @@ def test_a_wrong_password_is_one_line_and_status_1(folder: Path, remote: Embedde
     assert "hunter2" not in line
 
 
+def test_times_in_another_style_are_told_of_before_anything_is_done(folder: Path, sample: str) -> None:
+    environment = os.environ | {"DATABASE_URL": sample, "PGDATESTYLE": "German"}
+    for command in ("check", "run", "status"):
+        ended = typed((command,), folder=folder, environment=environment)
+        assert ended.returncode == 2
+        (line,) = ended.stderr.splitlines()
+        assert "DateStyle German, DMY" in line
+    assert not any(name.startswith("tenantry") for name in _schemas(sample))
+    ended = typed(("check",), folder=folder, environment=environment | {"PGDATESTYLE": "ISO, DMY"})
+    assert ended.returncode == 0, ended.stderr
+
+
 def test_a_table_that_is_not_there_is_named_and_nothing_is_changed(folder: Path, sample: str) -> None:
     plan = folder / "migration.toml"
     plan.write_text(plan.read_text().replace("graph_entities", "graph_things"))

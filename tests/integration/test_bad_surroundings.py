@@ -36,6 +36,8 @@ _ARGUMENTS = (
     (("exporter", "--port", "0"), 2),
     (("exporter", "--port", "99999999999999999999"), 2),
     (("exporter", "--host", "no such host", "--port", "9"), 2),
+    (("exporter", "--host", "\u202e", "--port", "9"), 2),
+    (("exporter", "--host", "x" * 300, "--port", "9"), 2),
     (("worker", "--workers", "0"), 2),
     (("tune", "nonsense"), 2),
     (("tune", "rows_per_second=-1"), 2),
@@ -56,6 +58,7 @@ _ENVIRONMENTS = (
     {"NO_COLOR": "", "TERM": "\x01\x02"},
     {"TERM": "no-such-terminal", "COLUMNS": "-1", "LINES": "x"},
     {"COLUMNS": "0"},
+    {"COLUMNS": "9" * 30, "LINES": "9" * 30},
     {"LANG": "xx_YY.nonsense", "LC_ALL": "C", "PYTHONIOENCODING": "ascii"},
     {"TZ": "Nowhere/\x7f", "HOME": "/no/such/home", "USER": ""},
     {"TENANTRY_METRICS_PORT": "x", "TENANTRY_METRICS_HOST": "\x01", "TENANTRY_LOG": "?"},
@@ -128,6 +131,19 @@ def test_a_file_that_is_cut_or_garbled_is_told_of_and_left_as_it_is(folder: Path
             if ended.returncode not in {0, 1, 2, 3, 4} or "Traceback" in ended.stderr:
                 wrong.append((number, command, ended.returncode, ended.stderr[-300:]))
     assert not wrong, "\n".join(map(str, wrong))
+
+
+def test_a_schema_that_is_no_utf_8_is_named_and_left_as_it_is(folder: Path) -> None:
+    with closing(sqlite3.connect(folder / "graph.db", isolation_level=None)) as file:
+        file.execute("CREATE TABLE other (id int)")
+        file.execute("PRAGMA writable_schema = ON")
+        file.execute("UPDATE sqlite_schema SET sql = CAST(sql || x'2d2dff' AS TEXT) WHERE name = 'other'")
+    before = (folder / "graph.db").read_bytes()
+    for command in ("check", "plan", "run", "verify"):
+        ended = typed((command,), folder=folder, environment=_PATH)
+        assert ended.returncode == 1, (command, ended.stderr)
+        assert "graph.db: the statement of table other is no UTF-8" in ended.stderr
+    assert (folder / "graph.db").read_bytes() == before
 
 
 def test_a_copy_that_is_cut_or_garbled_is_not_restored(folder: Path) -> None:

@@ -11,7 +11,6 @@ from control import guard
 from control.embedded.postgres import EmbeddedPostgres
 from control.plan.model import Plan
 from control.stages import columns
-from sql.errors import GivenWrongError
 from sql.postgres.connection import connect
 from tests.integration.walking import ODD, ODD_SCHEMA, SAMPLE, Walker
 
@@ -182,8 +181,12 @@ def test_a_default_that_the_plan_names_is_the_one_that_stays(sample: str, postgr
         assert _tenant(walker, "graph_entities", "a") == "lobby"
 
 
-def test_a_source_that_would_end_the_guards_body_is_refused(sample: str, postgres: EmbeddedPostgres) -> None:
+def test_a_source_that_is_quoted_as_the_guards_body_does_not_end_it(
+    sample: str, postgres: EmbeddedPostgres
+) -> None:
     plan = _plan(tenant={"expression": "$tenantry_guard$x$tenantry_guard$"})
     walker = _walker(sample, plan, postgres)
-    with walker.connection, pytest.raises(GivenWrongError, match="graph_entities"):
-        list(columns.STAGE.steps(plan, walker.original))
+    with walker.connection:
+        walker.there(columns.STAGE)
+        walker.connection.execute(ENTITY, ["a", "{}"])
+        assert _tenant(walker, "graph_entities", "a") == "x"

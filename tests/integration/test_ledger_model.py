@@ -241,7 +241,7 @@ class Model(RuleBasedStateMachine):
         if what == "mend":
             self.session.execute("DELETE FROM broken WHERE id = %s", [row])
         elif what == "mend all":
-            self.session.execute("TRUNCATE broken")
+            self.session.execute("DELETE FROM broken")
         elif what == "tune":
             rate, length = str(row * 100), "20ms" if row % 2 else ""
             steering.tune(self.world.plan, self.session, {"rows_per_second": rate, "target": length})

@@ -4,11 +4,12 @@ import re
 from pathlib import Path
 
 import pytest
+from psycopg import sql
 
-import sql
+import sql as statements
 from sql.named import parse
 
-_FILES = sorted(Path(sql.__file__).parent.glob("*/*.sql"))
+_FILES = sorted(Path(statements.__file__).parent.glob("*/*.sql"))
 _MODES = re.compile(
     r"\b(ACCESS SHARE|ROW SHARE|ROW EXCLUSIVE|SHARE UPDATE EXCLUSIVE|SHARE|SHARE ROW EXCLUSIVE|EXCLUSIVE"
     r"|ACCESS EXCLUSIVE)\b"
@@ -33,6 +34,16 @@ def test_every_name_in_a_file_has_its_statement(file: Path) -> None:
 def test_a_statement_is_sent_under_its_name() -> None:
     statement = parse("batch", "-- name: look\n-- locks: nothing.\nSELECT 1;\n")["look"]
     assert statement.compose().as_string() == "/* tenantry batch.look */ SELECT 1"
+
+
+def test_what_is_put_into_a_body_does_not_end_it() -> None:
+    text = "-- name: make\n-- locks: nothing.\nDO $tenantry$ BEGIN {name}; {name}; END $tenantry$;\n"
+    statement = parse("roles", text)["make"]
+    for name in ("x", "$tenantry$;--", "$tenantry$$tenantry_1$", "$tenantry_1$"):
+        composed = statement.compose(name=sql.Identifier(name)).as_string().partition(" */ ")[2]
+        _, quotes, *_ = re.split(r"(\$\w+\$)", composed, maxsplit=1)
+        assert composed == f'DO {quotes} BEGIN "{name}"; "{name}"; END {quotes}'
+        assert quotes not in name
 
 
 def test_a_locks_line_may_go_on_over_several_lines() -> None:

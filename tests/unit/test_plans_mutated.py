@@ -72,6 +72,12 @@ def _mutated(draw: st.DrawFn) -> bytes:
 @example(data=b"\x00" * 100)
 @example(data=b"a = " + b"[" * 100_000)
 @example(data=b"a" + b".a" * 2_000 + b" = 1")
+@example(data=b"a" + b".a" * 1_000_000 + b" = 1")
+@example(data=b"x = " + b"{a = " * 240 + b"1" + b"}" * 240)
+@example(data=b"x = " + b"{a = " * 320 + b"1" + b"}" * 320)
+@example(data=b"[" + b'"a" . ' * 200_000 + b"a]")
+@example(data=b"x = {" + b"'a'." * 200_000 + b"a = 1}")
+@example(data=b'x = "' + b"a" * 1_000_000 + b'"' * 1_000)
 def test_a_mutated_plan_is_read_or_refused_in_one_line_that_names_the_file(
     data: bytes, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

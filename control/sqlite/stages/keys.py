@@ -18,6 +18,7 @@ from control.sqlite.rebuild.sides import Rebuild, Side, Sides, sides
 from control.sqlite.stage import Ground, Step, sentinel_of
 from control.stage import Closed
 from sql.errors import CatalogError
+from sql.ledger import meant
 from sql.sqlite import catalog
 from sql.sqlite.facts import Catalog, Table
 from sql.sqlite.names import literal, quoted
@@ -101,7 +102,7 @@ STAGE = Keys()
 
 def _kept(ground: Ground) -> Sides | None:
     found = ground.memory.recall(MEMORY)
-    return None if found is None else Sides.model_validate(found)
+    return None if found is None else meant(Sides, found, f"migrations.memory ({MEMORY})", ground.plan.name)
 
 
 def _wanted(ground: Ground) -> Sides:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pydantic import BaseModel, ConfigDict
 
 from control.sqlite.stage import Ground
+from sql.ledger import meant
 from sql.sqlite import verify
 from sql.sqlite.facts import Table
 
@@ -76,7 +77,7 @@ def keep(ground: Ground) -> None:
 def recall(ground: Ground) -> Baseline | None:
     """What was kept; None for a migration that began without."""
     kept = ground.memory.recall(MEMORY)
-    return None if kept is None else Baseline.model_validate(kept)
+    return None if kept is None else meant(Baseline, kept, f"migrations.memory ({MEMORY})", ground.plan.name)
 
 
 def untouched(table: Table, tenant_column: str) -> tuple[str, ...]:
