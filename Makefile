@@ -5,7 +5,8 @@ INSTALLED := .venv/.installed
 SERVERS := tests/servers/node_modules
 VERSIONS := 14 15 16 17 18
 
-.PHONY: install demo lint test test-full coverage chaos mutants servers picture picture-report dashboards preview bench lock clean
+.PHONY: install demo lint test test-full coverage chaos soak mutants servers picture picture-report dashboards \
+  preview bench lock clean
 
 install: $(INSTALLED)
 
@@ -61,6 +62,11 @@ chaos: install
 # makes other ones. They go into a copy of the code, the folder `mutants`.
 mutants: install
 	$(BIN)/python -m tests.mutants $(if $(SEED),--seed $(SEED))
+
+# Hundreds of small migrations in a row, on a server and on a file, and what has grown by the end: a quarter of an
+# hour; `MIGRATIONS=80` asks for fewer than 200.
+soak: install
+	$(if $(MIGRATIONS),MIGRATIONS=$(MIGRATIONS)) $(BIN)/pytest -m soak --numprocesses 2 tests/soak
 
 # PostgreSQL 14 to 18 out of npm; their own install script, which makes links, is called by its name.
 servers: $(SERVERS)/.installed

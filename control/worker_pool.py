@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -22,6 +21,7 @@ from prometheus_client import CollectorRegistry
 
 import worker
 from control.counted import Counted
+from control.counts import folder_for_counts
 from control.endpoints import answering
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -34,6 +34,8 @@ _BACK_OFF = (0.5, 30.0)
 _SETTLED = 30.0
 #: dramatiq looks at its signal once a second, and a worker drops out after the batch at hand.
 _STOP_WITHIN = 15.0
+#: Names the folder in which processes of prometheus_client count together; without it each counts for itself.
+_COUNTS = "PROMETHEUS_MULTIPROC_DIR"
 
 
 @dataclass(slots=True)
@@ -189,27 +191,27 @@ def workers(
 ) -> Iterator[WorkerPool]:
     """Run `count` workers for as long as the context lasts.
 
-    Addresses go by the environment, where other users of the host can't read them. The folder in which the
-    workers count is ours, and is wiped at the start by being new.
+    Addresses go by the environment, where other users of the host can't read them. What the workers count
+    goes into a folder of ours where it is served, and else is kept by nobody.
     """
-    with tempfile.TemporaryDirectory(prefix="tenantry-metrics-", ignore_cleanup_errors=True) as counts:
-        environment = os.environ | {
-            "TENANTRY_DATABASE_URL": database_url,
-            "TENANTRY_REDIS_URL": redis_url,
-            "TENANTRY_NAMESPACE": namespace,
-            "TENANTRY_SUPERVISOR_PID": str(os.getpid()),
-            "PROMETHEUS_MULTIPROC_DIR": counts,
-            "dramatiq_queue_prefetch": "1",
-            "dramatiq_delay_queue_prefetch": "1",
-        }
+    environment = {name: value for name, value in os.environ.items() if name.upper() != _COUNTS} | {
+        "TENANTRY_DATABASE_URL": database_url,
+        "TENANTRY_REDIS_URL": redis_url,
+        "TENANTRY_NAMESPACE": namespace,
+        "TENANTRY_SUPERVISOR_PID": str(os.getpid()),
+        "dramatiq_queue_prefetch": "1",
+        "dramatiq_delay_queue_prefetch": "1",
+    }
+    with ExitStack() as house:
         pool = WorkerPool(environment, log_to)
-        with ExitStack() as served:
-            if metrics_port is not None:
-                registry = CollectorRegistry()
-                registry.register(Counted(Path(counts)))
-                served.enter_context(answering(metrics_host, metrics_port, registry, pool.unready))
-            try:
-                pool.start(count)
-                yield pool
-            finally:
-                pool.stop()
+        if metrics_port is not None:
+            counts = house.enter_context(folder_for_counts())
+            environment[_COUNTS] = str(counts)
+            registry = CollectorRegistry()
+            registry.register(Counted(counts))
+            house.enter_context(answering(metrics_host, metrics_port, registry, pool.unready))
+        try:
+            pool.start(count)
+            yield pool
+        finally:
+            pool.stop()

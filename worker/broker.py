@@ -5,7 +5,6 @@ messages may get lost, so none is used; the ledger knows what is to be done.
 """
 
 import time
-from typing import Any
 
 import dramatiq
 import redis
@@ -27,6 +26,9 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 _ASK_EVERY = 100
 #: Seconds between two lines about messages that are refused, however many there are.
 _SAY_EVERY = 10.0
+#: Nothing of a queue that nobody rings in any more is kept for longer, in seconds: dramatiq itself leaves the
+#: names of those who rang there for ever, in each migration's queue. What is rung again is kept again.
+_FORGET_AFTER = 86_400
 
 
 class Ear(_RedisConsumer):
@@ -87,7 +89,11 @@ class Doorbell(RedisBroker):
 
     def taken(self, queue_name: str) -> frozenset[str]:
         """The names of the messages that this process has taken from a queue and not given back."""
-        names: Any = self.client.smembers(f"{self.namespace}:__acks__.{self.broker_id}.{queue_name}")
+        key = f"{self.namespace}:__acks__.{self.broker_id}.{queue_name}"
+        with self.client.pipeline() as pipeline:
+            pipeline.smembers(key)
+            pipeline.expire(key, _FORGET_AFTER)
+            names, _ = pipeline.execute()
         return frozenset(name.decode("utf-8", "surrogateescape") for name in names)
 
     def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 5000) -> dramatiq.Consumer:
@@ -112,6 +118,10 @@ class Doorbell(RedisBroker):
                 queue_name=QUEUE, actor_name=ACTOR, args=(), kwargs={"first": first, "last": last}, options={}
             )
         )
+        with self.client.pipeline() as pipeline:
+            for key in ("__heartbeats__", QUEUE, f"{QUEUE}.msgs"):
+                pipeline.expire(f"{self.namespace}:{key}", _FORGET_AFTER)
+            pipeline.execute()
 
 
 def client(url: str) -> "redis.Redis":

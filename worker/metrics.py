@@ -1,8 +1,8 @@
 """What workers count. Import only once `PROMETHEUS_MULTIPROC_DIR` is set, or nothing is shared.
 
-The folder belongs to the process that starts workers: it wipes it at start, and serves what all workers,
-living and dead, have counted (`control.worker_pool`). Gauges that come from the database are the
-exporter's.
+The folder belongs to the process that starts workers, and is new with it: it serves what all workers, living
+and dead, have counted (`control.worker_pool`). Where nobody is to be served there is none. Gauges that come
+from the database are the exporter's.
 """
 
 from prometheus_client import Counter, Histogram

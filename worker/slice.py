@@ -31,6 +31,10 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 #: Seconds for which a worker takes the settings of its job to be what it last read.
 AS_TOLD_FOR = 0.1
 
+#: Of so many jobs a worker keeps the statements: a service outlives migrations, and a table may have
+#: thousands of partitions, each with a job of its own.
+_JOBS_KEPT = 50
+
 #: The class of what a lock that isn't free in time is told by, 55P03.
 _LOCKED = "55"
 
@@ -92,9 +96,12 @@ class Station:
     idle: threading.Event = field(default_factory=threading.Event)
     """Set while no batch is under way."""
     _fillings: dict[tuple[int, datetime], Filling] = field(default_factory=dict)
+    """Those of the jobs that it worked at last, the very last at the end."""
     _held: str | None = _NOT_SAID
     _held_of: Current | None = None
-    _unreadable: set[tuple[int, SignalName]] = field(default_factory=set)
+    _unreadable: set[SignalName] = field(default_factory=set)
+    """Signals of which it is on record that they can't be read, as of `_unreadable_as_of`."""
+    _unreadable_as_of: tuple[int, datetime] | None = None
     _current: Current | None = None
     _asked_of: int | None = None
     _ask_at: float = 0.0
@@ -226,11 +233,15 @@ class Station:
 
     def _filling(self, connection: Connection, job_id: int, started_at: datetime) -> Filling:
         known = (job_id, started_at)
-        if known not in self._fillings:
+        filling = self._fillings.pop(known, None)
+        if filling is None:
             job = jobs.read(connection, job_id)
             by_index = job.spec.moving is None and is_told_by_index(connection, job.spec)
-            self._fillings[known] = Filling(job.table, job.spec, by_index)
-        return self._fillings[known]
+            filling = Filling(job.table, job.spec, by_index)
+        self._fillings[known] = filling
+        if len(self._fillings) > _JOBS_KEPT:
+            del self._fillings[next(iter(self._fillings))]
+        return filling
 
     def _let_go(self, connection: Connection, job_id: int) -> Current | None:
         """Wait until a batch of a job may go; None when none may (paused, stopped), or when told to stop.
@@ -298,9 +309,12 @@ class Station:
             sample=sample,
         )
         limited = current.settings.limits if current.settings.throttle else {}
+        as_of = (current.id, current.job_started_at)
+        if as_of != self._unreadable_as_of:  # in a ledger that was made anew it is not on record
+            self._unreadable_as_of, self._unreadable = as_of, set()
         for signal, why in sample.unreadable.items():
-            if signal in limited and (current.id, signal) not in self._unreadable:
-                self._unreadable.add((current.id, signal))
+            if signal in limited and signal not in self._unreadable:
+                self._unreadable.add(signal)
                 then = UNREADABLE[current.settings.unreadable]
                 message = f"{LABELS[signal]}: can't be read, {why}; {then}"
                 if audit.record_unreadable(connection, current.id, self.governor.name, message):

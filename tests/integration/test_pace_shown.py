@@ -62,6 +62,22 @@ def test_what_can_not_be_read_is_said_once_by_whoever_sees_it_first(
     assert "can't be read: the plan's own query (it ends in DivisionByZero)" in view.file.getvalue()  # type: ignore[attr-defined]
 
 
+def test_what_can_not_be_read_is_said_in_a_ledger_that_was_made_anew_too(
+    sample: str, connection: psycopg.Connection, valkey: EmbeddedValkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shared_state, "SAMPLE_EVERY", 0.01)
+    governor = {"max_query": 5, "query": "SELECT 1 / 0"}
+    with station_of(sample, valkey, "a", f"blind {next(namespaces)}") as a:
+        for _ in range(2):
+            with grounded(sample, valkey, governor=governor) as (ground, session):
+                a.work(*planned(ground, session))
+                said = [event.kind for event in audit.events(session, ground.migration)]
+            assert said.count("unreadable") == 1
+            connection.execute("DROP SCHEMA tenantry, tenantry_guard CASCADE")
+            for table in ("graph_entities", "graph_relations"):
+                connection.execute(f"ALTER TABLE {table} DROP COLUMN tenant_id".encode())
+
+
 def test_the_log_tells_a_change_of_the_pace_and_not_each_sample(
     sample: str, connection: psycopg.Connection, valkey: EmbeddedValkey, monkeypatch: pytest.MonkeyPatch
 ) -> None:

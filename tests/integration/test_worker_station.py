@@ -17,7 +17,7 @@ from tests.integration.backfilling import plan_of, prepared
 from tests.integration.stationed import station_of
 from tests.waiting import until
 from worker import jobs, ledger, paging
-from worker.slice import Station, _Session
+from worker.slice import _JOBS_KEPT, Station, _Session
 
 
 @pytest.fixture
@@ -151,3 +151,18 @@ def test_a_connection_that_may_not_let_triggers_run_again_is_used_no_more(sample
             session.suit("on", one_by_one=False, hold=True)
             connection.execute("SET ROLE pg_monitor")
         assert connection.closed
+
+
+def test_a_worker_keeps_the_statements_of_its_last_jobs_alone_however_many_it_has_had(
+    station: Station, sample: str, connection: psycopg.Connection, valkey: EmbeddedValkey
+) -> None:
+    first, last = _planned(plan_of(sample), sample, valkey.url)
+    for _ in range(_JOBS_KEPT + 2):
+        connection.execute("UPDATE tenantry.jobs SET started_at = clock_timestamp()")  # another job's
+        connection.execute("UPDATE tenantry.batches SET state = 'pending' WHERE id = %s", [first])
+        station.work(first, first)
+    (started,) = connection.execute("SELECT started_at FROM tenantry.jobs").fetchone() or ()
+    assert len(station._fillings) == _JOBS_KEPT
+    assert [at for _, at in station._fillings][-1] == started
+    station.work(first + 1, last)
+    assert "" not in _tenants(connection)

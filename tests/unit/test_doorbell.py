@@ -42,3 +42,13 @@ def test_a_flushed_queue_is_empty_and_takes_messages_again(bell: Doorbell) -> No
     assert bell.waiting() == 0
     bell.ring(1, 1)
     assert bell.waiting() == 1
+
+
+def test_nothing_of_a_queue_that_nobody_rings_in_any_more_stays_for_ever(bell: Doorbell) -> None:
+    """Not the names of those who rang and of a worker that died either, which dramatiq keeps."""
+    bell.ring(1, 1)
+    bell.ring(2, 2)
+    assert next(bell.consume(QUEUE)) is not None
+    kept = bell.client.keys()
+    assert len(kept) == 4
+    assert all(0 < bell.client.ttl(key) <= 86_400 for key in kept)
