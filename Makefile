@@ -36,10 +36,11 @@ test: install
 	$(BIN)/pytest $(PROCESSES) $(GUARD)
 
 # How much of `worker/` and of the stages `make test` goes through, lines and branches, in whatever process: of
-# each of the two it has to be 95 %.
+# each of the two it has to be 95 %. What is gone through is kept in a SQLite file, whose statements a test that kills
+# a command before each of its statements would count as the command's.
 coverage: install
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest $(PROCESSES) $(GUARD)
+	$(BIN)/coverage run -m pytest $(PROCESSES) $(GUARD) --ignore tests/integration/sqlite/test_killed_runs.py
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 	$(BIN)/coverage report --include 'worker/*' --format total --fail-under 95
