@@ -186,10 +186,6 @@ PRAGMA synchronous = NORMAL;
 -- locks: none. What is in the place of the application's table from now on is on the disk before anybody is told.
 PRAGMA synchronous = FULL;
 
--- name: journal_mode
--- locks: none; a read.
-SELECT journal_mode FROM pragma_journal_mode;
-
 -- name: checkpoint_by_hand
 -- locks: none.
 PRAGMA wal_autocheckpoint = 0;

@@ -11,10 +11,11 @@ from psycopg import sql
 from structlog.testing import capture_logs
 
 from control.conductor import settings_of
-from sql.job import JobSpec, KeyColumn, Moving, Range
+from sql.job import Moving, Range
 from sql.postgres.batch import never_in_the_way
 from sql.postgres.connection import Connection, connect
 from sql.tenant_source import Expression
+from tests.filled_table import spec_of_items
 from tests.integration.migrated import plan
 from worker import batch as batches
 from worker import jobs, ledger, paging, version
@@ -35,22 +36,7 @@ END $$;
 CREATE TRIGGER failing BEFORE UPDATE ON items FOR EACH ROW EXECUTE FUNCTION failing();
 INSERT INTO items SELECT n, 'org-' || n % 3 FROM generate_series(1, {ROWS}) AS n;
 """
-_SPEC = JobSpec(
-    schema_="public",
-    table="items",
-    key=(KeyColumn(name="id", type="integer"),),
-    paging="contiguous",
-    stripes=1,
-    rows_per_page=45.0,
-    most_rows=100_000,
-    tenant_column="tenant_id",
-    sentinel="",
-    source=Expression(expression="body"),
-    named="items",
-    pattern=".",
-    tenant_in_unique_index=False,
-    hold_triggers=False,
-)
+_SPEC = spec_of_items(source=Expression(expression="body"))
 
 
 @dataclass(frozen=True)

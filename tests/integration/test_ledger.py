@@ -8,10 +8,9 @@ import pytest
 from control.conductor import settings_of
 from sql.database import Database
 from sql.errors import LedgerGarbledError, LedgerVersionError, NoMigrationError
-from sql.job import JobSpec, KeyColumn
 from sql.postgres.connection import connect
 from sql.sqlite.connection import File
-from sql.tenant_source import Constant
+from tests.filled_table import spec_of_items
 from tests.integration.migrated import plan
 from worker import audit, jobs, ledger, version
 from worker.governor.limits import Sample
@@ -19,22 +18,6 @@ from worker.governor.limits import Sample
 Opened = tuple[Database, int]
 
 _SETTINGS = settings_of(plan(), throttle=True)
-_SPEC = JobSpec(
-    schema_="public",
-    table="items",
-    key=(KeyColumn(name="id", type="integer"),),
-    paging="contiguous",
-    stripes=1,
-    rows_per_page=45.0,
-    most_rows=100_000,
-    tenant_column="tenant_id",
-    sentinel="",
-    source=Constant(constant="x"),
-    named="items",
-    pattern=".",
-    tenant_in_unique_index=False,
-    hold_triggers=False,
-)
 
 
 def _write(database: Database, table: str, assignment: str) -> None:
@@ -137,7 +120,7 @@ def test_a_job_goes_by_the_settings_of_its_migration_and_not_at_all_unless_it_ru
         migration,
         table="items",
         part="items",
-        spec=_SPEC,
+        spec=spec_of_items(),
         last_key=["9"],
         batch_rows=100,
         rows_total=9,

@@ -4,29 +4,14 @@ from typing import Any
 
 import pytest
 
-from sql.job import Copying, JobSpec, KeyColumn, Moving, Shape
+from sql.job import Copying, JobSpec, Moving, Shape
 from sql.postgres import moving, schemas_copy
 from sql.postgres.batch import JobSQL
-from sql.tenant_source import Constant
+from tests.filled_table import spec_of_items
 from worker.batch import Filling
 
 _SHAPES = [Shape("key", lower=lower, striped=striped) for lower in (False, True) for striped in (False, True)]
-_SPEC = JobSpec(
-    schema_="public",
-    table="items",
-    key=(KeyColumn(name="id", type="integer"),),
-    paging="contiguous",
-    stripes=4,
-    rows_per_page=45.0,
-    most_rows=100_000,
-    tenant_column="tenant_id",
-    sentinel="",
-    source=Constant(constant="x"),
-    named="items",
-    pattern=".",
-    tenant_in_unique_index=False,
-    hold_triggers=False,
-)
+_SPEC = spec_of_items(stripes=4)
 
 
 def _moving(step: Any) -> JobSpec:

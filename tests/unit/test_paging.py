@@ -14,7 +14,7 @@ from control.jobs import LEAVING, chosen, largest, visits
 from control.stages.backfill import slices
 from sql.job import JobSpec, KeyColumn
 from sql.postgres.paging import Heap
-from sql.tenant_source import Constant
+from tests.filled_table import spec_of_items
 from worker.jobs import Job
 from worker.paging import first_size, group, page_of, place, ranges, resized, uppers
 
@@ -25,23 +25,7 @@ _KEY = (KeyColumn(name="id", type="text"),)
 
 
 def _spec(**changes: Any) -> JobSpec:
-    spec = JobSpec(
-        schema_="public",
-        table="paged",
-        key=_KEY,
-        paging="pages",
-        stripes=16,
-        rows_per_page=45.0,
-        most_rows=100_000,
-        tenant_column="tenant_id",
-        sentinel="",
-        source=Constant(constant="x"),
-        named="paged",
-        pattern=".",
-        tenant_in_unique_index=False,
-        hold_triggers=False,
-    )
-    return spec.model_copy(update=changes)
+    return spec_of_items(**({"key": _KEY, "paging": "pages", "stripes": 16} | changes))
 
 
 @given(st.lists(st.text(min_size=1), min_size=1, max_size=20, unique=True), st.sampled_from([1, 2, 8]))

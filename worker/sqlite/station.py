@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from sql.sqlite import guard
 from sql.sqlite.batch import BATCH
 from sql.sqlite.connection import File
+from sql.sqlite.copying import is_wal
 from worker.jobs import Batch, Job
 from worker.ledger import Settings
 from worker.paging import resized
@@ -69,7 +70,9 @@ class Station:
         return resized(job.batch_rows, [(done.rows, done.held) for done in ran], target, job.spec.most_rows)
 
     def _commit_as(self, settings: Settings) -> None:
-        how = "FULL" if settings.synchronous_commit == "on" else "NORMAL"
+        # In WAL mode NORMAL loses the last batches at most; with a rollback journal it could tear the file.
+        quick = settings.synchronous_commit == "off" and is_wal(self.file)
+        how = "NORMAL" if quick else "FULL"
         if how != self._synchronous:
             self.file.execute(BATCH.synchronous.filled(how=how))
             self._synchronous = how

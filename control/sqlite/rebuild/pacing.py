@@ -10,6 +10,7 @@ from control.sqlite.stage import Ground
 from control.sqlite.steps import patiently
 from sql.errors import TenantryError
 from sql.sqlite.connection import File
+from sql.sqlite.copying import is_wal
 from sql.sqlite.rebuild import STATEMENTS
 from worker import ledger
 from worker.ledger import Settings
@@ -115,7 +116,8 @@ def at_work(file: File) -> Iterator[None]:
         STATEMENTS.free_quickly,
     ):
         file.rows(statement.filled())
-    if _may_sync_less(file):
+    # It loses transactions at most, and tears none apart: with a rollback journal it could.
+    if is_wal(file):
         file.execute(STATEMENTS.sync_less.filled())
     try:
         yield
@@ -131,13 +133,8 @@ def durably(file: File) -> Iterator[None]:
     try:
         yield
     finally:
-        if _may_sync_less(file):
+        if is_wal(file):
             file.execute(STATEMENTS.sync_less.filled())
-
-
-def _may_sync_less(file: File) -> bool:
-    """Whether that loses transactions at most, and tears none apart: with a rollback journal it could."""
-    return bool(file.value(STATEMENTS.journal_mode.filled()) == "wal")
 
 
 @contextmanager
