@@ -5,7 +5,8 @@ What becomes of a failure is decided by its SQLSTATE (design, section 2):
 - a lock that wasn't free in time: again, passing over locked rows; what is left becomes a new batch;
 - the statement timeout: halves, and a single row waits, for it is no fault of the data;
 - deadlock, shutdown, connection, resources: the batch waits and is rung again;
-- a right that is missing, or a name that is gone, whatever the rows: the job stops, and none is set aside;
+- a right that is missing, or a name that is gone, whatever the rows: the batch waits, and where it is refused
+  again the job stops; no row is set aside;
 - everything else is an error of the data: halves, down to the row, which is set aside with its key and the
   server's message.
 """
@@ -26,7 +27,7 @@ from worker import jobs
 from worker.failure import Failure, sorted_by
 from worker.jobs import Batch
 from worker.paging import SMALLEST
-from worker.refused import why_refused
+from worker.refused import is_of_statement, why_refused
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -142,6 +143,9 @@ def run(connection: Connection, batch: Batch, filling: Filling) -> Outcome:
         refused = _why_refused(connection, batch, filling, error)
         if refused is not None:
             failure = Failure.REFUSED
+        elif is_of_statement(error):
+            failure = Failure.WAIT  # it was refused, and would not be any more
+        stopped = refused is not None and jobs.stop_refused(connection, batch, refused)
         log.warning(
             "batch failed",
             batch=batch.id,
@@ -160,8 +164,7 @@ def run(connection: Connection, batch: Batch, filling: Filling) -> Outcome:
         else:
             counts = failure is Failure.DATA
             _record(connection, batch, error.sqlstate, _message(error), counts=counts)
-        if refused is not None:
-            jobs.set_state(connection, batch.job, "stopped", refused)
+        if stopped:
             log.warning("job stopped", table=filling.table, reason=refused)
         set_aside = failure is Failure.DATA and left is not None and left.rows == 1
         return Failed(failure, error.sqlstate or "", again=not set_aside)

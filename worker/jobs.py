@@ -173,6 +173,15 @@ def set_state(
     send(connection, JOBS.set_state, job=job_id, state=state, reason=reason)
 
 
+def stop_refused(connection: Database, batch: Batch, reason: str) -> bool:
+    """Stop a running job where its batch was refused the last time too; whether it is stopped by this.
+
+    Call it before this attempt is written. A name or a right may be gone for a
+    moment, as between DROP and CREATE, or between REVOKE and GRANT.
+    """
+    return bool(send(connection, JOBS.stop_refused, job=batch.job, batch=batch.id, reason=reason))
+
+
 @dataclass(frozen=True, slots=True)
 class Released:
     """What a retry let go: rows out of quarantine, and batches that go at once, theirs among them."""

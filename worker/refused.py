@@ -21,6 +21,14 @@ _CLASS = "42"
 _ASKS_FOR_RIGHTS = "aclcheck_error"
 
 
+def is_of_statement(error: psycopg.Error) -> bool:
+    """Whether the server could not read the statement that it was sent: no row was looked at.
+
+    What a trigger, a function or a value ends in has no place in that statement.
+    """
+    return (error.sqlstate or "").startswith(_CLASS) and error.diag.statement_position is not None
+
+
 def why_refused(
     connection: Connection,
     spec: JobSpec,
@@ -30,7 +38,8 @@ def why_refused(
 ) -> str | None:
     """Why a batch can't be done before an operator does something; None where its rows may be at fault.
 
-    `statements` are those of the batch, and `error` is what one of them ended in.
+    `statements` are those of the batch, and `error` is what one of them ended in. None too where they would
+    be refused no more, as where a script dropped a function and made it anew (`is_of_statement`).
     """
     if not (error.sqlstate or "").startswith(_CLASS):
         return None
@@ -39,7 +48,7 @@ def why_refused(
         return _told(connection, spec, refusal)
     if isinstance(error, InsufficientPrivilege) and _ASKS_FOR_RIGHTS in (error.diag.source_function or ""):
         # The outermost, which is the trigger's function; what is within may hold values of a row.
-        where = (error.diag.context or "a trigger").splitlines()[-1]
+        where = (error.diag.context or "a check, an index or a trigger").splitlines()[-1]
         return (
             f"{error.diag.message_primary}, in {where}: GRANT {_role(connection, spec)[0]} what the tables' "
             "own triggers and functions need"

@@ -65,6 +65,13 @@ UPDATE tenantry.jobs SET state = %(state)s, reason = %(reason)s,
     finished_at = CASE WHEN %(state)s = 'complete' THEN clock_timestamp() END
 WHERE id = %(job)s;
 
+-- name: stop_refused
+-- locks: ROW EXCLUSIVE on tenantry.jobs. One that runs, and whose batch ended in an error of this class the last time too.
+UPDATE tenantry.jobs AS j SET state = 'stopped', reason = %(reason)s
+WHERE j.id = %(job)s AND j.state = 'running' AND EXISTS (
+    SELECT FROM tenantry.batches AS b WHERE b.id = %(batch)s AND b.attempts > 0 AND b.sqlstate LIKE '42%%')
+RETURNING j.id;
+
 -- name: add_batch
 -- locks: ROW EXCLUSIVE on tenantry.batches.
 INSERT INTO tenantry.batches (job_id, origin, by, lower, upper, stripe)

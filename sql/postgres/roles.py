@@ -131,7 +131,8 @@ def admit(connection: Connection, *, worker: str, exporter: str) -> None:
                 f"[roles] of the plan names {role}, and there is no such role: "
                 "`tenantry roles --sql` writes the script that makes it"
             )
-        _admit(connection, who, role)
+        with connection.transaction():  # what is taken back and granted again, a worker at work never lacks
+            _admit(connection, who, role)
 
 
 def _admit(connection: Connection, who: str, role: str) -> None:

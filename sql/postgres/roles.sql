@@ -99,6 +99,7 @@ SELECT NULL, NULL, 'USAGE' WHERE NOT has_schema_privilege(%(role)s::name, 'tenan
 SELECT c.relname::text AS name FROM pg_class AS c CROSS JOIN LATERAL aclexplode(c.relacl) AS a
 WHERE c.relnamespace = 'tenantry'::regnamespace AND c.relname IN ('migrations', 'jobs')
   AND a.privilege_type = 'UPDATE' AND a.grantee = to_regrole(quote_ident(%(role)s)) AND a.grantee <> c.relowner
+ORDER BY 1
 
 -- name: ledger_revoked
 -- locks: none on tables; the table's entry in the catalog is written, once.

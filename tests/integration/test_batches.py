@@ -7,6 +7,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from psycopg import sql
 from structlog.testing import capture_logs
 
 from control.conductor import settings_of
@@ -283,26 +284,68 @@ def test_a_batch_whose_rest_cannot_be_told_counts_and_says_so(bench: Bench) -> N
     assert logs[1:] == [told | {"batch": batch.id, "error": said}]
 
 
-def test_a_batch_that_the_server_refuses_stops_its_job_and_says_why(bench: Bench) -> None:
+def test_a_batch_that_the_server_refuses_again_stops_its_job_and_says_why(bench: Bench) -> None:
     batch = bench.planned(100, 10)
     bench.session.execute("ALTER TABLE items RENAME COLUMN body TO text")
     with capture_logs() as logs:
         assert bench.run(batch) == Failed(Failure.REFUSED, "42703", again=True)
-    assert bench.attempt(batch)[0] == 1
+        assert [one["event"] for one in logs] == ["batch failed"]
+        assert bench.run(batch) == Failed(Failure.REFUSED, "42703", again=True)
+    assert bench.attempt(batch)[0] == 2
     assert bench.attempt(batch)[3:] == (False, "pending")
     job = jobs.read(bench.session, bench.job.id)
     assert job.state == "stopped"
     assert (job.reason or "").endswith("reads or writes what is not as it was when it was planned")
     told = {"event": "job stopped", "log_level": "warning", "table": "items", "reason": job.reason}
-    assert logs[1:] == [told]
+    assert logs[2:] == [told]
+
+
+def test_a_batch_that_is_refused_for_a_moment_alone_stops_nothing_and_is_done(bench: Bench) -> None:
+    batch = bench.planned(100, 10)
+    bench.session.execute("ALTER TABLE items RENAME COLUMN body TO text")
+    assert bench.run(batch) == Failed(Failure.REFUSED, "42703", again=True)
+    assert jobs.read(bench.session, bench.job.id).state == "running"
+    bench.session.execute("ALTER TABLE items RENAME COLUMN text TO body")
+    assert isinstance(bench.run(batch), Done)
+
+
+def test_a_job_that_was_complete_before_a_refusal_is_told_stays_so(bench: Bench) -> None:
+    batch = bench.planned(100, 10)
+    bench.session.execute("ALTER TABLE items RENAME COLUMN body TO text")
+    bench.run(batch)
+    jobs.set_state(bench.session, bench.job.id, "complete")
+    assert bench.run(batch) == Failed(Failure.REFUSED, "42703", again=True)
+    assert jobs.read(bench.session, bench.job.id).state == "complete"
+
+
+class _Mended(psycopg.Connection[Any]):
+    """A worker's session; what its statements name is there again once the server is asked of them."""
+
+    def execute(self, query: Any, *arguments: Any, **options: Any) -> psycopg.Cursor[Any]:
+        """Send it."""
+        if isinstance(query, sql.Composable) and "tenantry batch.explain" in query.as_string():
+            super().execute("CREATE FUNCTION named(text) RETURNS text LANGUAGE sql AS 'SELECT $1'")
+        return super().execute(query, *arguments, **options)
+
+
+def test_a_single_row_is_not_set_aside_where_its_batch_could_not_be_read_for_a_moment(
+    bench: Bench, database: str
+) -> None:
+    batch = bench.planned(7, 6)
+    filling = Filling("items", _SPEC.model_copy(update={"source": Expression(expression="named(body)")}))
+    with _Mended.connect(database, autocommit=True) as session:
+        assert batches.run(session, batch, filling) == Failed(Failure.WAIT, "42883", again=True)
+        assert bench.attempt(batch)[3:] == (False, "pending")
+        assert isinstance(batches.run(session, batch, filling), Done)
 
 
 def test_held_rows_that_the_server_refuses_to_remove_stop_the_job(bench: Bench) -> None:
     removing = _SPEC.model_copy(update={"moving": Moving(assignment=1, step="remove", to="b", from_="")})
     batch = bench.planned(20, 10)
     bench.session.execute("ALTER TABLE items RENAME COLUMN tenant_id TO other")
-    outcome = batches.run(bench.session, batch, Filling("items", removing))
-    assert outcome == Failed(Failure.REFUSED, "42703", again=True)
+    for _ in range(2):
+        outcome = batches.run(bench.session, batch, Filling("items", removing))
+        assert outcome == Failed(Failure.REFUSED, "42703", again=True)
     assert jobs.read(bench.session, bench.job.id).state == "stopped"
 
 

@@ -257,6 +257,27 @@ def test_what_a_role_lacks_of_the_ledger_or_has_too_much_of_the_next_run_sets_ri
     assert granted.schema() == rights
 
 
+def test_a_worker_at_work_lacks_nothing_while_too_much_is_taken_back(granted: Privileged) -> None:
+    granted.done_as(CONTROLLER, "run", "--to", "columns")
+    may = "SELECT has_column_privilege('tenantry_worker', 'tenantry.jobs', 'state', 'UPDATE')::int"
+    behind = "WHERE wait_event_type = 'Lock' AND query LIKE '%ledger_revoked%'"
+    with psycopg.connect(granted.url) as other:
+        other.execute("GRANT UPDATE ON tenantry.jobs, tenantry.migrations TO tenantry_worker")
+        other.commit()
+        # Behind this the run waits with one of the two taken back already.
+        other.execute("GRANT UPDATE ON tenantry.migrations TO tenantry_exporter")
+        with granted.started("run", "--to", "columns") as run:
+            until(
+                lambda: granted.count(f"SELECT count(*) FROM pg_stat_activity {behind}"),
+                60,
+                "a run that waits",
+            )
+            assert granted.count(may) == 1
+            other.rollback()
+            assert run.wait(60) == 0
+    assert granted.count(may) == 1
+
+
 @pytest.mark.parametrize("grant", ["roles", "worker"])
 def test_a_run_whose_roles_are_not_there_says_so_before_it_begins(operator: Privileged, grant: str) -> None:
     if grant == "worker":

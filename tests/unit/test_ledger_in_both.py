@@ -10,11 +10,11 @@ from sql.ledger import UPGRADE
 from sql.named import load
 from worker.version import VERSION
 
-#: What only a queue, sessions of a server, or assignments that lock rows need.
+#: What only a queue, sessions of a server and their rights, or assignments that lock rows need.
 _OF_POSTGRES_ALONE = {
     "ledger": set[str](),
     "upgrade": set[str](),
-    "jobs": {"ring", "unring", "idle_seconds", "slice", "interrupted"},
+    "jobs": {"ring", "unring", "idle_seconds", "slice", "interrupted", "stop_refused"},
     "holds": {"blockers", "rights"},
 }
 #: A server's JSON is always some.
