@@ -157,6 +157,10 @@ class JobSQL:
             resolved=source.resolved,
         )
 
+    def explained(self, range_: Range) -> str:
+        """What compiles the batch's UPDATE, and its triggers, without doing it."""
+        return BATCH.explain.filled(statement=self.fill(range_))
+
     def fill_all(self) -> str:
         """The UPDATE of every batch in one, for a script."""
         source = self._source

@@ -6,6 +6,10 @@
 UPDATE {table} AS t{by_rowid} SET {tenant} = {value}{source}
 WHERE {range} AND {unfinished} AND {resolved};
 
+-- name: explain
+-- locks: none; the schema is read, and no row. Asked after a batch failed: whether it would whatever its rows are.
+EXPLAIN {statement};
+
 -- name: left
 -- locks: none; a read of one batch's range. How many rows are still to be written.
 SELECT count(*) FROM {table} AS t{by_rowid} WHERE {range} AND {unfinished};

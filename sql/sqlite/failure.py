@@ -28,16 +28,18 @@ _STATES = {
     sqlite3.SQLITE_NOTADB: "XX001",
     sqlite3.SQLITE_SCHEMA: "40001",
 }
+#: For what SQLite only calls an error: a name that is gone as well as a value that a function won't take.
+UNNAMED = "42000"
 
 
 def sqlstate(error: sqlite3.Error | FileBusyError) -> str:
-    """The SQLSTATE that says most of an error; `42000` for what SQLite only calls an error."""
+    """The SQLSTATE that says most of an error; `UNNAMED` for what SQLite only calls an error."""
     if isinstance(error, FileBusyError):
         return "55P03"
     code = getattr(error, "sqlite_errorcode", None)
     if code is None:
         return ""
-    return _STATES.get(code) or _STATES.get(code & 0xFF) or "42000"
+    return _STATES.get(code) or _STATES.get(code & 0xFF) or UNNAMED
 
 
 #: What an operator does about what SQLite ended, by the SQLSTATE; else the message has to say it.

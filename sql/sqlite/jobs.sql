@@ -74,6 +74,13 @@ UPDATE tenantry_jobs SET state = :state, reason = :reason,
     finished_at = CASE WHEN :state = 'complete' THEN :now END
 WHERE id = :job;
 
+-- name: stop_refused
+-- locks: the file's write lock, for one row. A job that runs, and whose batch ended in an error of this class the last time too.
+UPDATE tenantry_jobs SET state = 'stopped', reason = :reason
+WHERE id = :job AND state = 'running' AND EXISTS (
+    SELECT 1 FROM tenantry_batches WHERE id = :batch AND attempts > 0 AND sqlstate LIKE '42%')
+RETURNING id;
+
 -- name: add_batch
 -- locks: the file's write lock, for one row.
 INSERT INTO tenantry_batches (job_id, origin, by, lower, upper, stripe, created_at)

@@ -14,7 +14,7 @@ from worker.version import VERSION
 _OF_POSTGRES_ALONE = {
     "ledger": set[str](),
     "upgrade": set[str](),
-    "jobs": {"ring", "unring", "idle_seconds", "slice", "interrupted", "stop_refused"},
+    "jobs": {"ring", "unring", "idle_seconds", "slice", "interrupted"},
     "holds": {"blockers", "rights"},
 }
 #: A server's JSON is always some.

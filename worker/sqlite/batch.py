@@ -1,13 +1,16 @@
 """One batch on a SQLite file: the UPDATE and the ledger's row in one short transaction; split; quarantine.
 
-What becomes of a failure is decided by its SQLSTATE, as for PostgreSQL (`worker.failure`). Only one process
-works at a file, so that a batch which is pending in the ledger is this one's to do.
+What becomes of a failure is decided by its SQLSTATE, as for PostgreSQL (`worker.failure`). After an error
+without a code of its own SQLite is asked to compile the statement, which looks up every name in it and in its
+triggers, and reads no row: where that fails too the batch waits, and where it does so again the job stops; no
+row is set aside. Only one process works at a file, so that a batch which is pending in the ledger is this
+one's to do.
 """
 
 import sqlite3
 import time
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
@@ -17,7 +20,7 @@ from sql.ledger import JOBS, send
 from sql.sqlite import guard
 from sql.sqlite.batch import JobSQL
 from sql.sqlite.connection import File
-from sql.sqlite.failure import refused, sqlstate
+from sql.sqlite.failure import UNNAMED, refused, sqlstate
 from sql.sqlite.ledger import JOBS as FILE_JOBS
 from worker import jobs
 from worker.failure import Failure, sorted_by
@@ -95,13 +98,29 @@ def _failed(file: File, batch: Batch, spec: JobSpec, error: Exception, failed: F
     )
     if failed.sqlstate.startswith("XX") and isinstance(error, sqlite3.Error):
         raise refused("a batch", error) from error
-    if failed.failure is Failure.DATA:
+    if failed.failure is Failure.DATA and _refused(file, batch, spec):
+        failed = replace(failed, failure=Failure.REFUSED)
+        with file.transaction():
+            stopped = jobs.stop_refused(file, batch, failed.error)
+            _record(file, batch, failed.sqlstate, failed.error, counts=False)
+        if stopped:
+            log.warning("job stopped", table=spec.table, reason=failed.error)
+    elif failed.failure is Failure.DATA:
         _divide(file, batch, spec, failed.sqlstate, failed.error)
     else:
         # With no room on the disk, or a writer that doesn't end, there is no writing that down either.
         with suppress(FileBusyError, sqlite3.Error):
             _record(file, batch, failed.sqlstate, failed.error, counts=False)
     return failed
+
+
+def _refused(file: File, batch: Batch, spec: JobSpec) -> bool:
+    """Whether a batch's statement fails whatever its rows are: something that it names is gone."""
+    try:
+        file.execute(JobSQL(spec).explained(batch.range))
+    except sqlite3.Error as error:
+        return sqlstate(error) == UNNAMED
+    return False
 
 
 def _record(file: File, batch: Batch, code: str | None, error: str, *, counts: bool) -> None:

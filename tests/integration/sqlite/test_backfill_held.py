@@ -78,6 +78,27 @@ def test_rows_that_fail_are_set_aside_with_key_and_message_and_filled_once_mende
     assert asked(path, "SELECT count(*) FROM notes WHERE tenant_id IS NOT doc->>'org'") == [(0,)]
 
 
+def test_a_batch_whose_statement_names_what_is_gone_stops_the_job_and_sets_no_row_aside(
+    tmp_path: Path,
+) -> None:
+    path = _prepared(tmp_path, "CREATE TABLE seen (id)")
+    plan = plan_of(path, [_NOTES])
+    with conductor.controller(plan) as file:
+        conductor.run(plan, file, to="columns", notify=lambda _line: None)
+    made(path, "CREATE TRIGGER sees AFTER UPDATE ON notes BEGIN INSERT INTO seen VALUES (new.id); END")
+    made(path, "DROP TABLE seen")
+    with pytest.raises(
+        JobStoppedError, match=r"no such table: main\.seen.*`tenantry retry` and `tenantry run`"
+    ):
+        run(plan)
+    assert asked(path, "SELECT count(*) FROM tenantry_quarantine") == [(0,)]
+    assert asked(path, "SELECT count(*) FROM tenantry_batches WHERE state = 'split'") == [(0,)]
+    made(path, "CREATE TABLE seen (id)")
+    _retried(plan)
+    run(plan)
+    assert asked(path, "SELECT count(*) FROM notes WHERE tenant_id IS NULL") == [(0,)]
+
+
 def test_a_row_that_is_set_aside_is_told_by_its_rowid_and_by_its_primary_key(tmp_path: Path) -> None:
     path = made(
         tmp_path / "file.db",
