@@ -245,7 +245,8 @@ def test_each_page_begins_behind_the_last_and_is_read_in_order_without_a_sort(
         )
         assert assigning.carry_out(ground, begun) == {"notes": 100}
         file.raw.set_trace_callback(None)
-        pages = [page for page in pages if page.endswith("LIMIT 10")]
+        # Ten rows or fewer: a page is cut smaller after one that took long.
+        pages = [page for page in pages if re.search(r"LIMIT ([1-9]|10)$", page)]
         begin = [int(found[1]) for page in pages if (found := re.search(r"> \('?(\d+)'?\)", page))]
         assert len(begin) >= 10
         assert begin == sorted(begin)
