@@ -67,7 +67,7 @@ def test_failover(build: Build, server: Cluster, graph: EmbeddedPostgres, tell: 
 
 
 def test_connections_cut(build: Build, tell: Tell) -> None:
-    with build(seconds=75) as there:
+    with build(seconds=100) as there:
         there.work()
         there.run()
 

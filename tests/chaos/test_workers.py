@@ -49,7 +49,7 @@ def _kill_one(there: House) -> None:
 
 
 def test_workers_killed(build: Build, tell: Tell) -> None:
-    with build(seconds=75) as there:
+    with build(seconds=110) as there:
         there.work(_CROWD)
         there.run()
         there.strike(50, lambda: _kill_one(there))
