@@ -9,11 +9,13 @@ from control.conductor import settings_of
 from sql.database import Database
 from sql.errors import LedgerGarbledError, LedgerVersionError, NoMigrationError
 from sql.postgres.connection import connect
+from sql.postgres.facts import Catalog
 from sql.sqlite.connection import File
 from tests.filled_table import spec_of_items
 from tests.integration.migrated import plan
 from worker import audit, jobs, ledger, version
 from worker.governor.limits import Sample
+from worker.jobs import Job
 
 Opened = tuple[Database, int]
 
@@ -30,6 +32,22 @@ def _write(database: Database, table: str, assignment: str) -> None:
 def _begun(database: Database, name: str, **given: Any) -> ledger.Migration:
     known: dict[str, Any] = {"tables": ["a"], "original": {"tables": []}, "settings": _SETTINGS}
     return ledger.begin(database, name=name, **known | given)
+
+
+def _job(database: Database, migration: int) -> Job:
+    jobs.add(
+        database,
+        migration,
+        table="items",
+        part="items",
+        spec=spec_of_items(),
+        last_key=["9"],
+        batch_rows=100,
+        rows_total=9,
+        why="it is small",
+    )
+    (job,) = jobs.of_migration(database, migration)
+    return job
 
 
 def test_a_database_without_a_ledger_has_no_migration_no_workers_to_be_and_nothing_to_hold(
@@ -86,6 +104,23 @@ def test_settings_that_were_written_by_hand_are_told_with_their_place_and_the_mi
     assert "graph" in str(garbled.value)
 
 
+def test_a_job_of_such_settings_is_told_with_the_same_place(opened: Opened) -> None:
+    database, migration = opened
+    job = _job(database, migration)
+    _write(database, "migrations", """settings = '{"target": "soon"}'""")
+    with pytest.raises(LedgerGarbledError, match=r"migrations\.settings of graph can"):
+        ledger.current(database, job.id)
+
+
+def test_an_original_that_was_written_by_hand_is_told_with_its_place_and_the_migrations_name(
+    opened: Opened,
+) -> None:
+    database, _ = opened
+    _write(database, "migrations", """original = '{"tables": 7}'""")
+    with pytest.raises(LedgerGarbledError, match=r"migrations\.original of graph can"):
+        ledger.read(database, "graph").before(Catalog)
+
+
 def test_who_holds_a_migration_has_it_alone_until_the_end_of_the_transaction(database: str) -> None:
     with connect(database, "test") as session, psycopg.connect(database) as other:
         version.create(session)
@@ -115,18 +150,7 @@ def test_what_is_tuned_is_kept_with_the_settings_of_that_migration_alone(opened:
 def test_a_job_goes_by_the_settings_of_its_migration_and_not_at_all_unless_it_runs(opened: Opened) -> None:
     database, migration = opened
     _begun(database, "other")
-    jobs.add(
-        database,
-        migration,
-        table="items",
-        part="items",
-        spec=spec_of_items(),
-        last_key=["9"],
-        batch_rows=100,
-        rows_total=9,
-        why="it is small",
-    )
-    (job,) = jobs.of_migration(database, migration)
+    job = _job(database, migration)
     assert ledger.current(database, job.id) == ledger.Current(migration, "graph", _SETTINGS, job.started_at)
     assert ledger.current(database, job.id + 1) is None
     ledger.set_state(database, migration, "paused")
@@ -170,6 +194,13 @@ def test_a_value_is_remembered_under_its_key_in_place_of_the_one_before(opened: 
         memory.remember(key, value)
     assert (memory.recall("a"), memory.recall("b"), memory.recall("c")) == ({"n": 3}, {"n": 2}, None)
     assert other.recall("a") is None
+
+
+def test_nothing_is_recalled_of_a_migration_that_is_forgotten(opened: Opened) -> None:
+    database, migration = opened
+    _begun(database, "other")
+    ledger.forget(database, migration)
+    assert ledger.Memory(database, migration).recall("a") is None
 
 
 def test_who_holds_is_told_with_the_reason_and_whether_it_is_everybody(database: str) -> None:
