@@ -225,7 +225,7 @@ def test_who_keeps_the_migrations_record_locked_is_told_of_instead_of_waited_for
         for words in (["pause"], ["cancel"], ["tune", "target=20ms"]):
             said = operator.tenantry(*words)
             assert said.returncode == 1
-            assert "another session has kept the record of" in said.stderr
+            assert "another session has kept the record of multi-tenancy locked" in said.stderr
     operator.done("pause")
 
 
