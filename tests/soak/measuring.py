@@ -99,12 +99,14 @@ def _one(connection: psycopg.Connection, query: str) -> int:
 
 def queue(client: "redis.Redis") -> dict[str, float]:
     """The queue server's keys, those apart that go by themselves; what they hold, and its memory."""
-    found: Counter[str] = Counter({"queue: keys": 0, "queue: keys that stay": 0, "queue: brokers": 0})
+    found: Counter[str] = Counter({"queue: keys": 0, "queue: keys that stay": 0})
     for key in client.scan_iter(count=1_000):
         found["queue: keys"] += 1
         found["queue: keys that stay"] += client.ttl(key) == -1
         if key.endswith(b":__heartbeats__"):
-            found["queue: brokers"] += client.zcard(key)
+            found["queue: brokers of one migration's name"] = max(
+                found["queue: brokers of one migration's name"], client.zcard(key)
+            )
         kind = _KIND.fullmatch(key)
         found[f"queue: keys, {kind[1].decode() if kind else key.decode()}"] += 1
     told = client.info()

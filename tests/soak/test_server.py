@@ -36,11 +36,14 @@ _ALLOWED = {
     "*: memory of its own, kB": Allowance(2_500, 0.03),
     # PostgreSQL caches plans in it until the pool replaces it, an hour after it began: shown, not judged.
     "server: memory of workers' sessions, kB": Allowance(None),
-    # A worker that was started again takes its second and third when it needs them.
+    # A worker takes its second and third session when it needs them, and each is a socket.
     "server: sessions*": Allowance(2),
+    "workers: sockets": Allowance(2),
+    "workers: file descriptors": Allowance(2),
     # Counts of tables that a worker has not filled before take another page.
     "temporary folder: on disk, kB": Allowance(100),
-    "queue: brokers": Allowance(20),
+    # Those that were killed are missed after a minute.
+    "queue: brokers of one migration's name": Allowance(10),
     "queue: memory, kB": Allowance(200),
     # Those of migrations elsewhere go by themselves, in time.
     "queue: keys": Allowance(None),
