@@ -64,8 +64,8 @@ chaos: install
 mutants: install
 	$(BIN)/python -m tests.mutants $(if $(SEED),--seed $(SEED))
 
-# Hundreds of small migrations in a row, on a server and on a file, and what has grown by the end: a quarter of an
-# hour; `MIGRATIONS=80` asks for fewer than 200.
+# A hundred small migrations in a row, on a server and on a file, and what has grown by the end: a quarter of an
+# hour; `MIGRATIONS=200` asks for more.
 soak: install
 	$(if $(MIGRATIONS),MIGRATIONS=$(MIGRATIONS)) $(BIN)/pytest -m soak --numprocesses 2 tests/soak
 

@@ -13,7 +13,7 @@ from tests.soak.trend import Allowance
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(0)]
 
-MIGRATIONS = int(os.environ.get("MIGRATIONS", "200"))
+MIGRATIONS = int(os.environ.get("MIGRATIONS", "100"))
 _SAMPLES = 40
 _ALLOWED = {
     "*: RSS, kB": Allowance(2_500, 0.03),

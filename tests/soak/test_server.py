@@ -26,7 +26,7 @@ from tests.waiting import until
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(0)]
 
 #: How many migrations, and in how many samples.
-MIGRATIONS = int(os.environ.get("MIGRATIONS", "200"))
+MIGRATIONS = int(os.environ.get("MIGRATIONS", "100"))
 _SAMPLES = 40
 _PATIENCE = 60.0
 
