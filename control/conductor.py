@@ -36,7 +36,7 @@ from sql.errors import AnotherRunError, GivenWrongError
 from sql.postgres import schemas as schema_tables
 from sql.postgres.connection import Connection, connect, describe, resolve
 from sql.postgres.facts import Catalog
-from sql.postgres.session import take_migration
+from sql.postgres.session import leave_migration, take_migration
 from worker import assignments, audit, ledger, version
 from worker.broker import Doorbell
 from worker.governor.history import are_primaries
@@ -162,6 +162,8 @@ def controller(plan: Plan) -> Iterator[Connection]:
             raise AnotherRunError(plan.name, holder)
         version.upgrade(connection)
         yield connection
+        # Not after an error: it may be the network's, and who asks there waits.
+        leave_migration(connection, plan.name)
 
 
 def run(

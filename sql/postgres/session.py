@@ -27,13 +27,22 @@ def take_migration(connection: Connection, name: str) -> str | None:
             # A controller that was killed while its lanes built leaves them to the server, which builds on.
             if _got(connection, "lanes_are_over", name):
                 return None
-            connection.execute(SESSION.leave_migration.compose(), {"name": name})
+            leave_migration(connection, name)
         holder = has_migration(connection, name)
         if holder is not None:
             since = f"{holder['backend_start']:%Y-%m-%d %H:%M:%S}"
             return f"server process {holder['pid']} from {holder['host']} since {since}"
         time.sleep(_TRY_EVERY)
     return "it has just ended"
+
+
+def leave_migration(connection: Connection, name: str) -> None:
+    """Give the migration back.
+
+    A closed session's lock goes too, but when the server comes to it: on a busy machine the next run, begun
+    at once, was refused by the one that had just ended.
+    """
+    connection.execute(SESSION.leave_migration.compose(), {"name": name})
 
 
 def has_migration(connection: Connection, name: str) -> dict[str, Any] | None:
