@@ -125,7 +125,6 @@ def script(plan: Plan, found: list[Grant], writable: Sequence[str] = ()) -> Iter
     yield "BEGIN;"
     for grant in found:
         yield ""
-        # It may name tables: what follows a line break in a name must not become SQL.
         yield f"-- {grant.who}: {one_line(grant.why)}"
         yield f"{grant.said};"
     yield ""
