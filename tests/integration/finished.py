@@ -9,9 +9,9 @@ from control import conductor
 from control.embedded.postgres import EmbeddedPostgres
 from control.stage import Ground
 from control.verification.check import Check
-from sql.job import JobSpec
 from sql.postgres.connection import Connection
 from sql.postgres.facts import Catalog
+from tests.filled_table import spec_of_items
 from worker import jobs, ledger, version
 
 
@@ -31,21 +31,15 @@ def on_record(on: Ground) -> int:
     settings = conductor.settings_of(on.plan, throttle=False)
     migration = ledger.begin(connection, name="graph", tables=[], original={}, settings=settings).id
     for table, rows in (("graph_entities", 2000), ("graph_relations", 4000)):
-        spec = JobSpec(
-            schema_="public",
+        spec = spec_of_items(
             table=table,
             key=(),
             paging="pages",
-            stripes=1,
-            rows_per_page=10,
+            rows_per_page=10.0,
             most_rows=100,
-            tenant_column="tenant_id",
-            sentinel="",
             source=on.plan.table(table).tenant,
             named=table,
             pattern=on.plan.tenant.pattern,
-            tenant_in_unique_index=False,
-            hold_triggers=False,
         )
         jobs.add(
             connection,

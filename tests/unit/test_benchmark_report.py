@@ -19,6 +19,7 @@ from tests.benchmarks.report import Where
 from tests.benchmarks.rounds import Round
 from tests.benchmarks.tables import Tables
 from tests.benchmarks.ways import fill, groups_of
+from tests.filled_table import spec_of_items
 from worker.paging import ranges
 
 _WHERE = Where("18.6", {"shared_buffers": "256MB"}, 2, "Linux x86_64")
@@ -29,21 +30,13 @@ class _NoServer:
 
 
 def _spec(source: TenantSource | None = None) -> JobSpec:
-    return JobSpec(
-        schema_="public",
+    return spec_of_items(
         table="big",
         key=(KeyColumn(name="id", type="text"),),
         paging="pages",
         stripes=4,
-        rows_per_page=45.0,
-        most_rows=100_000,
-        tenant_column="tenant_id",
-        sentinel="",
         source=source or Expression(expression="payload->>'org_id'"),
         named="big",
-        pattern=".",
-        tenant_in_unique_index=False,
-        hold_triggers=False,
     )
 
 
