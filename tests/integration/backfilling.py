@@ -139,7 +139,7 @@ class Backfilling(UnderWay):
 
         Each worker once: the session of a dead one stays active until its batch ends.
         """
-        until(self._kill_inside, 30, "a worker inside a batch")
+        until(self._kill_inside, 60, "a worker inside a batch")
 
     def _kill_inside(self) -> bool:
         for name, backend, started in self.look.execute(_IN_A_BATCH):

@@ -224,7 +224,7 @@ def _queue() -> Iterator[int]:
     )
     try:
         with redis.Redis(port=port) as client:
-            until(lambda: _pings(client), 30, "the queue server")
+            until(lambda: _pings(client), 60, "the queue server")
         yield port
     finally:
         process.terminate()

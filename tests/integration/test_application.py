@@ -30,7 +30,7 @@ def settings(sample: str, folder: Path, *, connections: int = 4, rate: float = 4
 def work(application: ApplicationProcess, operations: int) -> Report:
     """Wait until the application has done so many operations more."""
 
-    until(lambda: application.latest is not None, 30, "the first report")
+    until(lambda: application.latest is not None, 60, "the first report")
     first = application.latest
     assert first is not None
 
@@ -162,7 +162,7 @@ def test_lost_connections_are_errors_the_application_survives_and_its_journal_st
             before = sessions(connection)
             for pid in before:
                 connection.execute("SELECT pg_terminate_backend(%s)", [pid])
-            until(lambda: len(set(sessions(connection)) - set(before)) == 4, 30, "four new connections")  # noqa: B023
+            until(lambda: len(set(sessions(connection)) - set(before)) == 4, 60, "four new connections")  # noqa: B023
         work(application, 100)
         final = application.stop()
     assert final.errors >= 5 * 4
@@ -216,4 +216,4 @@ def test_the_application_ends_when_its_parent_is_killed(sample: str, tmp_path: P
         child = int(parent.stdout.readline())
         assert is_running(child)
         parent.send_signal(signal.SIGKILL)
-    until(lambda: not is_running(child), 30, "the application to end")
+    until(lambda: not is_running(child), 60, "the application to end")

@@ -161,10 +161,10 @@ def test_a_paused_run_takes_no_further_step_until_it_is_resumed(operator: Operat
                 return len(seen) > 4
 
             # An attempt that was under way as the word came would else get the lock.
-            until(looked_often, 30, "the controller to have heard it")
+            until(looked_often, 60, "the controller to have heard it")
             other.rollback()
             seen.clear()
-            until(looked_often, 30, "the controller to look again and again")
+            until(looked_often, 60, "the controller to look again and again")
             assert run.poll() is None
             assert operator.count(column) == 0
             operator.done("resume")
@@ -217,7 +217,7 @@ def test_the_controller_of_a_paused_run_plans_rings_and_complains_of_nothing(
             seen.update(connection.execute(looks).fetchall())
             return len(seen) > times
 
-        until(lambda: looked(2) and not connection.execute(at_work).rowcount, 30, "the pause to be heard")
+        until(lambda: looked(2) and not connection.execute(at_work).rowcount, 60, "the pause to be heard")
         before = connection.execute(rung).fetchone()
         until(lambda: looked(8), 60, "the controller to look again and again")
         assert connection.execute(rung).fetchone() == before

@@ -67,6 +67,6 @@ def test_a_newcomer_loads_the_sample_scales_the_workers_and_migrates_while_the_a
         environment["STANDBY_URL"], password=environment["PGPASSWORD"], autocommit=True
     ) as standby:
         caught_up = "SELECT pg_last_wal_replay_lsn() >= %s::pg_lsn"
-        until(lambda: standby.execute(caught_up, position).fetchone() == (True,), 30, "the standby")
+        until(lambda: standby.execute(caught_up, position).fetchone() == (True,), 60, "the standby")
         tenants = standby.execute("SELECT count(DISTINCT tenant_id) FROM graph_relations").fetchone()
     assert tenants == (50,)

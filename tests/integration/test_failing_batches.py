@@ -347,7 +347,7 @@ def test_a_row_that_is_out_of_time_each_time_waits_alone_and_is_never_set_aside(
     plan = plan_of(sample)
     with filling(plan, valkey.url) as running:
         until(lambda: _unfilled(connection) == [_BAD], 90, "every other row filled")
-        (waiting,) = until(lambda: _all_waiting(plan, {"57014"}), 30, "the row among what waits")
+        (waiting,) = until(lambda: _all_waiting(plan, {"57014"}), 60, "the row among what waits")
         assert waiting.batches == 1
         connection.execute("DROP TRIGGER on_one_row ON graph_entities")
         running.end()
@@ -426,7 +426,7 @@ def test_batches_that_nobody_begins_are_rung_again_and_never_split(
             row = connection.execute(most_rings).fetchone()
             return row is not None and (row[0] or 0) > 2 * backfill.LOST
 
-        until(rung_often, 30, "many rings that no worker hears")
+        until(rung_often, 60, "many rings that no worker hears")
         monkeypatch.undo()
         running.pool.resize(1)
         running.end()

@@ -314,7 +314,7 @@ def _leave_invalid(walker: Walker, other: Connection, step: Step) -> None:
         thread = threading.Thread(target=build)
         thread.start()
         waits = "SELECT FROM pg_stat_activity WHERE pid = %s AND wait_event_type = 'Lock'"
-        until(lambda: other.execute(waits, [pid]).fetchall(), 20, "the index to wait")
+        until(lambda: other.execute(waits, [pid]).fetchall(), 60, "the index to wait")
         other.execute("SELECT pg_cancel_backend(%s)", [pid])
         thread.join()
     left = walker.live().table("graph_entities").index("idx_entities_tenant")

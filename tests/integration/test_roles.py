@@ -95,7 +95,7 @@ def _warned(log: Path) -> list[str]:
 def test_a_whole_migration_there_and_back_takes_what_the_script_grants(granted: Privileged) -> None:
     start = granted.schema()
     with granted.serving(WORKER, "worker"), granted.serving(EXPORTER, "exporter") as port:
-        until(lambda: _answers(port), 30, "the exporter")
+        until(lambda: _answers(port), 60, "the exporter")
         looked = json.loads(granted.as_(CONTROLLER, "check", "--json").stdout)
         rights = {one["name"]: one["level"] for one in looked}
         assert {rights[name] for name in _RIGHTS} == {"pass"}

@@ -168,7 +168,7 @@ def queue(tmp_path: Path) -> Iterator[int]:
     with subprocess.Popen([program, configured], cwd="/tmp", stdout=subprocess.DEVNULL) as process:
         try:
             with redis.Redis(port=port, password=_OF_QUEUE) as client:
-                until(lambda: _pings(client), 30, "the queue")
+                until(lambda: _pings(client), 60, "the queue")
             yield port
         finally:
             process.terminate()

@@ -212,7 +212,7 @@ def test_a_worker_waits_for_an_older_ledger_to_be_upgraded(sample: str, valkey: 
         batches = planned(ground, session)
         made_older(sample)
         with station_of(sample, valkey, "test", "older") as station, working(station, batches) as thread:
-            until(lambda: session.execute(_LOOKED).rowcount, 30, "its look")
+            until(lambda: session.execute(_LOOKED).rowcount, 60, "its look")
             assert session.execute(_FILLED).fetchone() == (0,)
             version.upgrade(session)
             thread.join(60)
@@ -226,7 +226,7 @@ def test_a_worker_that_waits_for_a_ledger_to_be_upgraded_does_nothing_more_once_
         batches = planned(ground, session)
         made_older(sample)
         with station_of(sample, valkey, "test", "stopped") as station, working(station, batches) as thread:
-            until(lambda: session.execute(_LOOKED).rowcount, 30, "its look")
+            until(lambda: session.execute(_LOOKED).rowcount, 60, "its look")
             station.stopping.set()
             thread.join(60)
             assert not thread.is_alive()

@@ -66,7 +66,7 @@ def test_a_way_back_that_is_paused_takes_no_further_step_until_it_is_resumed(ope
             seen.update(look.execute(looks).fetchall())
             return len(seen) > 4
 
-        until(looked_often, 30, "the controller to look again and again")
+        until(looked_often, 60, "the controller to look again and again")
         assert back.poll() is None
         assert _state(operator) == "paused"
         operator.done("resume")

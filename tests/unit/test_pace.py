@@ -131,7 +131,7 @@ def test_a_rest_is_over_after_its_time_however_long_ago_the_last_batch_was(
     shared.post(Posted(sample=CALM, share=0.05, at=now), History())
     governor.ran(0.005)
     assert isinstance(governor.ask(settings_of()), Rest)
-    until(lambda: isinstance(governor.ask(settings_of()), Go), 10, "the end of the rest")
+    until(lambda: isinstance(governor.ask(settings_of()), Go), 60, "the end of the rest")
 
 
 def test_a_worker_that_rests_or_holds_keeps_nobody_s_rows(shared: Shared) -> None:
@@ -150,8 +150,8 @@ def test_a_limit_in_wal_bounds_the_rows_where_it_is_the_lower_one(shared: Shared
     shared.post(Posted(sample=CALM, share=1.0, at=now, cost=Cost(bytes_per_row=500)), History())
     both = settings_of(rows_per_second=10_000, wal_per_second=1_000_000)
     governor.ask(both)
-    governor.paid(both, 4_000)
+    governor.paid(both, 400_000)
     answer = governor.ask(both)
     assert isinstance(answer, Rest)
     assert answer.reason == "rate limit: 2,000 rows/s"
-    assert 1.5 < answer.seconds <= 2.0
+    assert 190 < answer.seconds <= 200

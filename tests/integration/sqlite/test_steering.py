@@ -213,7 +213,7 @@ def scraped(folder: Path) -> Iterator[str]:
     """What the exporter says."""
     port = free_port()
     with beside(folder, "exporter", "--port", str(port)):
-        yield until(lambda: _answer(port), 30, "the exporter")
+        yield until(lambda: _answer(port), 60, "the exporter")
 
 
 def _answer(port: int) -> str:
