@@ -9,14 +9,14 @@ Seen = TypeVar("Seen")
 _INTERVAL = 0.02  # seconds between two looks
 
 
-def until(condition: Callable[[], Seen], deadline_seconds: float, what: str) -> Seen:
+def until(condition: Callable[[], Seen], what: str, *, within: float = 60) -> Seen:
     """Return the condition's first true value.
 
     Raises:
-        AssertionError: there was none within the deadline; `what` says what was waited for.
+        AssertionError: there was none within so many seconds; `what` says what was waited for.
     """
-    deadline = time.monotonic() + deadline_seconds
+    deadline = time.monotonic() + within
     while not (value := condition()):
-        assert time.monotonic() < deadline, f"waited {deadline_seconds:g} s for {what}; last seen: {value!r}"
+        assert time.monotonic() < deadline, f"waited {within:g} s for {what}; last seen: {value!r}"
         time.sleep(_INTERVAL)
     return value

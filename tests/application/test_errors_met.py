@@ -175,9 +175,9 @@ def met(
             one.execute,
             "INSERT INTO graph_entities (id, entity_type, tenant_id) VALUES ('met', 'first', 'org-01')",
         )
-        until(lambda: waiting() == 1, 60, "the first insert, between two indexes")
+        until(lambda: waiting() == 1, "the first insert, between two indexes")
         outcome = pool.submit(second, other)
-        until(lambda: waiting() == 2, 60, "the second, behind the first")
+        until(lambda: waiting() == 2, "the second, behind the first")
         operator.execute("SELECT pg_advisory_unlock(1)")
         first.result(30)
         yield partial(outcome.result, 30)

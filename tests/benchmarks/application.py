@@ -205,7 +205,7 @@ def _work(url: str, rows: int, first: Code, told: Pipe) -> None:
             told.send("ready")
             while (word := told.recv()) != "stop":
                 wanted[0] = word
-                until(lambda: all(client.running == wanted[0] for client in clients), 60, f"the code {word}")
+                until(lambda: all(client.running == wanted[0] for client in clients), f"the code {word}")
                 told.send(word)
         finally:  # where the parent is gone, too
             ended[0] = time.monotonic()

@@ -72,7 +72,7 @@ def crew(plan: Plan, queue: str, processes: int) -> Iterator[None]:
         workers(processes, database_url=url, redis_url=queue, namespace=namespace_of(plan), log_to=nowhere),
         psycopg.connect(url, autocommit=True) as look,
     ):
-        until(lambda: _up(look) == processes, 60, "the workers")
+        until(lambda: _up(look) == processes, "the workers")
         yield
 
 

@@ -84,17 +84,19 @@ def measure(_tables: Tables) -> list[Figure]:
         ):
             begun = time.time()
             replay = Replay(look)
-            until(lambda: replay.lag() >= 0 and work.number(_DONE) >= _BEFORE, 60, "the first rows")
+            until(lambda: replay.lag() >= 0 and work.number(_DONE) >= _BEFORE, "the first rows")
             replica.pause()
             paused = time.time()
             passed = _when(lambda: replay.lag() > stop, "the lag to pass its limit")
             held = _when(lambda: replay.lag() and _holds(work), "the hold")
-            until(lambda: replay.lag() >= 0 and time.time() > paused + _PAUSED, _PAUSED + 10, "the pause")
+            until(
+                lambda: replay.lag() >= 0 and time.time() > paused + _PAUSED, "the pause", within=_PAUSED + 10
+            )
             most = replay.bytes_behind
             replica.resume()
             caught_up = _when(lambda: replay.lag() < stop, "the standby to catch up")
             late = int(work.number(_BEGUN_WITHIN.format(begun=held, ended=caught_up)))
-            resumed = until(lambda: work.number(_FIRST_AFTER.format(since=caught_up)), 60, "the next batch")
+            resumed = until(lambda: work.number(_FIRST_AFTER.format(since=caught_up)), "the next batch")
             work.end(600)
             ended = time.time()
             felt = application.stop().between(begun, ended)
@@ -110,7 +112,7 @@ def measure(_tables: Tables) -> list[Figure]:
 
 
 def _when(condition: Callable[[], object], what: str) -> float:
-    until(condition, 60, what)
+    until(condition, what)
     return time.time()
 
 

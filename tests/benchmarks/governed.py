@@ -142,9 +142,9 @@ def rates(tables: Tables) -> list[Figure]:
 def _rate(tables: Tables, workers: int) -> Iterator[Figure]:
     url = tables.big("ordered", ROWS)
     with backfilling(plan_of(url, rows_per_second=_RATE), workers) as work:
-        first = until(lambda: work.number(_FIRST), 60, "the first batch")
+        first = until(lambda: work.number(_FIRST), "the first batch")
         begun = first + _AFTER
-        until(lambda: time.time() > begun + _FOR, _FOR + 60, "the time of the measurement")
+        until(lambda: time.time() > begun + _FOR, "the time of the measurement", within=_FOR + 60)
         rows = work.number(_ROWS.format(begun=begun, ended=begun + _FOR))
     says = f"a limit of {_RATE:,} rows/s, {workers} worker{'s' if workers > 1 else ''}"
     for bar in (

@@ -46,8 +46,8 @@ def measure(tables: Tables) -> list[Figure]:
         controller = spawn.Process(target=_control, args=(url, valkey.url, theirs), daemon=True)
         controller.start()
         begun = float(ours.recv())
-        first = float(until(lambda: _number(look, _FIRST), 60, "the first batch")) - begun
-        until(lambda: _number(look, _DONE) >= 64, 60, "the first group")
+        first = float(until(lambda: _number(look, _FIRST), "the first batch")) - begun
+        until(lambda: _number(look, _DONE) >= 64, "the first group")
         early = _resident(controller.pid)
         most = late = early
         while controller.is_alive() and time.time() - begun < _LONGEST:

@@ -78,7 +78,7 @@ def behind_an_autovacuum(tables: Tables) -> list[Figure]:
         look.execute(_NEVER_ENDING)
         look.execute(_DEAD_ROWS)
         with applied(url, ROWS) as application:
-            until(lambda: look.execute(_AT_WORK).fetchone(), 120, "an autovacuum at work on the table")
+            until(lambda: look.execute(_AT_WORK).fetchone(), "an autovacuum at work on the table", within=120)
             begun = time.time()
             conductor.run(plan, connection, bell, to="columns", notify=lambda _line: None)
             ended = time.time()

@@ -72,7 +72,7 @@ def heap_only(url: str, rows: int) -> float:
         if rows == 0:
             return 0.0
         counted = "SELECT n_tup_upd FROM pg_stat_user_tables WHERE relname = 'big'"
-        updates = until(lambda: n if (n := _one(look, counted)) >= rows else 0, 60, "the server's counts")
+        updates = until(lambda: n if (n := _one(look, counted)) >= rows else 0, "the server's counts")
         return _one(look, "SELECT n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = 'big'") / updates
 
 

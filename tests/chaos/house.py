@@ -136,7 +136,7 @@ class House:
             assert not all(run.is_over for run in self.runs), f"the run ended before {share:.0%}"
             return self.share() >= share
 
-        until(reached, PATIENCE, f"{share:.0%} of the rows")
+        until(reached, f"{share:.0%} of the rows", within=PATIENCE)
 
     def strike(
         self, times: int, blow: Callable[[], object], *, last: float = _LAST, first: float = _FIRST
@@ -151,7 +151,7 @@ class House:
 
     def end(self) -> Verdict:
         """Wait until the run has ended by itself, stop the application, and hold all against its promises."""
-        until(lambda: all(run.is_over for run in self.runs), PATIENCE, "the run to end by itself")
+        until(lambda: all(run.is_over for run in self.runs), "the run to end by itself", within=PATIENCE)
         return self.verdict(self.application.stop())
 
     def verdict(self, application: Report) -> Verdict:

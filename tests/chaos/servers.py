@@ -171,4 +171,4 @@ def streams(primary: Cluster, name: str) -> None:
     """Wait until a standby of that name streams."""
     asked = "SELECT FROM pg_stat_replication WHERE application_name = %s AND state = 'streaming'"
     with psycopg.connect(primary.url(), autocommit=True) as connection:
-        until(lambda: connection.execute(asked, [name]).rowcount == 1, 60, f"{name} to stream")
+        until(lambda: connection.execute(asked, [name]).rowcount == 1, f"{name} to stream")

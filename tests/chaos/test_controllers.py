@@ -22,7 +22,9 @@ def test_controller_killed(build: Build, tell: Tell) -> None:
         killed: set[int] = set()
 
         def kill_the_next() -> None:
-            until(lambda: run.pid not in killed and there.controllers(), PATIENCE, "a controller at work")
+            until(
+                lambda: run.pid not in killed and there.controllers(), "a controller at work", within=PATIENCE
+            )
             killed.add(run.pid)
             run.kill()
 
@@ -37,7 +39,9 @@ def test_two_controllers(build: Build, tell: Tell) -> None:
         there.run()
 
         def take_it_from_who_has_it() -> None:
-            holders = until(lambda: there.ask(_HOLDER), PATIENCE, "a controller that has the migration")
+            holders = until(
+                lambda: there.ask(_HOLDER), "a controller that has the migration", within=PATIENCE
+            )
             assert len({pid for (pid,) in holders}) == 1
             there.ask("SELECT pg_terminate_backend(%(pid)s)", {"pid": holders[0][0]})
 

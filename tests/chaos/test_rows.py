@@ -66,7 +66,9 @@ _DEATHS = "SELECT last_value::int FROM deaths WHERE is_called"
 
 def _mended(there: House, cause: str, aside: list[str]) -> None:
     """Wait until the run says that these rows are set aside; mend the cause, and have it go on."""
-    until(lambda: all(run.is_over for run in there.runs), PATIENCE, "the run to end with rows set aside")
+    until(
+        lambda: all(run.is_over for run in there.runs), "the run to end with rows set aside", within=PATIENCE
+    )
     assert there.runs[-1].ended[-1] == 4
     assert [key for (key,) in there.ask(_SET_ASIDE)] == aside
     there.ask(cause)
@@ -81,7 +83,11 @@ def _listed(keys: list[str]) -> str:
 
 
 def _fails(there: House, sqlstate: str) -> None:
-    until(lambda: there.ask(_FAILED, {"sqlstate": sqlstate}), PATIENCE, f"a batch that fails by {sqlstate}")
+    until(
+        lambda: there.ask(_FAILED, {"sqlstate": sqlstate}),
+        f"a batch that fails by {sqlstate}",
+        within=PATIENCE,
+    )
 
 
 def test_rows_that_raise(build: Build, tell: Tell) -> None:
@@ -118,7 +124,10 @@ def _end_again_and_again(build: Build, end: str) -> Verdict:
         there.work()
         there.run(over=_ENDS)
         there.strike(
-            1, lambda: until(lambda: there.ask(_DEATHS), PATIENCE, "a backend killed"), first=0.12, last=0.18
+            1,
+            lambda: until(lambda: there.ask(_DEATHS), "a backend killed", within=PATIENCE),
+            first=0.12,
+            last=0.18,
         )
         _mended(there, "DROP FUNCTION die CASCADE", _ENTITIES[:1])
         verdict = there.end()

@@ -34,7 +34,7 @@ def test_verdict(build: Build, server: Cluster) -> None:
         there.work()
         there.run()
         there.strike(1, lambda: None, last=0.5)
-        until(lambda: all(run.is_over for run in there.runs), PATIENCE, "the run to end")
+        until(lambda: all(run.is_over for run in there.runs), "the run to end", within=PATIENCE)
         application = there.application.stop()
         assert there.verdict(application).problems == ()
         for statement, told in _BROKEN:

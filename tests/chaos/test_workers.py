@@ -41,7 +41,7 @@ time.time_ns = lambda: _time_ns() + int(_off() * 1e9)
 
 def _kill_one(there: House) -> None:
     """SIGKILL a worker, or every tenth time dramatiq's parent of it."""
-    worker = there.chance.choice(until(there.workers, PATIENCE, "a worker"))
+    worker = there.chance.choice(until(there.workers, "a worker", within=PATIENCE))
     victim = worker
     if there.chance.random() < 0.1:
         victim = int(Path(f"/proc/{worker}/stat").read_text().rpartition(")")[2].split()[1])
@@ -62,7 +62,7 @@ def test_worker_stopped(build: Build, tell: Tell) -> None:
         there.run()
 
         def stop_for_a_minute() -> None:
-            worker = until(there.workers, PATIENCE, "a worker")[0]
+            worker = until(there.workers, "a worker", within=PATIENCE)[0]
             before = there.done()
             os.kill(worker, signal.SIGSTOP)
             try:

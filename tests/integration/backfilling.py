@@ -117,7 +117,7 @@ class UnderWay:
 
     def reach(self, table: str, share: float) -> None:
         """Wait until a share of a table's batches is done."""
-        until(lambda: self.share_done(table) >= share, 60, f"{share:.0%} of the batches of {table}")
+        until(lambda: self.share_done(table) >= share, f"{share:.0%} of the batches of {table}")
 
     def end(self) -> None:
         """Wait for the end by itself."""
@@ -139,7 +139,7 @@ class Backfilling(UnderWay):
 
         Each worker once: the session of a dead one stays active until its batch ends.
         """
-        until(self._kill_inside, 60, "a worker inside a batch")
+        until(self._kill_inside, "a worker inside a batch")
 
     def _kill_inside(self) -> bool:
         for name, backend, started in self.look.execute(_IN_A_BATCH):

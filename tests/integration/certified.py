@@ -127,7 +127,7 @@ def redis_with_tls(of: Certificates, password: str) -> Iterator[int]:
                 ssl_certfile=str(of.file("client.pem")),
                 ssl_keyfile=str(of.file("client.key")),
             ) as client:
-                until(lambda: _pings(client), 60, "the Redis")
+                until(lambda: _pings(client), "the Redis")
             yield port
         finally:
             process.terminate()

@@ -171,7 +171,7 @@ def _standby(primary: EmbeddedPostgres) -> Iterator[int]:
         try:
             options = [f"--{name}={value}" for name, value in settings.items()]
             keeper.serve(["true"], [program, "-D", str(data), *command[1:], *options])
-            until(lambda: _streams(primary), 60, "the standby to stream from its slot")
+            until(lambda: _streams(primary), "the standby to stream from its slot")
             yield port
         finally:
             keeper.stop()
@@ -224,7 +224,7 @@ def _queue() -> Iterator[int]:
     )
     try:
         with redis.Redis(port=port) as client:
-            until(lambda: _pings(client), 60, "the queue server")
+            until(lambda: _pings(client), "the queue server")
         yield port
     finally:
         process.terminate()

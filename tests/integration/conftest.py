@@ -95,7 +95,7 @@ def finished(postgres: EmbeddedPostgres, finished_template: Finished) -> Iterato
             counted = (
                 "SELECT FROM pg_stat_database WHERE datname = current_database() AND stats_reset IS NOT NULL"
             )
-            until(lambda: connection.execute(counted).rowcount, 60, "the database's first counters")
+            until(lambda: connection.execute(counted).rowcount, "the database's first counters")
         baseline.keep(on)
         yield on
     operate(postgres, sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))

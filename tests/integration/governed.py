@@ -62,7 +62,7 @@ class Watch:
 
     def goes(self, settings: Settings, meanwhile: Callable[[], object] = lambda: None) -> None:
         """Wait until batches may go."""
-        until(lambda: (meanwhile(), self.reason(settings))[1] is None, 60, "batches to go")
+        until(lambda: (meanwhile(), self.reason(settings))[1] is None, "batches to go")
 
     def holds(
         self, signal: SignalName, settings: Settings, meanwhile: Callable[[], object] = lambda: None
@@ -74,7 +74,7 @@ class Watch:
             found = self.reason(settings) or ""
             return found if found.startswith(f"{LABELS[signal]}: ") else ""
 
-        return until(reason, 60, f"a hold by {signal}")
+        return until(reason, f"a hold by {signal}")
 
     def sample(self, settings: Settings) -> Sample:
         """What this governor finds from now on."""
@@ -84,7 +84,7 @@ class Watch:
             self.reason(settings)
             return self.governor.taken
 
-        found = until(taken, 60, "a sample")
+        found = until(taken, "a sample")
         assert found is not None
         return found.posted.sample
 
@@ -122,4 +122,4 @@ def at_work(url: str, *statements: str) -> Iterator[None]:
         try:
             yield
         finally:
-            until(lambda: _ended(session, thread), 60, "the session to end")
+            until(lambda: _ended(session, thread), "the session to end")

@@ -218,7 +218,7 @@ def _back(url: str, _queue: str, file: Path) -> None:
 def _gone(url: str) -> None:
     """Wait until the server has noticed that the controller before this one is dead."""
     with psycopg.connect(url, autocommit=True) as look:
-        until(lambda: look.execute(_ALIVE).rowcount == 0, 60, "the end of a killed controller's session")
+        until(lambda: look.execute(_ALIVE).rowcount == 0, "the end of a killed controller's session")
 
 
 def _nobody(_line: str) -> None:

@@ -95,7 +95,7 @@ class Operator:
             conductor.run(plan, connection, doorbell(self.queue, space), to=stage, notify=nobody)
         # A server that is busy lets go of the migration a moment after the connection is closed.
         gone = "SELECT (count(*) = 0)::int FROM pg_stat_activity WHERE pid = "
-        until(lambda: self.count(f"{gone}{pid}"), 60, "the controller's end")
+        until(lambda: self.count(f"{gone}{pid}"), "the controller's end")
 
     def back_to(self, stage: str | None, notify: Callable[[str], None]) -> None:
         """Walk back to a stage, or to the start."""

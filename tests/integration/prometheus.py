@@ -54,7 +54,7 @@ class Prometheus:
 
     def sees(self, query: str, seconds: float = 60) -> None:
         """Wait until a query gives a series."""
-        until(lambda: self.now(query), seconds, f"Prometheus to have {query}")
+        until(lambda: self.now(query), f"Prometheus to have {query}", within=seconds)
 
     def _ask(self, what: str, **parameters: object) -> list[dict[str, Any]]:
         form = urllib.parse.urlencode(parameters).encode()
@@ -112,7 +112,7 @@ def prometheus(program: str, folder: Path, targets: Mapping[str, Sequence[int]])
         return True
 
     try:
-        until(ready, 60, "Prometheus")
+        until(ready, "Prometheus")
         yield made
     finally:
         process.terminate()

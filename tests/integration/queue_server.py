@@ -23,7 +23,7 @@ def queue_server(socket: Path) -> Iterator[subprocess.Popen[bytes]]:
     arguments = [str(_program()), "--port", "0", "--unixsocket", str(socket), "--save", ""]
     process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, cwd=socket.parent)
     try:
-        until(lambda: _answers(socket), 60, "a queue server")
+        until(lambda: _answers(socket), "a queue server")
         yield process
     finally:
         process.kill()

@@ -203,7 +203,7 @@ def _indexes(operator: Operator, scraped: Prometheus, session: psycopg.Connectio
     with _held(operator.url, _WRITE) as writer, operator.started("run", "--to", "indexes") as indexes:
         scraped.sees(f'tenantry_index_build_waiting{{table="{TABLE}"}} == 1')
         writer.rollback()
-        builder = until(lambda: _building(session), 60, "a build half way")
+        builder = until(lambda: _building(session), "a build half way")
         assert builder is not None
         os.kill(builder[0], signal.SIGSTOP)
         try:
@@ -233,9 +233,9 @@ def _to_the_end(operator: Operator, scraped: Prometheus) -> None:
             read_and_report(stranger)
             return bool(scraped.now("tenantry_unscoped_accesses_total > 0"))
 
-        until(counted, 60, "an access without a tenant to be counted and seen")
+        until(counted, "an access without a tenant to be counted and seen")
         rest.wait(120)
-    until(lambda: operator.tenantry("run").returncode == 0, 120, "the end of the migration")
+    until(lambda: operator.tenantry("run").returncode == 0, "the end of the migration", within=120)
     scraped.sees('tenantry_migration_state{state="complete"}')
     scraped.sees('tenantry_stage_finished_timestamp_seconds{stage="verify"}')
 

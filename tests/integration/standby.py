@@ -51,7 +51,7 @@ class Standby:
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         keeper.serve(["true"], [program, "-D", str(self.data), *options])
         keeper.wait_until_answered(self._refusal)
-        until(lambda: self.streaming() > before, 60, f"{self.name} to stream")
+        until(lambda: self.streaming() > before, f"{self.name} to stream")
 
     def _refusal(self) -> str | None:
         try:
@@ -71,7 +71,7 @@ class Standby:
     def pause(self) -> None:
         """Let it receive and not replay."""
         self._tell("SELECT pg_wal_replay_pause()")
-        until(lambda: self._tell("SELECT pg_get_wal_replay_pause_state()") == "paused", 60, "replay to pause")
+        until(lambda: self._tell("SELECT pg_get_wal_replay_pause_state()") == "paused", "replay to pause")
 
     def resume(self) -> None:
         """Let it replay again."""
@@ -90,7 +90,7 @@ class Standby:
         os.kill(postmaster, signal.SIGQUIT)
         self._keeper.stop()
         self._keeper = None
-        until(lambda: self.streaming() < before, 60, f"{self.name} to be gone")
+        until(lambda: self.streaming() < before, f"{self.name} to be gone")
 
     def close(self) -> None:
         """Stop it, if it runs."""
@@ -131,7 +131,6 @@ def standby(primary: EmbeddedPostgres, name: str, *, slot: bool = False) -> Iter
                         ).rowcount
                         == 0
                     ),
-                    30,
                     "the slot to be free",
                 )
                 operator.execute("SELECT pg_drop_replication_slot(%s)", [name])

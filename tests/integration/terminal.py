@@ -69,12 +69,12 @@ class Terminal:
     def shows(self, text: str) -> str:
         """Wait until what is written from now on has a text; all of that."""
         begun = len(self.said)
-        until(lambda: text in self.said[begun:], 60, f"{text!r} on the screen")
+        until(lambda: text in self.said[begun:], f"{text!r} on the screen")
         return self.said[begun:]
 
     def drawn(self) -> None:
         """Wait for two more whole views."""
-        until(lambda: self.said.count(_SCREEN) > self.said.count(_NO_SCREEN), 60, "the screen")
+        until(lambda: self.said.count(_SCREEN) > self.said.count(_NO_SCREEN), "the screen")
         for _ in range(2):
             self.shows("\x1b[H")
 
@@ -88,7 +88,7 @@ class Terminal:
         """Wait for the command's end; its exit status."""
         status = self.process.wait(60)
         os.write(self._theirs, b"\x04")  # all that it wrote stands before this
-        until(lambda: self._read.endswith(b"\x04"), 60, "the end of what it wrote")
+        until(lambda: self._read.endswith(b"\x04"), "the end of what it wrote")
         self._read = self._read[:-1]
         return status
 

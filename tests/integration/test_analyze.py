@@ -42,7 +42,7 @@ def changing() -> Iterator[str]:
 def _analyzer(connection: psycopg.Connection) -> int:
     """The process of an ANALYZE at work."""
     connection.execute("UPDATE changing SET id = id WHERE id % 2 = 0")
-    found = until(lambda: connection.execute(_AT_WORK).fetchone(), 60, "an ANALYZE by autovacuum")
+    found = until(lambda: connection.execute(_AT_WORK).fetchone(), "an ANALYZE by autovacuum")
     assert found is not None
     return int(found[0])
 

@@ -55,7 +55,7 @@ def test_a_cancelled_run_closes_no_gate(operator: Operator) -> None:
     run(operator, "--to", "columns")
     operator.edit("[tenant]", f'[backfill]\nactive = "{never()}"\n\n[tenant]')
     with operator.started("run") as process:
-        until(lambda: operator.count("SELECT count(held) FROM tenantry.migrations"), 60, "a hold")
+        until(lambda: operator.count("SELECT count(held) FROM tenantry.migrations"), "a hold")
         operator.done("cancel")
         assert process.wait(60) == 3
     kinds = [event["kind"] for event in json.loads(operator.done("events", "--json"))]
@@ -111,10 +111,10 @@ def test_a_hold_that_lasts_is_told_once(operator: Operator) -> None:
         told(operator, receiver, 'held_after = "200ms"')
         operator.edit("[notify]", f'[backfill]\nactive = "{never()}"\n\n[notify]')
         with operator.started("run") as process:
-            until(lambda: "held backfill" in receiver.what, 60, "word of the hold")
+            until(lambda: "held backfill" in receiver.what, "word of the hold")
             # By then it would have been told again five times.
             age = "SELECT extract(epoch FROM clock_timestamp() - max(at))::int FROM tenantry.events"
-            until(lambda: operator.count(f"{age} WHERE kind = 'held'") >= 3, 60, "a hold that goes on")
+            until(lambda: operator.count(f"{age} WHERE kind = 'held'") >= 3, "a hold that goes on")
             process.send_signal(signal.SIGINT)
             process.wait()
     assert receiver.what.count("held backfill") == 1

@@ -30,7 +30,7 @@ def settings(sample: str, folder: Path, *, connections: int = 4, rate: float = 4
 def work(application: ApplicationProcess, operations: int) -> Report:
     """Wait until the application has done so many operations more."""
 
-    until(lambda: application.latest is not None, 60, "the first report")
+    until(lambda: application.latest is not None, "the first report")
     first = application.latest
     assert first is not None
 
@@ -38,7 +38,7 @@ def work(application: ApplicationProcess, operations: int) -> Report:
         assert application.latest is not None
         return application.latest.operations >= first.operations + operations
 
-    until(more, 60, f"{operations} operations more")
+    until(more, f"{operations} operations more")
     assert application.latest is not None
     return application.latest
 
@@ -162,7 +162,7 @@ def test_lost_connections_are_errors_the_application_survives_and_its_journal_st
             before = sessions(connection)
             for pid in before:
                 connection.execute("SELECT pg_terminate_backend(%s)", [pid])
-            until(lambda: len(set(sessions(connection)) - set(before)) == 4, 60, "four new connections")  # noqa: B023
+            until(lambda: len(set(sessions(connection)) - set(before)) == 4, "four new connections")  # noqa: B023
         work(application, 100)
         final = application.stop()
     assert final.errors >= 5 * 4
@@ -181,7 +181,7 @@ def test_a_row_that_is_hidden_or_lost_is_an_error_the_application_sees(
         return True
 
     with ApplicationProcess(settings(sample, tmp_path)) as application:
-        until(lost, 60, "every entity deleted")
+        until(lost, "every entity deleted")
         final = work(application, 300)
     assert final.by_sqlstate["02000"] > 0
 
@@ -216,4 +216,4 @@ def test_the_application_ends_when_its_parent_is_killed(sample: str, tmp_path: P
         child = int(parent.stdout.readline())
         assert is_running(child)
         parent.send_signal(signal.SIGKILL)
-    until(lambda: not is_running(child), 60, "the application to end")
+    until(lambda: not is_running(child), "the application to end")

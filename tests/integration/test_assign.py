@@ -197,7 +197,7 @@ def test_what_an_application_writes_meanwhile_is_neither_lost_nor_left_behind(re
 def test_one_that_is_killed_goes_on_where_it_was_and_nothing_else_may_begin(ready: Operator) -> None:
     before = rows_of(ready.url)
     with ready.started(*_assign(_OF_MANY)) as process:
-        until(lambda: ready.count("SELECT count(*) FROM tenantry.assigned") > 0, 60, "the first rows to go")
+        until(lambda: ready.count("SELECT count(*) FROM tenantry.assigned") > 0, "the first rows to go")
         process.send_signal(signal.SIGKILL)
         process.wait()
     refused = ready.tenantry(*_assign(_OF_ORG))

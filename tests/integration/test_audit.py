@@ -104,7 +104,7 @@ def test_how_long_an_index_waited_for_an_old_transaction_is_told(sample: str) ->
             target=lambda: found.append(locks.take(connection, step, notify=told.append))
         )
         thread.start()
-        until(lambda: told, 60, "the name of who is in the way")
+        until(lambda: told, "the name of who is in the way")
         writer.rollback()
         thread.join(30)
     assert found[0].waited > 0

@@ -98,7 +98,7 @@ def test_a_backfill_ends_beside_inserts_that_never_do_and_leaves_no_row_without_
         running.end()
         at_the_end = rounds[0]
         assert at_the_end > 20
-        until(lambda: rounds[0] > at_the_end + 5, 60, "old code to go on after the end")
+        until(lambda: rounds[0] > at_the_end + 5, "old code to go on after the end")
     assert _one(connection, b"SELECT count(*) FROM graph_entities") == SAMPLE_ENTITIES + rounds[0]
     assert _one(connection, b"SELECT count(*) FROM graph_relations") == SAMPLE_RELATIONS + rounds[0]
     without = (

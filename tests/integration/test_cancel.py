@@ -44,10 +44,8 @@ def _goes_on_when_resumed(operator: Operator, *, to: str) -> None:
 
 
 def _there(operator: Operator, query: str, what: str) -> None:
-    until(
-        lambda: operator.count("SELECT (to_regclass('tenantry.batches') IS NOT NULL)::int"), 60, "the ledger"
-    )
-    until(lambda: operator.count(query), 60, what)
+    until(lambda: operator.count("SELECT (to_regclass('tenantry.batches') IS NOT NULL)::int"), "the ledger")
+    until(lambda: operator.count(query), what)
 
 
 @contextmanager
@@ -58,7 +56,7 @@ def _in_its_backfill(operator: Operator) -> Iterator[subprocess.Popen[str]]:
         application.execute("SELECT FROM graph_relations ORDER BY id DESC LIMIT 1 FOR UPDATE")
         with operator.started("run", "--to", "backfill") as run:
             filled = "SELECT coalesce(sum(rows), 0) FROM tenantry.batches"
-            until(lambda: operator.count(filled), 60, "the first batch")
+            until(lambda: operator.count(filled), "the first batch")
             yield run
 
 
@@ -110,7 +108,7 @@ def test_a_run_that_is_cancelled_in_builds_behind_an_old_transaction_ends_and_bu
         old.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         old.execute("SELECT FROM graph_entities LIMIT 1")
         with operator.started("run", "--to", "indexes") as run:
-            until(lambda: operator.count(waits) == 2, 60, "an index of each table to wait for it")
+            until(lambda: operator.count(waits) == 2, "an index of each table to wait for it")
             operator.done("cancel")
             _ends_cancelled(operator, run, "indexes")
         assert operator.count(invalid) == 2
@@ -133,7 +131,7 @@ def test_a_run_that_is_cancelled_in_its_dump_ends_the_dump_and_leaves_no_file(op
         other.commit()
         other.execute("LOCK TABLE beside IN ACCESS EXCLUSIVE MODE")
         with operator.started("run", "--to", "backup") as run:
-            until(lambda: operator.count(f"{dumping} AND wait_event_type = 'Lock'"), 60, "the dump to wait")
+            until(lambda: operator.count(f"{dumping} AND wait_event_type = 'Lock'"), "the dump to wait")
             operator.done("cancel")
             _ends_cancelled(operator, run, "backup")
         assert operator.count(dumping) == 0
@@ -161,10 +159,10 @@ def test_a_paused_run_takes_no_further_step_until_it_is_resumed(operator: Operat
                 return len(seen) > 4
 
             # An attempt that was under way as the word came would else get the lock.
-            until(looked_often, 60, "the controller to have heard it")
+            until(looked_often, "the controller to have heard it")
             other.rollback()
             seen.clear()
-            until(looked_often, 60, "the controller to look again and again")
+            until(looked_often, "the controller to look again and again")
             assert run.poll() is None
             assert operator.count(column) == 0
             operator.done("resume")
@@ -217,9 +215,9 @@ def test_the_controller_of_a_paused_run_plans_rings_and_complains_of_nothing(
             seen.update(connection.execute(looks).fetchall())
             return len(seen) > times
 
-        until(lambda: looked(2) and not connection.execute(at_work).rowcount, 60, "the pause to be heard")
+        until(lambda: looked(2) and not connection.execute(at_work).rowcount, "the pause to be heard")
         before = connection.execute(rung).fetchone()
-        until(lambda: looked(8), 60, "the controller to look again and again")
+        until(lambda: looked(8), "the controller to look again and again")
         assert connection.execute(rung).fetchone() == before
         assert running.thread.is_alive()
         for table in ("graph_entities", "graph_relations"):

@@ -40,16 +40,16 @@ def test_a_newcomer_loads_the_sample_scales_the_workers_and_migrates_while_the_a
 ) -> None:
     said = stack.folder / "application.log"
     with stack.up("worker") as first, stack.up("exporter") as exporter:
-        until(first.healthy, 60, "the worker")
-        until(exporter.healthy, 60, "the exporter")
+        until(first.healthy, "the worker")
+        until(exporter.healthy, "the exporter")
         assert "loaded 5,000 entities" in stack.done("sample", "--entities", str(ENTITIES))
         assert "there already" in stack.done("sample")  # as the next `up` does
         stack.psql(stack.done("tenantry", "roles", "--sql"))
         with stack.up("application", said), stack.up("worker") as second:
-            until(second.healthy, 60, "the second worker")
+            until(second.healthy, "the second worker")
             waiting = stack.done("tenantry", "run", status=3)
             assert "tenantry confirm application" in waiting
-            until(lambda: "the new code is deployed" in said.read_text(), 60, "the new code")
+            until(lambda: "the new code is deployed" in said.read_text(), "the new code")
             stack.done("tenantry", "confirm", "application")
             stack.done("tenantry", "run")
             status = json.loads(stack.done("tenantry", "status", "--json"))
@@ -67,6 +67,6 @@ def test_a_newcomer_loads_the_sample_scales_the_workers_and_migrates_while_the_a
         environment["STANDBY_URL"], password=environment["PGPASSWORD"], autocommit=True
     ) as standby:
         caught_up = "SELECT pg_last_wal_replay_lsn() >= %s::pg_lsn"
-        until(lambda: standby.execute(caught_up, position).fetchone() == (True,), 60, "the standby")
+        until(lambda: standby.execute(caught_up, position).fetchone() == (True,), "the standby")
         tenants = standby.execute("SELECT count(DISTINCT tenant_id) FROM graph_relations").fetchone()
     assert tenants == (50,)

@@ -42,7 +42,7 @@ def _meanwhile(connection: psycopg.Connection, say: Callable[[], object]) -> Ite
 
     def wait_and_say() -> None:
         try:
-            until(lambda: connection.execute(_WAITING, [_WAIT]).fetchall(), 60, "the statement to wait")
+            until(lambda: connection.execute(_WAITING, [_WAIT]).fetchall(), "the statement to wait")
             say()
         except BaseException:
             connection.execute("SELECT pg_advisory_unlock(7, 7)")
@@ -107,7 +107,7 @@ def test_a_pause_waits_for_the_statements_end(
                 seen.update(connection.execute(_LOOKED).fetchall())
                 return len(seen) > 3
 
-            until(looked_often, 60, "several looks at the ledger")
+            until(looked_often, "several looks at the ledger")
             connection.execute("SELECT pg_advisory_unlock(7, 7)")
 
         with _meanwhile(connection, pause), cancellable(ground, "indexes"):
@@ -129,7 +129,7 @@ def test_nobody_is_cut_short_but_who_has_the_cancelled_migration_of_this_databas
             holder.execute("SELECT pg_advisory_lock(7, 7)")
         with ThreadPoolExecutor() as threads:
             waiting = [threads.submit(bystander.execute, _WAIT) for bystander in (worker, elsewhere)]
-            until(lambda: connection.execute(_WAITING, [_WAIT]).rowcount == 2, 60, "both to wait")
+            until(lambda: connection.execute(_WAITING, [_WAIT]).rowcount == 2, "both to wait")
             steering.cancel(ground.plan, connection)
             try:
                 cut = cut_short(connection, ground.migration, seconds=0)

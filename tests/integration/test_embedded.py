@@ -62,7 +62,7 @@ def temporary(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("TMPDIR", str(folder))
     monkeypatch.setattr(tempfile, "tempdir", None)  # where `tempfile` remembers the answer of before
     yield folder
-    until(lambda: not list(folder.iterdir()), DEADLINE, f"{folder} to be empty")
+    until(lambda: not list(folder.iterdir()), f"{folder} to be empty")
     folder.rmdir()
 
 
@@ -94,17 +94,17 @@ def test_however_its_starter_ends_no_process_and_no_folder_is_left(
             os.killpg(process.pid, end)  # the whole group, as a terminal's Ctrl-C does
         process.stdin.close()
         process.wait(DEADLINE)
-    until(lambda: none_left(family), DEADLINE, "the end of every process")
-    until(lambda: not list(temporary.iterdir()), DEADLINE, "the folders' removal")
+    until(lambda: none_left(family), "the end of every process")
+    until(lambda: not list(temporary.iterdir()), "the folders' removal")
 
 
 def test_a_starter_killed_while_the_server_is_being_made_leaves_nothing(temporary: Path) -> None:
     with starter(temporary) as process:
-        until(lambda: list(temporary.glob("tenantry-*/data/base")), DEADLINE, "initdb at work")
+        until(lambda: list(temporary.glob("tenantry-*/data/base")), "initdb at work")
         family = psutil.Process(process.pid).children(recursive=True)
         os.killpg(process.pid, signal.SIGKILL)
-    until(lambda: none_left(family), DEADLINE, "the end of every process")
-    until(lambda: not list(temporary.iterdir()), DEADLINE, "the folder's removal")
+    until(lambda: none_left(family), "the end of every process")
+    until(lambda: not list(temporary.iterdir()), "the folder's removal")
 
 
 def test_a_keeper_whose_starter_is_gone_before_it_heard_of_the_folder_leaves_none(temporary: Path) -> None:
@@ -127,8 +127,8 @@ def test_a_keeper_told_to_end_takes_its_server_and_folder_along(temporary: Path)
         [keeper] = set(psutil.Process().children()) - others
         family = [keeper, *keeper.children(recursive=True)]
         keeper.terminate()
-        until(lambda: not list(temporary.iterdir()), DEADLINE, "the folder's removal")
-        until(lambda: none_left(family), DEADLINE, "the end of every process")
+        until(lambda: not list(temporary.iterdir()), "the folder's removal")
+        until(lambda: none_left(family), "the end of every process")
 
 
 def test_the_folder_of_the_socket_is_closed_to_everybody_else(

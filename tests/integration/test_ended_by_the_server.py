@@ -65,7 +65,7 @@ def test_a_run_whose_session_is_ended_says_so_and_is_taken_up_again(
     with psycopg.connect(operator.url) as writer, operator.started("run", "--to", stage) as run:
         writer.execute("LOCK TABLE graph_entities IN SHARE UPDATE EXCLUSIVE MODE")
         with psycopg.connect(operator.url, autocommit=True) as other:
-            until(lambda: other.execute(_CONTROLLER).fetchall(), 60, "a statement to wait for the lock")
+            until(lambda: other.execute(_CONTROLLER).fetchall(), "a statement to wait for the lock")
             other.execute(f"SELECT pg_terminate_backend(pid) FROM ({_CONTROLLER}) AS waiting")
         assert run.wait(60) == 1
     assert "see that the server is up and reachable" in complaint(operator.said.read_text())

@@ -171,7 +171,7 @@ def test_a_wait_for_a_lock_is_told_by_who_waits(begun: Operator, holder: str, wa
         thread = threading.Thread(target=second.execute, args=("LOCK TABLE graph_entities",))
         thread.start()
         try:
-            until(lambda: Scrape(begun).of(series.LOCK_WAIT, side=side) > [0], 60, "the wait")
+            until(lambda: Scrape(begun).of(series.LOCK_WAIT, side=side) > [0], "the wait")
             other = {"application": "tenantry", "tenantry": "application"}[side]
             assert Scrape(begun).of(series.LOCK_WAIT, side=other) == [0]
         finally:
@@ -213,7 +213,7 @@ def test_a_server_that_stops_answering_is_told_in_time_to_everybody_who_asks_and
 ) -> None:
     monkeypatch.setattr(exporter, "_ANSWER_WITHIN", 0.5)
     with collecting(begun.url) as collector, psycopg.connect(begun.url, autocommit=True) as server:
-        until(lambda: is_up(collector) == 1, 60, "the first answer")
+        until(lambda: is_up(collector) == 1, "the first answer")
         ((frozen,),) = server.execute(f"SELECT pid FROM pg_stat_activity WHERE {OURS}".encode()).fetchall()
         os.kill(frozen, signal.SIGSTOP)
         try:
@@ -224,7 +224,7 @@ def test_a_server_that_stops_answering_is_told_in_time_to_everybody_who_asks_and
             for each in asking:
                 each.join()
             assert found == [0] * 8
-            until(lambda: is_up(collector) == 1, 60, "an answer on another connection")
+            until(lambda: is_up(collector) == 1, "an answer on another connection")
             assert server.execute(f"SELECT FROM pg_stat_activity WHERE {OURS}".encode()).rowcount == 2
         finally:
             os.kill(frozen, signal.SIGCONT)

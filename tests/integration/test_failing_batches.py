@@ -96,7 +96,7 @@ def _passing_failures(
     _raise_at(connection, codes)
     plan = plan_of(sample, backfill=_CONTIGUOUS)
     with filling(plan, queue) as running:
-        yield running, until(lambda: _all_waiting(plan, set(codes.values())), 60, "every failure waiting")
+        yield running, until(lambda: _all_waiting(plan, set(codes.values())), "every failure waiting")
 
 
 def _states(connection: psycopg.Connection) -> set[str]:
@@ -346,8 +346,8 @@ def test_a_row_that_is_out_of_time_each_time_waits_alone_and_is_never_set_aside(
     _at_update(connection, "PERFORM pg_sleep(60)", of_row=_BAD)
     plan = plan_of(sample)
     with filling(plan, valkey.url) as running:
-        until(lambda: _unfilled(connection) == [_BAD], 90, "every other row filled")
-        (waiting,) = until(lambda: _all_waiting(plan, {"57014"}), 60, "the row among what waits")
+        until(lambda: _unfilled(connection) == [_BAD], "every other row filled", within=90)
+        (waiting,) = until(lambda: _all_waiting(plan, {"57014"}), "the row among what waits")
         assert waiting.batches == 1
         connection.execute("DROP TRIGGER on_one_row ON graph_entities")
         running.end()
@@ -367,7 +367,7 @@ def test_a_batch_whose_backend_is_terminated_waits_says_so_and_goes_on(
             running.look.execute(_TERMINATE)
             return _all_waiting(plan, {"57P01"})
 
-        (waiting,) = until(told, 60, "a batch that lost its backend")
+        (waiting,) = until(told, "a batch that lost its backend")
         assert waiting.error == "terminating connection due to administrator command"
         running.end()
     assert _states(connection) == {"done"}
@@ -426,7 +426,7 @@ def test_batches_that_nobody_begins_are_rung_again_and_never_split(
             row = connection.execute(most_rings).fetchone()
             return row is not None and (row[0] or 0) > 2 * backfill.LOST
 
-        until(rung_often, 60, "many rings that no worker hears")
+        until(rung_often, "many rings that no worker hears")
         monkeypatch.undo()
         running.pool.resize(1)
         running.end()

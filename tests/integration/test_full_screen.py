@@ -67,7 +67,7 @@ def under_way(
         operator.done("tune", f"rows_per_second={_RATE}")
         with operator.started("run", "--to", "backfill"):
             filled = "SELECT coalesce(sum(rows), 0) FROM tenantry.batches"
-            until(lambda: operator.count(filled), 60, "the first batch")
+            until(lambda: operator.count(filled), "the first batch")
             yield operator
         superuser.execute("DROP DATABASE watched WITH (FORCE)")
 
@@ -137,7 +137,7 @@ def test_what_is_seen_is_what_the_ledger_has(under_way: Operator) -> None:
         migration = ledger.read(connection, _NAME).id
         last = audit.events(connection, migration)[-3:]
         assert audit.newest_events(connection, migration, 3) == last
-        until(lambda: sight.read(connection, _NAME).workers, 60, "workers")
+        until(lambda: sight.read(connection, _NAME).workers, "workers")
         seen = sight.read(connection, _NAME)
     assert len(seen.workers) == seen.status.workers_alive
     assert all(re.fullmatch(r"\d+@\S+", worker.name) for worker in seen.workers)
@@ -149,7 +149,6 @@ def test_a_worker_that_holds_is_seen_with_its_reason(under_way: Operator) -> Non
     with connect(under_way.url, "test") as connection:
         (held, *_) = until(
             lambda: [each.holding for each in sight.read(connection, _NAME).workers if each.holding],
-            60,
             "a worker to hold",
         )
     assert "the plan's own query: 7" in held.reason

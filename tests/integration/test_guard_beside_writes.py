@@ -258,9 +258,7 @@ def test_in_the_end_every_row_has_the_tenant_that_it_would_get_with_the_applicat
             except errors.IntegrityError:
                 session.rollback()
         _fill(walker)
-        until(
-            lambda: not following.settled(connection, plan, walker.original), 10, "the last transaction's end"
-        )
+        until(lambda: not following.settled(connection, plan, walker.original), "the last transaction's end")
         expected = Asked(read(connection), {table.name: plan.source_of(table) for table in plan.tables})
         for table in ("folders", "files"):
             told = {row: tenant for row, tenant in expected.of(table).items() if tenant}

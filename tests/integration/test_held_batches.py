@@ -133,7 +133,7 @@ def test_whom_a_worker_waits_for_is_told_as_certain_and_first(bench: Bench, samp
             seen = [blocking.certain for blocking in waiting.blocked_by]
             return seen if True in seen else []
 
-        assert until(certain, 60, "a worker that waits") == [True, False]
+        assert until(certain, "a worker that waits") == [True, False]
         (waiting,) = bench.waiting()
         assert [each.session.application for each in waiting.blocked_by] == ["shop", "report"]
         shop.rollback()
@@ -278,7 +278,7 @@ def test_a_batch_whose_connection_was_cut_waits_and_says_so(
         station = Station(pool, Governor(Shared(queue, "cut"), pool, "test"), threading.Event())
         work = threading.Thread(target=station.work, args=(bench.batch.id, bench.batch.id))
         work.start()
-        (pid,) = until(lambda: bench.session.execute(in_it).fetchone(), 60, "a worker in its batch") or (0,)
+        (pid,) = until(lambda: bench.session.execute(in_it).fetchone(), "a worker in its batch") or (0,)
         relay.cut()
         # The server finds out only when it answers: it would commit, and the batch be done after all.
         bench.session.execute("SELECT pg_terminate_backend(%s)", [pid])

@@ -50,7 +50,7 @@ def _seen(look: Connection, migration: int, phase: str) -> Building:
     def there() -> Building | None:
         return next((one for one in building.read(look, migration) if one.phase == phase), None)
 
-    found = until(there, 60, "the build to come to this phase")
+    found = until(there, "the build to come to this phase")
     assert found is not None
     return found
 
@@ -74,7 +74,7 @@ def test_a_build_shows_its_phase_and_whom_it_waits_for_in_status_and_metrics(sam
             assert [one.value for one in series["tenantry_index_build_waiting"]] == [1.0]
             assert not series["tenantry_index_build_eta_seconds"]
             writer.rollback()
-            until(lambda: building.read(look, migration) == (), 60, "the end of the build")
+            until(lambda: building.read(look, migration) == (), "the end of the build")
 
 
 def test_a_build_behind_an_old_snapshot_has_done_all_but_wait(sample: str) -> None:
@@ -89,7 +89,7 @@ def test_a_build_behind_an_old_snapshot_has_done_all_but_wait(sample: str) -> No
                 """Whom it waits for; for a moment that is whoever looks, by the look's own snapshot."""
                 return {one.waits_for.application for one in building.read(look, migration) if one.waits_for}
 
-            until(lambda: behind() == {"reader"}, 60, "the build to wait for the reader")
+            until(lambda: behind() == {"reader"}, "the build to wait for the reader")
             reader.rollback()
 
 

@@ -108,6 +108,5 @@ def _let_write(writers: list[Writer]) -> None:
     goals = [writer.operations + BETWEEN for writer in writers]
     until(
         lambda: all(w.error or w.operations >= goal for w, goal in zip(writers, goals, strict=True)),
-        60,
         "every writer to write on",
     )

@@ -87,7 +87,7 @@ def test_two_tables_are_built_at_a_time_and_both_are_seen(standing: Ground, samp
         _building(standing, writer) as end,
     ):
         both = {"graph_entities", "graph_relations"}
-        until(lambda: _built_now(look, standing.migration) == both, 60, "a build of each table")
+        until(lambda: _built_now(look, standing.migration) == both, "a build of each table")
         writer.rollback()
         end()
         assert {"idx_entities_tenant", "idx_relations_tenant", "idx_relations_tenant_source"} <= _there(look)
@@ -161,7 +161,7 @@ def test_a_lane_that_fails_lets_the_others_end_what_they_are_at_and_no_more(
             told = [event.error for event in audit.events(look, standing.migration)]
             return any(told) and _built_now(look, standing.migration) == {"graph_relations"}
 
-        until(failed, 60, "the lane of the entities to fail beside the other")
+        until(failed, "the lane of the entities to fail beside the other")
         writer.rollback()
         with pytest.raises(CatalogError, match="another index called idx_entities_tenant"):
             end()
@@ -175,7 +175,7 @@ def test_a_cancel_cuts_every_lane_short(standing: Ground, sample: str) -> None:
         _held_up(sample, "graph_entities", "graph_relations") as writer,
         _building(standing, writer) as end,
     ):
-        until(lambda: len(_built_now(look, standing.migration)) == 2, 60, "a build of each table")
+        until(lambda: len(_built_now(look, standing.migration)) == 2, "a build of each table")
         steering.cancel(standing.plan, look)
         with pytest.raises(CancelledError):
             end()
@@ -188,10 +188,10 @@ def test_a_second_run_is_refused_while_a_lane_of_one_that_is_gone_goes_on(sample
         join_migration(lane, "graph")
         first.close()
         with connect(sample, "controller") as second:
-            holder = until(lambda: take_migration(second, "graph"), 60, "the second run to be refused")
+            holder = until(lambda: take_migration(second, "graph"), "the second run to be refused")
             assert f"server process {lane.info.backend_pid} " in str(holder)
             lane.close()
-            until(lambda: take_migration(second, "graph") is None, 60, "the second run to get it")
+            until(lambda: take_migration(second, "graph") is None, "the second run to get it")
 
 
 def test_a_lane_does_not_join_while_another_run_looks_whether_any_is_left(sample: str) -> None:

@@ -213,7 +213,7 @@ class Model(RuleBasedStateMachine):
             self.asked("SELECT pg_terminate_backend(%s)", pid)
         session.close()
         gone = "SELECT count(*) = 0 FROM pg_stat_activity WHERE pid = %s"
-        until(lambda: self.asked(gone, pid)[0][0], 60, "the end of a session")
+        until(lambda: self.asked(gone, pid)[0][0], "the end of a session")
 
     # What others do.
 

@@ -97,7 +97,7 @@ def _while_it_waits(step: Step, database: str) -> dict[str, str]:
 
             thread = threading.Thread(target=run)
             thread.start()
-            until(lambda: _waits(watch, pid), 60, "CONCURRENTLY to wait for the older transaction")
+            until(lambda: _waits(watch, pid), "CONCURRENTLY to wait for the older transaction")
             locks = strongest(watch, pid)
             watch.execute("SELECT pg_cancel_backend(%s)", [pid])
             thread.join()

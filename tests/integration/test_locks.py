@@ -99,7 +99,7 @@ def test_while_the_gentle_lock_is_waited_for_readers_go_on(
         taking.start()
         waits = "SELECT mode FROM pg_locks WHERE pid = %s AND NOT granted"
         mode = until(
-            lambda: other.execute(waits, [walker.connection.info.backend_pid]).fetchone(), 20, "it to wait"
+            lambda: other.execute(waits, [walker.connection.info.backend_pid]).fetchone(), "it to wait"
         )
         reader.execute("SELECT FROM graph_entities LIMIT 1")
         taking.join()
@@ -120,7 +120,7 @@ def test_an_autovacuum_at_work_is_cancelled_and_the_lock_got_at_the_first_attemp
         )
         other.execute("UPDATE graph_entities SET entity_type = entity_type")
         other.execute("SELECT pg_reload_conf()")
-        until(lambda: other.execute(at_work).rowcount, 60, "an autovacuum of the table")
+        until(lambda: other.execute(at_work).rowcount, "an autovacuum of the table")
         take(walker.connection, _add_column(walker), notify=told.append, attempts=1)
     finally:
         other.execute("ALTER SYSTEM RESET autovacuum_naptime")
@@ -314,7 +314,7 @@ def _leave_invalid(walker: Walker, other: Connection, step: Step) -> None:
         thread = threading.Thread(target=build)
         thread.start()
         waits = "SELECT FROM pg_stat_activity WHERE pid = %s AND wait_event_type = 'Lock'"
-        until(lambda: other.execute(waits, [pid]).fetchall(), 60, "the index to wait")
+        until(lambda: other.execute(waits, [pid]).fetchall(), "the index to wait")
         other.execute("SELECT pg_cancel_backend(%s)", [pid])
         thread.join()
     left = walker.live().table("graph_entities").index("idx_entities_tenant")

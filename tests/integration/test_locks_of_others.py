@@ -139,7 +139,7 @@ def _on(replica: Standby, walker: Walker) -> str:
         except psycopg.OperationalError:
             return False
 
-    until(there, 60, "the database on the standby")
+    until(there, "the database on the standby")
     return url
 
 
@@ -147,7 +147,7 @@ def _on(replica: Standby, walker: Walker) -> str:
 def _long_reader(url: str) -> Iterator[psycopg.Connection]:
     with _somebody(url) as reader:
         old = f"SELECT clock_timestamp() - now() > interval '{standbys.LONG} s'"
-        until(lambda: reader.execute(old.encode()).fetchone() == (True,), 60, "the transaction to be old")
+        until(lambda: reader.execute(old.encode()).fetchone() == (True,), "the transaction to be old")
         yield reader
 
 
@@ -179,7 +179,7 @@ def test_a_reader_of_another_table_on_a_standby_is_not_in_the_way(walker: Walker
         reader.rollback()
         reader.execute("SELECT FROM graph_relations LIMIT 1")
         old = f"SELECT clock_timestamp() - now() > interval '{standbys.LONG} s'"
-        until(lambda: reader.execute(old.encode()).fetchone() == (True,), 60, "the transaction to be old")
+        until(lambda: reader.execute(old.encode()).fetchone() == (True,), "the transaction to be old")
         take(
             walker.connection,
             _add_column(walker),
@@ -221,7 +221,7 @@ def test_sessions_on_a_standby_that_may_not_be_seen_are_in_the_way_with_what_to_
     try:
         url = _on(replica, walker)
         seen_by = url.replace("postgres@", "blind@")
-        until(lambda: _lets_in(seen_by), 60, "the role on the standby")
+        until(lambda: _lets_in(seen_by), "the role on the standby")
         with _long_reader(url), pytest.raises(LockNotGotError) as raised:
             take(
                 walker.connection,

@@ -136,7 +136,7 @@ def _killed(operator: Operator, *arguments: str, when: threading.Event) -> None:
         "SELECT (count(*) = 0)::int FROM pg_stat_activity WHERE datname = current_database()"
         " AND application_name IN ('tenantry controller', 'tenantry notify')"
     )
-    until(lambda: operator.count(alive), 60, "the end of the killed run's sessions")
+    until(lambda: operator.count(alive), "the end of the killed run's sessions")
 
 
 def test_what_was_sent_and_not_marked_when_the_run_was_killed_is_sent_again_with_its_id(
@@ -166,9 +166,9 @@ def test_what_was_not_sent_when_the_run_was_killed_is_sent_by_the_next(operator:
 
     def look() -> None:
         there = "SELECT (to_regclass('tenantry.events') IS NOT NULL)::int"
-        until(lambda: operator.count(there), 60, "the ledger")
+        until(lambda: operator.count(there), "the ledger")
         due = "SELECT count(*) FROM tenantry.events WHERE delivery = 'due'"
-        until(lambda: operator.count(due), 60, "an announcement")
+        until(lambda: operator.count(due), "an announcement")
         tried.set()
 
     thread = threading.Thread(target=look)
@@ -212,7 +212,7 @@ def test_two_senders_never_send_the_same_and_keep_no_transaction_open(
         ((before,),) = look.execute(begun).fetchall()
         with delivering(plan, grace=0):
             # A sender that finds the outbox taken comes again a second later, in another session.
-            until(lambda: look.execute(begun).fetchall() >= [(before + 2,)], 60, "the second sender's looks")
+            until(lambda: look.execute(begun).fetchall() >= [(before + 2,)], "the second sender's looks")
             go.set()
     assert receiver.what == ["stage preflight", "stage backup"]
 

@@ -176,17 +176,17 @@ def test_a_pause_holds_a_run_that_goes_on_when_resumed(operator: Operator) -> No
         ) as run,
     ):
         there = "SELECT (to_regclass('tenantry.batches') IS NOT NULL)::int"
-        until(lambda: operator.count(there), 60, "the ledger")
+        until(lambda: operator.count(there), "the ledger")
         # Without this row the backfill can't end before it is paused, however slow the pause is to come.
         columns = "SELECT count(*) FROM tenantry.stages WHERE name = 'columns' AND state = 'done'"
-        until(lambda: operator.count(columns), 60, "the columns, which need a lock on the whole table")
+        until(lambda: operator.count(columns), "the columns, which need a lock on the whole table")
         application.execute("SELECT FROM graph_relations ORDER BY id DESC LIMIT 1 FOR UPDATE")
         filled = "SELECT coalesce(sum(rows), 0) FROM tenantry.batches"
-        until(lambda: operator.count(filled), 60, "the first batch")
+        until(lambda: operator.count(filled), "the first batch")
         operator.done("pause")
         # One that was begun before may wait for the row this very moment, and would have it.
         at_work = "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE '%batch.fill%'"
-        until(lambda: not operator.count(f"{at_work} AND pid <> pg_backend_pid()"), 60, "its end")
+        until(lambda: not operator.count(f"{at_work} AND pid <> pg_backend_pid()"), "its end")
         application.rollback()
         assert json.loads(operator.done("status", "--json"))["state"] == "paused"
         assert operator.tenantry("run").returncode == 1, "a second run beside the first"

@@ -175,7 +175,7 @@ def test_nobody_who_writes_meanwhile_fails_and_no_orphan_gets_in(walker: Walker,
 
     def wrote(more: int = 20) -> None:
         goal = writer.operations + more
-        until(lambda: writer.error is not None or writer.operations >= goal, 60, "the writer to write on")
+        until(lambda: writer.error is not None or writer.operations >= goal, "the writer to write on")
 
     try:
         wrote()

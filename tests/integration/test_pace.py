@@ -65,7 +65,7 @@ def test_a_rate_holds_with_so_many_workers_and_none_of_them_pays_for_another(
         threads = [threading.Thread(target=work, args=(number,)) for number in range(workers)]
         for thread in threads:
             thread.start()
-        until(lambda: sum(done) > rate, 60, "a second's worth of rows")
+        until(lambda: sum(done) > rate, "a second's worth of rows")
         over.set()
         for thread in threads:
             thread.join()
@@ -112,7 +112,7 @@ def test_a_killed_worker_s_share_is_the_others_again(
             shared.ask("test", None, sampling=False, rate=2_000.0)
             return advances_of(shared)
 
-        until(lambda: not (advances - alive) & left(), 60, "the killed worker's advance to go back")
+        until(lambda: not (advances - alive) & left(), "the killed worker's advance to go back")
     assert all(row[2:] == (1, 1) for row in updates_per_row(connection))
 
 
@@ -156,7 +156,7 @@ def test_a_limit_in_wal_is_paid_for_in_rows_with_nothing_throttled_too(
             governor.ask(settings)
             return governor.taken
 
-        sampled = until(taken, 60, "the next sample")
+        sampled = until(taken, "the next sample")
         assert sampled is not None
         cost = sampled.posted.cost.bytes_per_row
         assert cost > 5_000
@@ -186,8 +186,8 @@ def test_a_row_made_dear_by_the_applications_wal_is_cheap_again_once_that_has_en
         cost()
         governor.paid(settings, 1_000)
         connection.execute("SELECT pg_logical_emit_message(true, 'application', repeat('x', 20000000))")
-        until(lambda: cost() > 10_000, 60, "a row to be dear")
-        until(lambda: cost() < 2_000, 60, "a row to be cheap")
+        until(lambda: cost() > 10_000, "a row to be dear")
+        until(lambda: cost() < 2_000, "a row to be cheap")
 
 
 # -- what is held, and what is not
@@ -212,10 +212,10 @@ def test_time_held_is_no_attempt_no_loss_and_no_ring_however_long(
     connection.execute(HOLD)
     plan = plan_of(sample, governor=BY_QUERY)
     with backfilling(plan, valkey.url, 2) as run:
-        until(lambda: looks[-3:] == [True] * 3, 60, "both workers to hold")
+        until(lambda: looks[-3:] == [True] * 3, "both workers to hold")
         before = connection.execute("SELECT sum(rings) FROM tenantry.batches").fetchone()
         queued = run.queue.llen(f"{namespace_of(plan)}:queue:batches")
-        until(lambda: len(looks) > 100, 60, "a hundred looks while held")
+        until(lambda: len(looks) > 100, "a hundred looks while held")
         assert connection.execute("SELECT sum(rings) FROM tenantry.batches").fetchone() == before
         assert run.queue.llen(f"{namespace_of(plan)}:queue:batches") == queued
         with connect(sample, "test") as session:
@@ -265,7 +265,7 @@ def test_a_worker_held_by_its_own_slow_batches_goes_on_by_itself(
         answer = station.governor.ask(settings)
         assert isinstance(answer, Hold)
         assert answer.reason == "seconds of a batch: 0.8 (this worker's own), stop at 0.5"
-        until(lambda: isinstance(station.governor.ask(settings), Go), 60, "the slow batch to be forgotten")
+        until(lambda: isinstance(station.governor.ask(settings), Go), "the slow batch to be forgotten")
 
 
 def test_outside_its_hours_a_worker_holds_with_the_next_opening_and_goes_once_told_other_hours(
@@ -284,7 +284,7 @@ def test_outside_its_hours_a_worker_holds_with_the_next_opening_and_goes_once_to
     ):
         batches = planned(ground, session)
         with working(station, batches) as thread:
-            held = until(lambda: status.read(session, ground.plan.name).held, 60, "a hold") or ""
+            held = until(lambda: status.read(session, ground.plan.name).held, "a hold") or ""
             assert held.startswith("outside the hours of the plan: they open ")
             assert held.endswith(f"{(hour + 2) % 24:02}:00 UTC")
             assert connection.execute("SELECT sum(rows) FROM tenantry.batches").fetchone() == (None,)
@@ -304,7 +304,7 @@ def test_a_worker_told_to_stop_while_held_leaves_no_reason_behind(
         station_of(sample, valkey, "stopped", f"stopped {next(namespaces)}") as station,
     ):
         with working(station, planned(ground, session)):
-            until(lambda: ledger.holding(session, ground.migration), 60, "a hold")
+            until(lambda: ledger.holding(session, ground.migration), "a hold")
         assert ledger.holding(session, ground.migration) == []
 
 
@@ -322,10 +322,10 @@ def test_a_queue_server_that_is_gone_holds_a_worker_in_the_middle_which_goes_on_
         station.governor.shared = Shared(queue, "alone")
         with working(station, planned(ground, session)) as thread:
             some = "SELECT FROM tenantry.batches WHERE state = 'done' LIMIT 1"
-            until(lambda: connection.execute(some).fetchone() is not None, 60, "a batch")
+            until(lambda: connection.execute(some).fetchone() is not None, "a batch")
             own.kill()
             own.wait()
-            held = until(lambda: status.read(session, ground.plan.name).held, 60, "a hold")
+            held = until(lambda: status.read(session, ground.plan.name).held, "a hold")
             assert held == "the queue server does not answer: ConnectionError"
             with queue_server(socket):
                 thread.join(60)

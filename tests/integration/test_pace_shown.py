@@ -100,9 +100,9 @@ def test_the_log_tells_a_change_of_the_pace_and_not_each_sample(
                 samples.add(station.governor.taken.posted.at)
             return len(samples) > 5
 
-        until(sampled, 60, "some samples")
+        until(sampled, "some samples")
         connection.execute(GO)
-        until(lambda: isinstance(station.governor.ask(settings), Go) and _calm(station), 60, "calm again")
+        until(lambda: isinstance(station.governor.ask(settings), Go) and _calm(station), "calm again")
     zones = [line["zone"] for line in logs if line["event"] == "pace"]
     assert zones == ["halve", "shed", "keep", "grow"]
 

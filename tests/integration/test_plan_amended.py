@@ -32,7 +32,7 @@ def test_mode_and_roles_that_are_edited_are_reached_by_the_next_run_and_strict_b
 
     operator.edit('mode = "permissive"', 'mode = "strict"')
     with operator.started(*_AGAIN):
-        until(lambda: operator.count(_OBSERVING) == 1, 60, "the first policy to observe again")
+        until(lambda: operator.count(_OBSERVING) == 1, "the first policy to observe again")
     assert operator.count(_OBSERVING) == 1, "the word of before was for another plan"
     operator.done("confirm", "rls")
     operator.done(*_AGAIN)

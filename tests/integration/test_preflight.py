@@ -350,7 +350,7 @@ def test_a_long_transaction_and_a_session_past_policies_are_named(
     monkeypatch.setattr("control.preflight.server.LONG", 0.0)
     with psycopg.connect(operator.info.dsn, options="", application_name="nightly job") as session:
         session.execute("SELECT 1")
-        found = until(lambda: at(look(ground(operator, plan())), "warn"), 60, "the session to be seen")
+        found = until(lambda: at(look(ground(operator, plan())), "warn"), "the session to be seen")
         assert "nightly job" in found["long transactions"]
         assert "nightly job" in found["sessions past policies"]
 

@@ -194,7 +194,7 @@ def test_a_standby_that_the_plan_does_not_name_is_warned_of_and_so_is_its_old_sn
             there.execute("SELECT pg_reload_conf()")
             reader.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
             reader.execute("SELECT FROM pg_class")
-            old = until(lambda: _old_snapshots(operator), 60, "the standby to tell of its snapshot")
+            old = until(lambda: _old_snapshots(operator), "the standby to tell of its snapshot")
         assert old == "standby copy"
 
 
@@ -271,7 +271,7 @@ def test_tables_that_changed_much_since_they_were_analyzed_are_named(operator: C
         return found.fact if found.level == "warn" else None
 
     # Sessions hand their counts in about once a second.
-    assert "graph_relations (" in (until(stale, 60, "the counts") or "")
+    assert "graph_relations (" in (until(stale, "the counts") or "")
 
 
 def test_room_is_held_against_what_is_free_where_the_server_is_on_this_machine(operator: Connection) -> None:
@@ -348,7 +348,7 @@ def test_an_archive_that_fails_and_slots_that_would_lose_their_place_are_warned_
         def failing() -> list[str]:
             return [f.name for f in room.look(on, estimates(on)) if f.level == "warn"]
 
-        until(lambda: "archive" in failing(), 60, "the archiver to have failed")
+        until(lambda: "archive" in failing(), "the archiver to have failed")
         connection.execute("UPDATE pg_class SET reltuples = 1e6 WHERE oid = 'graph_relations'::regclass")
         on = ground(connection, plan())
         assert "WAL for slots" in failing()

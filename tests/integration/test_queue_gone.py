@@ -24,9 +24,9 @@ def test_batches_that_could_not_be_rung_for_are_rung_for_once_the_queue_server_i
         def said() -> list[str]:
             return [log["error"] for log in logs if log["event"].startswith("the queue server does not")]
 
-        until(said, 60, "a word of the queue server that is gone")
+        until(said, "a word of the queue server that is gone")
         taken_back = "SELECT FROM tenantry.batches HAVING count(*) > 0 AND max(rings) = 0"
-        until(lambda: connection.execute(taken_back).rowcount, 60, "rings taken back that reached nobody")
+        until(lambda: connection.execute(taken_back).rowcount, "rings taken back that reached nobody")
         with queue_server(socket):
             under_way.end()
         assert said() == ["ConnectionError"]

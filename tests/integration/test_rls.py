@@ -60,7 +60,7 @@ def in_mode(operator: Connection, mode: str, before: Ground | None = None, **ten
 
 def counted(operator: Connection, calls: int) -> None:
     """Poll until that many accesses are counted: sessions report up to 10 s late, at their end at once."""
-    until(lambda: unscoped_accesses(operator).calls >= calls, 60, f"{calls} counted accesses")
+    until(lambda: unscoped_accesses(operator).calls >= calls, f"{calls} counted accesses")
 
 
 @pytest.mark.parametrize("mode", ["observe", "permissive", "strict"])
@@ -234,7 +234,7 @@ def test_forgotten_statistics_begin_the_quiet_time_again(operator: Connection) -
         return on.memory.recall(unscoped.MEMORY) != first
 
     # PostgreSQL 14 resets when its collector comes to it.
-    until(begun_again, 60, "a new quiet time")
+    until(begun_again, "a new quiet time")
 
 
 def test_the_operators_word_opens_strict_at_once(operator: Connection) -> None:

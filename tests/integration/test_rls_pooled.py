@@ -85,7 +85,7 @@ def _pgbouncer(program: Path, server: EmbeddedPostgres, database: str, folder: P
             host="127.0.0.1", port=port, dbname=database, user="graph_app", gssencmode="disable"
         )
         try:
-            until(lambda: _answers(address, process), 60, "pgbouncer")
+            until(lambda: _answers(address, process), "pgbouncer")
             yield address
         finally:
             process.terminate()

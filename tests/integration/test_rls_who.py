@@ -66,11 +66,11 @@ def test_each_role_is_counted_with_the_applications_that_it_had_sessions_of(obse
         scoped.execute(TENANT, ["org-01"])
         read_and_report(scoped)
     with reading(operator, "graph_app", "billing") as billing:
-        until(lambda: look(operator, memory), 60, "the first count")
+        until(lambda: look(operator, memory), "the first count")
         read_and_report(billing)
         with reading(operator, "graph_reader", "report"):
-            until(lambda: "graph_reader" in look(operator, memory), 60, "the reader's count")
-            until(lambda: look(operator, memory)["graph_app"].accesses > 1, 60, "the second count")
+            until(lambda: "graph_reader" in look(operator, memory), "the reader's count")
+            until(lambda: look(operator, memory)["graph_app"].accesses > 1, "the second count")
     found = look(operator, memory)
     assert {role: (one.accesses, one.applications) for role, one in found.items()} == {
         "graph_app": (2, ("billing",)),
@@ -85,7 +85,7 @@ def test_a_session_that_became_another_role_is_counted_as_that_role(observed: Gr
     with session_of(operator, "graph_login", application_name="switching") as session:
         session.execute("SET ROLE graph_app")
         read_and_report(session)
-        found = until(lambda: look(operator, Remembered()), 60, "a count")
+        found = until(lambda: look(operator, Remembered()), "a count")
     operator.execute("REVOKE graph_app FROM graph_login")
     assert found["graph_app"].applications == ("switching",)
 
@@ -165,11 +165,11 @@ def test_a_crash_begins_the_quiet_time_again_and_forgets_nobody() -> None:
             taken(connection, entities_in("observe"))
             before = _quiet(connection, memory)
             with reading(connection, "graph_app", "billing") as session:
-                until(lambda: look(connection, memory), 60, "a count")
+                until(lambda: look(connection, memory), "a count")
                 os.kill(session.info.backend_pid, signal.SIGKILL)
                 # The server ends every other session before it begins again.
-                until(lambda: _lost(connection), 60, "the crash")
-        until(lambda: _answers(server.url()), 60, "the server after its crash")
+                until(lambda: _lost(connection), "the crash")
+        until(lambda: _answers(server.url()), "the server after its crash")
         with connect(server.url(), "test") as again:
             assert unscoped_accesses(again).calls == 0
             after = _quiet(again, memory)

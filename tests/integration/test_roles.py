@@ -95,7 +95,7 @@ def _warned(log: Path) -> list[str]:
 def test_a_whole_migration_there_and_back_takes_what_the_script_grants(granted: Privileged) -> None:
     start = granted.schema()
     with granted.serving(WORKER, "worker"), granted.serving(EXPORTER, "exporter") as port:
-        until(lambda: _answers(port), 60, "the exporter")
+        until(lambda: _answers(port), "the exporter")
         looked = json.loads(granted.as_(CONTROLLER, "check", "--json").stdout)
         rights = {one["name"]: one["level"] for one in looked}
         assert {rights[name] for name in _RIGHTS} == {"pass"}
@@ -269,7 +269,6 @@ def test_a_worker_at_work_lacks_nothing_while_too_much_is_taken_back(granted: Pr
         with granted.started("run", "--to", "columns") as run:
             until(
                 lambda: granted.count(f"SELECT count(*) FROM pg_stat_activity {behind}"),
-                60,
                 "a run that waits",
             )
             assert granted.count(may) == 1

@@ -171,9 +171,9 @@ def _exporting(operator: Privileged) -> str | None:
         builder = threading.Thread(target=_build, args=(operator.url_of(CONTROLLER),))
         builder.start()
         try:
-            until(lambda: operator.count(building) == 1, 60, "the index to be built")
+            until(lambda: operator.count(building) == 1, "the index to be built")
             with operator.serving(EXPORTER, "exporter") as port:
-                until(lambda: _scraped(port) is not None, 60, "the exporter")
+                until(lambda: _scraped(port) is not None, "the exporter")
                 said = _scraped(port) or ""
         finally:
             holding.rollback()

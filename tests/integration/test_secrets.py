@@ -114,7 +114,7 @@ class Operator:
             ) as process,
         ):
             try:
-                until(lambda: self._asks(port), 60, arguments[0])
+                until(lambda: self._asks(port), arguments[0])
                 yield port
                 assert self._asks(port)
             finally:
@@ -168,7 +168,7 @@ def queue(tmp_path: Path) -> Iterator[int]:
     with subprocess.Popen([program, configured], cwd="/tmp", stdout=subprocess.DEVNULL) as process:
         try:
             with redis.Redis(port=port, password=_OF_QUEUE) as client:
-                until(lambda: _pings(client), 60, "the queue")
+                until(lambda: _pings(client), "the queue")
             yield port
         finally:
             process.terminate()

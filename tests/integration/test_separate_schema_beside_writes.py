@@ -50,9 +50,7 @@ class Writer:
     def goes_on(self) -> None:
         """Wait until it has written some more."""
         before = self.written
-        until(
-            lambda: self.error is not None or self.written >= before + _ENOUGH, 60, f"writes of {self.name}"
-        )
+        until(lambda: self.error is not None or self.written >= before + _ENOUGH, f"writes of {self.name}")
         assert self.error is None
 
     def _write(self) -> None:

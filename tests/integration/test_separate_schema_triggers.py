@@ -174,7 +174,7 @@ def test_a_statement_that_waits_for_the_renaming_fires_triggers_once(
         new.execute("SET search_path = tenant_o1, public")
         new.pgconn.send_query(b"INSERT INTO t VALUES (100, 'o1')")
         waits = "SELECT FROM pg_locks WHERE NOT granted AND pid = %s"
-        until(lambda: switching.execute(waits, [new.info.backend_pid]).rowcount, 60, "the insert waits")
+        until(lambda: switching.execute(waits, [new.info.backend_pid]).rowcount, "the insert waits")
         switching.execute(renaming.statement)
         switching.commit()
         while new.pgconn.get_result() is not None:

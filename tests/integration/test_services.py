@@ -89,7 +89,7 @@ def test_the_exporter_shows_how_the_migration_stands(folder: Path) -> None:
     port = free_port()
     with _service(folder, "exporter", "--port", str(port)):
         subprocess.run([TENANTRY, "run", "--to", "columns"], cwd=folder, check=True, capture_output=True)
-        until(lambda: "tenantry_up 1.0" in _scraped(port), 60, "the exporter")
+        until(lambda: "tenantry_up 1.0" in _scraped(port), "the exporter")
         scraped = _scraped(port)
     assert 'tenantry_stage_state{migration="multi-tenancy",stage="columns",state="done"} 1.0' in scraped
 
@@ -101,18 +101,18 @@ def test_what_a_service_counts_is_for_this_machine_alone_unless_it_is_told_other
     monkeypatch.setenv("TENANTRY_METRICS_PORT", str(port := free_port()))
     elsewhere = "127.0.0.2"  # an address of this machine that only a listener on every one answers
     with _service(folder, service):
-        until(lambda: _asked(port, "/healthz")[0] == 200, 60, f"the {service}")
+        until(lambda: _asked(port, "/healthz")[0] == 200, f"the {service}")
         assert _asked(port, "/healthz", elsewhere) == (0, "")
     monkeypatch.setenv("TENANTRY_METRICS_HOST", "0.0.0.0")
     with _service(folder, service):
-        until(lambda: _asked(port, "/healthz", elsewhere)[0] == 200, 60, f"the {service} for everybody")
+        until(lambda: _asked(port, "/healthz", elsewhere)[0] == 200, f"the {service} for everybody")
 
 
 @pytest.mark.skipif(not Path("/proc/net/if_inet6").exists(), reason="this machine has no IPv6")
 def test_a_service_listens_on_an_address_of_ipv6(folder: Path) -> None:
     port = free_port()
     with _service(folder, "exporter", "--port", str(port), "--host", "::1"):
-        until(lambda: _asked(port, "/healthz", "[::1]") == (200, "ok\n"), 60, "the exporter")
+        until(lambda: _asked(port, "/healthz", "[::1]") == (200, "ok\n"), "the exporter")
 
 
 @pytest.mark.parametrize("service", ["worker", "exporter"])
@@ -120,9 +120,9 @@ def test_a_service_says_that_it_lives_and_can_do_its_work(folder: Path, service:
     port = free_port()
     option = {"worker": "--metrics-port", "exporter": "--port"}[service]
     with _service(folder, service, option, str(port)):
-        until(lambda: _asked(port, "/healthz") == (200, "ok\n"), 60, f"the {service}")
+        until(lambda: _asked(port, "/healthz") == (200, "ok\n"), f"the {service}")
         # It answers before the first worker is started.
-        until(lambda: _asked(port, "/readyz") == (200, "ready\n"), 60, f"the {service} to be ready")
+        until(lambda: _asked(port, "/readyz") == (200, "ready\n"), f"the {service} to be ready")
         assert _asked(port, "/") == (404, "/metrics, /healthz, /readyz\n")
 
 
@@ -134,16 +134,16 @@ def test_an_exporter_whose_database_is_gone_lives_and_is_not_ready(
         _service(folder, "exporter", "--port", str(port)),
         psycopg.connect(sample, dbname="postgres", autocommit=True) as server,
     ):
-        until(lambda: _asked(port, "/readyz")[0] == 200, 60, "the exporter")
+        until(lambda: _asked(port, "/readyz")[0] == 200, "the exporter")
         let_in = sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS {}")
         server.execute(let_in.format(sql.Identifier(name), sql.Literal(False)))
         server.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name])
-        until(lambda: _asked(port, "/readyz")[0] == 503, 60, "the exporter to find out")
+        until(lambda: _asked(port, "/readyz")[0] == 503, "the exporter to find out")
         assert name in _asked(port, "/readyz")[1]
         assert _asked(port, "/healthz") == (200, "ok\n")
         assert _counted(port, "tenantry_up") == 0
         server.execute(let_in.format(sql.Identifier(name), sql.Literal(True)))
-        until(lambda: _asked(port, "/readyz")[0] == 200, 60, "the exporter to be back")
+        until(lambda: _asked(port, "/readyz")[0] == 200, "the exporter to be back")
         assert _counted(port, "tenantry_up") == 1
 
 
@@ -155,7 +155,7 @@ def test_what_workers_counted_outlives_those_that_are_killed(folder: Path, sampl
         _service(folder, "worker", "--workers", "2", "--metrics-port", str(port)) as service,
         subprocess.Popen([TENANTRY, "run", "--to", "backfill"], cwd=folder, stderr=subprocess.DEVNULL) as run,
     ):
-        until(lambda: _counted(port, rows) > 0, 60, "the first rows")
+        until(lambda: _counted(port, rows) > 0, "the first rows")
         for pool in psutil.Process(service.pid).children():
             before = _counted(port, rows)
             for worker in pool.children():
@@ -181,14 +181,14 @@ def test_a_worker_ends_by_itself_once_what_started_it_was_killed(
         "AND datname = current_database()"
     )
     with _service(folder, "worker") as service:
-        until(lambda: connection.execute(at_the_database).rowcount, 60, "a worker at the database")
+        until(lambda: connection.execute(at_the_database).rowcount, "a worker at the database")
         (pool,) = psutil.Process(service.pid).children()
         service.kill()
         if pool_too:
             pool.kill()
         service.wait(timeout=30)  # whoever started it looks after its dead, as an init does
-        until(lambda: not connection.execute(at_the_database).rowcount, 60, "its end")
-        until(lambda: not pool.is_running() or pool.status() == psutil.STATUS_ZOMBIE, 60, "dramatiq's end")
+        until(lambda: not connection.execute(at_the_database).rowcount, "its end")
+        until(lambda: not pool.is_running() or pool.status() == psutil.STATUS_ZOMBIE, "dramatiq's end")
 
 
 @pytest.mark.parametrize("service", ["worker", "exporter"])
@@ -196,7 +196,7 @@ def test_a_service_that_is_told_to_stop_ends_with_status_0(folder: Path, service
     port = free_port()
     option = {"worker": "--metrics-port", "exporter": "--port"}[service]
     with _service(folder, service, option, str(port)) as process:
-        until(lambda: _scraped(port), 60, f"the {service}")
+        until(lambda: _scraped(port), f"the {service}")
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=30) == 0
 

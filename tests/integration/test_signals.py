@@ -141,9 +141,7 @@ def test_who_waits_behind_another_session_of_the_application_is_no_reason(watch:
         at_work(watch.url, f"SELECT FROM graph_entities WHERE id = '{_ROW}' FOR UPDATE"),
         connect(watch.url, "look") as look,
     ):
-        until(
-            lambda: look.execute("SELECT FROM pg_locks WHERE NOT granted").rowcount, 20, "a session to wait"
-        )
+        until(lambda: look.execute("SELECT FROM pg_locks WHERE NOT granted").rowcount, "a session to wait")
         assert watch.sample(settings).values["waiting"] == 0
 
 
@@ -195,7 +193,7 @@ def test_a_vacuum_at_work_on_the_table_stops_batches_until_it_ends(watch: Watch,
     slowly = "VACUUM (DISABLE_PAGE_SKIPPING, PROCESS_TOAST false)" if command == "VACUUM" else command
     with at_work(watch.url, *slow, f"{slowly} graph_relations"):
         progress = f"SELECT FROM pg_stat_progress_{command.lower()}"
-        until(lambda: watch.shop.execute(progress.encode()).rowcount, 60, f"{command} to be at work")
+        until(lambda: watch.shop.execute(progress.encode()).rowcount, f"{command} to be at work")
         assert watch.sample(settings).values["vacuums"] == 0  # nobody fills this table
     with at_work(watch.url, *slow, f"{slowly} graph_entities"):
         assert f'{command} of "public"."graph_entities"' in watch.holds("vacuums", settings)
@@ -228,7 +226,7 @@ def test_rows_forgotten_by_the_statistics_do_not_make_all_others_dead(watch: Wat
     report(watch.shop)
     settings = settings_of("dead", 0.4)
 
-    share = until(lambda: watch.sample(settings).values["dead"], 60, "dead rows to be seen")
+    share = until(lambda: watch.sample(settings).values["dead"], "dead rows to be seen")
     assert share < 0.1
 
 

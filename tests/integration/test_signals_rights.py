@@ -97,7 +97,7 @@ def test_a_plain_role_sees_who_waits_behind_it(
         ours.execute("SELECT pg_advisory_lock(1)")
         with at_work(server.url(), "SELECT pg_advisory_lock(1)"):
             waits = "SELECT FROM pg_locks WHERE NOT granted AND waitstart IS NOT NULL"
-            until(lambda: operator.execute(waits.encode()).rowcount, 60, "the application to wait")
+            until(lambda: operator.execute(waits.encode()).rowcount, "the application to wait")
             sample = _sample(server)
     assert sample.values["waiting"] == 1
     assert sample.values["waited"] > 0
@@ -109,7 +109,7 @@ def test_without_the_right_to_list_it_an_archive_that_fails_does_so_since_its_la
 ) -> None:
     operator.execute("SELECT pg_logical_emit_message(false, 'test', 'x'), pg_switch_wal()")
     failed = "SELECT FROM pg_stat_archiver WHERE failed_count > 0"
-    until(lambda: operator.execute(failed.encode()).rowcount, 60, "archiving to fail")
+    until(lambda: operator.execute(failed.encode()).rowcount, "archiving to fail")
     assert _sample(server).values["archive_failing"] > 0
     assert _sample(server).details["archive_failing"].startswith("0000000")
 
@@ -128,7 +128,7 @@ def test_a_lost_slot_holds_nothing(server: EmbeddedPostgres, operator: psycopg.C
                 "SELECT FROM pg_replication_slots WHERE wal_status = 'lost' AND restart_lsn IS NOT NULL"
             ).rowcount
 
-        until(lost, 60, "the slot to be lost")
+        until(lost, "the slot to be lost")
         assert "slot_bytes" not in _sample(server).values
     finally:
         operator.execute("SELECT pg_drop_replication_slot('lost')")
@@ -219,7 +219,7 @@ def test_a_logical_subscriber_is_no_standby_and_its_slot_counts(
     server: EmbeddedPostgres, operator: psycopg.Connection, subscriber: str
 ) -> None:
     streams = "SELECT FROM pg_stat_replication WHERE replay_lsn IS NOT NULL"
-    until(lambda: operator.execute(streams.encode()).rowcount, 60, "the subscriber to stream")
+    until(lambda: operator.execute(streams.encode()).rowcount, "the subscriber to stream")
     with connect(server.url(), "worker test") as session:
         seen = look(session, SETTINGS)
     assert seen.standbys == ()
@@ -244,7 +244,7 @@ def test_a_program_that_only_receives_wal_is_no_standby(
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as receiving:
         try:
             streams = "SELECT FROM pg_stat_replication WHERE write_lsn IS NOT NULL"
-            until(lambda: operator.execute(streams.encode()).rowcount, 60, "it to stream")
+            until(lambda: operator.execute(streams.encode()).rowcount, "it to stream")
             with connect(server.url(), "worker test") as session:
                 assert look(session, SETTINGS).standbys == ()
         finally:

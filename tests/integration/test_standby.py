@@ -201,15 +201,13 @@ def test_a_backfill_is_held_by_a_standby_says_so_and_goes_on_by_itself(
             run.reach("graph_entities", 0.1)
             stop(replica)
             try:
-                reason = until(lambda: held() if LABELS["lag"] in held() else "", 60, "a hold by lag")
+                reason = until(lambda: held() if LABELS["lag"] in held() else "", "a hold by lag")
                 assert who in reason
-                until(
-                    lambda: (status.read(session, plan.name).replica_lag_seconds or 0.0) > 1.0, 30, "that lag"
-                )
+                until(lambda: (status.read(session, plan.name).replica_lag_seconds or 0.0) > 1.0, "that lag")
                 assert run.thread.is_alive()
             finally:
                 go(replica)
-            until(lambda: not held(), 60, "the backfill to go on")
+            until(lambda: not held(), "the backfill to go on")
             shop.execute("DROP FUNCTION see_update CASCADE")
             run.end()
         left = shop.execute(

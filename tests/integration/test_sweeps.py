@@ -67,7 +67,7 @@ def test_a_row_beyond_the_bound_whose_source_fails_is_set_aside_too(
             between=lambda: holder.execute("SELECT FROM shares WHERE id = 500 FOR UPDATE"),
         ) as running,
     ):
-        until(lambda: running.begun('"public"."shares"'), 60, "the job")
+        until(lambda: running.begun('"public"."shares"'), "the job")
         operator.execute("INSERT INTO shares VALUES (5000, 0)")
         holder.rollback()
         with pytest.raises(QuarantineError, match=r"1 row\(s\).*5000.*division by zero"):

@@ -66,11 +66,11 @@ def test_a_limit_reaches_running_workers_at_their_next_batch(
         steering.tune(plan, other, {"query": "SELECT 7", "stop_query": "5"})
         batches = "SELECT max(id) FROM tenantry.batches WHERE state = 'done'"
         migration = ledger.read(other, plan.name).id
-        (held,) = until(lambda: ledger.holding(other, migration), 60, "the worker to hold")
+        (held,) = until(lambda: ledger.holding(other, migration), "the worker to hold")
         assert "7" in held.reason
         before = connection.execute(batches).fetchone()
         steering.tune(plan, other, {"query": "", "stop_query": ""})
-        until(lambda: connection.execute(batches).fetchone() != before, 60, "batches to go on")
+        until(lambda: connection.execute(batches).fetchone() != before, "batches to go on")
 
 
 def test_the_controller_cuts_batches_to_the_target_that_is_tuned(
@@ -100,13 +100,13 @@ def test_a_pool_grows_and_shrinks_while_it_works_and_no_batch_is_lost_or_done_tw
         connect(sample, "tune") as other,
     ):
         steering.tune(plan, other, {"workers": "3"})
-        until(lambda: len(_workers(connection)) == 3, 60, "three workers")
+        until(lambda: len(_workers(connection)) == 3, "three workers")
         steering.tune(plan, other, {"workers": "0"})
-        until(lambda: not _workers(connection), 60, "no worker")
+        until(lambda: not _workers(connection), "no worker")
         ended = "SELECT count(*) FROM tenantry.batches WHERE attempts > 0"
         assert connection.execute(ended).fetchone() == (0,), "each finished the batch at hand"
         steering.tune(plan, other, {"workers": ""})
-        until(lambda: len(_workers(connection)) == 1, 60, "the one that it was started with")
+        until(lambda: len(_workers(connection)) == 1, "the one that it was started with")
     twice = (
         "SELECT count(*) FROM (SELECT FROM updates_seen GROUP BY of_table, id HAVING count(*) > 1) AS seen"
     )
@@ -120,10 +120,10 @@ def test_a_worker_that_is_killed_in_a_resized_pool_is_started_again(
         running.pool.resize(2)
         # Each at work: dramatiq's own process may wait for ever for a child that is killed while it starts.
         before: set[str] = set()
-        until(lambda: _have_worked(connection, before) == 2, 60, "two workers at their batches")
+        until(lambda: _have_worked(connection, before) == 2, "two workers at their batches")
         for name in before:
             os.kill(int(name.split()[2].partition("@")[0]), signal.SIGKILL)
-        until(lambda: len(_workers(connection) - before) == 2, 60, "two others")
+        until(lambda: len(_workers(connection) - before) == 2, "two others")
 
 
 def test_a_pool_stays_as_it_is_while_the_database_is_away(
@@ -139,12 +139,12 @@ def test_a_pool_stays_as_it_is_while_the_database_is_away(
             "SELECT pid FROM pg_stat_activity "
             "WHERE application_name = 'tenantry pool' AND datname = current_database()"
         )
-        first = until(lambda: connection.execute(ours).fetchone(), 60, "the one that looks")
+        first = until(lambda: connection.execute(ours).fetchone(), "the one that looks")
         connection.execute("SELECT pg_terminate_backend(%s)", first)
-        until(lambda: connection.execute(ours).fetchone() not in {None, first}, 60, "it to look again")
+        until(lambda: connection.execute(ours).fetchone() not in {None, first}, "it to look again")
         assert running.pool.statuses() == [None]
         steering.tune(plan, other, {"workers": "2"})
-        until(lambda: len(_workers(connection)) == 2, 60, "two workers")
+        until(lambda: len(_workers(connection)) == 2, "two workers")
 
 
 def test_what_is_tuned_survives_the_next_run_is_shown_and_is_in_the_audit(operator: Operator) -> None:
@@ -182,9 +182,9 @@ def test_a_run_takes_as_many_workers_as_are_tuned(operator: Operator) -> None:
         # With this row the backfill can't end meanwhile.
         application.execute("SELECT FROM graph_relations ORDER BY id DESC LIMIT 1 FOR UPDATE")
         with operator.started("run", "--to", "backfill", "--workers", "1") as run:
-            until(lambda: len(_workers(look)) == 3, 60, "three workers")
+            until(lambda: len(_workers(look)) == 3, "three workers")
             operator.done("tune", "workers=1")
-            until(lambda: len(_workers(look)) == 1, 60, "one worker")
+            until(lambda: len(_workers(look)) == 1, "one worker")
             application.rollback()
             assert run.wait(60) == 0
 
@@ -234,8 +234,8 @@ def test_a_service_of_workers_is_resized_too(operator: Operator, connection: psy
     with operator.plan.open("a") as plan:
         plan.write(f'[redis]\nurl = "{operator.queue}"\n')
     with operator.started("worker") as service:
-        until(lambda: len(_workers(connection)) == 1, 60, "the one it was started with")
+        until(lambda: len(_workers(connection)) == 1, "the one it was started with")
         operator.done("tune", "workers=2")
-        until(lambda: len(_workers(connection)) == 2, 60, "two workers")
+        until(lambda: len(_workers(connection)) == 2, "two workers")
         service.terminate()
         assert service.wait(30) == 0

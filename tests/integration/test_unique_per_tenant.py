@@ -225,7 +225,7 @@ def test_at_no_moment_may_a_value_stand_in_one_tenant_twice_and_no_write_fails(
             for step in steps(walker.plan, walker.original):
                 if not step.done(walker.live()):
                     take(walker.connection, step, notify=lambda _: None)
-                    until(writer.goes_on, 60, f"a write after {step.what}")
+                    until(writer.goes_on, f"a write after {step.what}")
     finally:
         writer.stop.set()
         thread.join()

@@ -76,11 +76,11 @@ def _half_way(operator: Operator) -> None:
     """A run that was killed in the middle of its backfill, and its ledger made an older one."""
     with operator.started("run", "--workers", "1") as run:
         done = "SELECT count(*)::int FROM tenantry.batches WHERE state = 'done'"
-        until(lambda: _asked(operator, done), 60, "a batch that is done")
+        until(lambda: _asked(operator, done), "a batch that is done")
         run.send_signal(signal.SIGKILL)
         run.wait()
     gone = "SELECT (count(*) = 0)::int FROM pg_stat_activity WHERE application_name LIKE 'tenantry%'"
-    until(lambda: operator.count(gone), 60, "the end of the run and of its workers")
+    until(lambda: operator.count(gone), "the end of the run and of its workers")
     made_older(operator.url)
 
 
@@ -170,7 +170,7 @@ def test_two_programs_at_once_upgrade_once(session: Connection, database: str) -
             reader.execute("SELECT FROM tenantry.events")
             for program in programs:
                 program.start()
-            until(lambda: session.execute(waiting).fetchone() == (True,), 4, "both to wait")
+            until(lambda: session.execute(waiting).fetchone() == (True,), "both to wait", within=4)
         for program in programs:
             program.join()
     assert session.execute(_VERSIONS).fetchone() == ([2],)
@@ -212,7 +212,7 @@ def test_a_worker_waits_for_an_older_ledger_to_be_upgraded(sample: str, valkey: 
         batches = planned(ground, session)
         made_older(sample)
         with station_of(sample, valkey, "test", "older") as station, working(station, batches) as thread:
-            until(lambda: session.execute(_LOOKED).rowcount, 60, "its look")
+            until(lambda: session.execute(_LOOKED).rowcount, "its look")
             assert session.execute(_FILLED).fetchone() == (0,)
             version.upgrade(session)
             thread.join(60)
@@ -226,7 +226,7 @@ def test_a_worker_that_waits_for_a_ledger_to_be_upgraded_does_nothing_more_once_
         batches = planned(ground, session)
         made_older(sample)
         with station_of(sample, valkey, "test", "stopped") as station, working(station, batches) as thread:
-            until(lambda: session.execute(_LOOKED).rowcount, 60, "its look")
+            until(lambda: session.execute(_LOOKED).rowcount, "its look")
             station.stopping.set()
             thread.join(60)
             assert not thread.is_alive()

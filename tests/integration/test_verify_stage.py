@@ -99,7 +99,7 @@ def test_a_deadlock_since_the_migration_began_fails_that_check_alone_unless_the_
             other.rollback()
             errors.append(waiting.exception())
     assert [type(error) for error in errors if error is not None] == [psycopg.errors.DeadlockDetected]
-    until(lambda: "server: deadlocks" in failed(run_checks(finished)), 60, "the deadlock is counted")
+    until(lambda: "server: deadlocks" in failed(run_checks(finished)), "the deadlock is counted")
     assert failed(run_checks(finished)) == {"server: deadlocks"}
     allowed = Plan.model_validate(PLAN | {"verify": {"max_deadlocks": 1}})
     assert failed(run_checks(replace(finished, plan=allowed))) == set()
@@ -117,7 +117,7 @@ def test_errors_in_the_log_since_the_migration_began_are_told_without_ours_and_f
         for statement in ("SELECT 1 / 0", "/* tenantry a.b */ SELECT 1 / 0"):
             with pytest.raises(psycopg.errors.DivisionByZero):
                 connection.execute(statement)
-        until(lambda: "division by zero" in logged(on).evidence, 60, "the log is written")
+        until(lambda: "division by zero" in logged(on).evidence, "the log is written")
         assert logged(on).ok is None
         assert "1 times ERROR: division by zero" in logged(on).evidence
         for most, ok in ((0, False), (1, True)):
@@ -162,7 +162,7 @@ def test_ways_round_the_policies_are_told(finished: Ground) -> None:
 def test_a_row_that_was_deleted_is_not_missing(finished: Ground) -> None:
     finished.connection.execute("DELETE FROM graph_relations WHERE tenant_id = 'org-01'")
     name = "graph_relations: no row that was filled is missing"
-    until(lambda: check(run_checks(finished), name).ok is True, 60, "the deletion is counted")
+    until(lambda: check(run_checks(finished), name).ok is True, "the deletion is counted")
 
 
 def test_without_policies_the_stage_says_what_it_waits_for_and_the_plan_may_shorten_it(

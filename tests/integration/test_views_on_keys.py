@@ -142,7 +142,7 @@ def test_who_reads_a_view_all_the_time_neither_fails_nor_keeps_the_keys_from_bei
     for thread in threads:
         thread.start()
     try:
-        until(lambda: failed or min(read) > 10, 60, "every reader to read")
+        until(lambda: failed or min(read) > 10, "every reader to read")
         for steps in (keys.STAGE.steps, keys.STAGE.undo):
             for step in steps(walker.plan, walker.original):
                 if not step.done(walker.live()):

@@ -23,7 +23,7 @@ def _behind_a_reader(operator: Operator) -> Iterator[tuple[psycopg.Connection, P
             waits = (
                 "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'graph_relations'::regclass"
             )
-            until(lambda: operator.count(waits), 60, "the way back to wait for the reader")
+            until(lambda: operator.count(waits), "the way back to wait for the reader")
             yield other, back
 
 
@@ -66,7 +66,7 @@ def test_a_way_back_that_is_paused_takes_no_further_step_until_it_is_resumed(ope
             seen.update(look.execute(looks).fetchall())
             return len(seen) > 4
 
-        until(looked_often, 60, "the controller to look again and again")
+        until(looked_often, "the controller to look again and again")
         assert back.poll() is None
         assert _state(operator) == "paused"
         operator.done("resume")

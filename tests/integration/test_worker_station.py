@@ -105,7 +105,7 @@ def test_a_worker_told_to_stop_ends_in_order(
         "AND datname = current_database()"
     )
     with workers(1, database_url=sample, redis_url=valkey.url, namespace=namespace_of(plan)) as pool:
-        until(lambda: connection.execute(alive).fetchone() is not None, 60, "a worker at the database")
+        until(lambda: connection.execute(alive).fetchone() is not None, "a worker at the database")
         (member,) = pool._members
         pool.stop()
         assert member.process.returncode == 0

@@ -21,7 +21,7 @@ def patiently(connection: psycopg.Connection, statements: str) -> None:
             return False
         return True
 
-    until(done, 60, "a moment in which nobody holds these locks")
+    until(done, "a moment in which nobody holds these locks")
 
 
 def add_tenants(connection: psycopg.Connection) -> None:

@@ -169,7 +169,7 @@ class Churn:
         self._type(DONE, "run", "--to", "columns")
         self._type(DONE, "tune", "rows_per_second=400")
         with self.operator.started("run", "--to", "backfill") as run:
-            until(lambda: self.operator.count(_DONE) or run.poll() is not None, _PATIENCE, "a batch")
+            until(lambda: self.operator.count(_DONE) or run.poll() is not None, "a batch", within=_PATIENCE)
             if run.poll() is None:
                 self.operator.tenantry("pause")
                 self._type(DONE, "tune", "rows_per_second=")

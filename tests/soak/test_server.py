@@ -133,7 +133,7 @@ class Soak:
         """Kill one worker, and wait for the next one."""
         (worker,) = self.struck.workers()
         os.kill(worker, signal.SIGKILL)
-        until(lambda: self.struck.workers() not in ([], [worker]), _PATIENCE, "another worker")
+        until(lambda: self.struck.workers() not in ([], [worker]), "another worker", within=_PATIENCE)
 
     def scrape(self) -> None:
         """As Prometheus does."""
@@ -143,7 +143,9 @@ class Soak:
     def sample(self) -> Sample:
         """What everything holds once it is at rest."""
         assert self.operator.tenantry("run", "--to", "columns", "--file", "kept.toml").returncode == 0
-        until(lambda: self.connection.execute(_BUSY.encode()).rowcount == 0, _PATIENCE, "commands to end")
+        until(
+            lambda: self.connection.execute(_BUSY.encode()).rowcount == 0, "commands to end", within=_PATIENCE
+        )
         self.scrape()
         return {
             **measuring.processes("workers", self.steady.workers()),
@@ -184,8 +186,10 @@ def soak(
     ):
         connection.execute("CREATE TABLE kept AS SELECT n AS id FROM generate_series(1, 10) AS n")
         made = Soak(operator, steady, struck, exporter, connection, client, temporary)
-        until(lambda: len(steady.workers()) == 2 and len(struck.workers()) == 1, _PATIENCE, "the workers")
-        until(exporter.answers, _PATIENCE, "the exporter")
+        until(
+            lambda: len(steady.workers()) == 2 and len(struck.workers()) == 1, "the workers", within=_PATIENCE
+        )
+        until(exporter.answers, "the exporter", within=_PATIENCE)
         yield made
 
 

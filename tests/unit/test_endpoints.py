@@ -17,9 +17,9 @@ def test_a_client_that_breaks_off_is_no_news(capfd: pytest.CaptureFixture[str]) 
     with answering("127.0.0.1", port, CollectorRegistry(), lambda: None):
         with socket.create_connection(("127.0.0.1", port)) as client:
             client.sendall(b"GET /healthz HTTP/1.1\r\n")
-            until(_is_served, 60, "the client to be served")
+            until(_is_served, "the client to be served")
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        until(lambda: not _is_served(), 60, "its end to be seen")
+        until(lambda: not _is_served(), "its end to be seen")
     assert capfd.readouterr().err == ""
 
 

@@ -131,7 +131,7 @@ def test_a_rest_is_over_after_its_time_however_long_ago_the_last_batch_was(
     shared.post(Posted(sample=CALM, share=0.05, at=now), History())
     governor.ran(0.005)
     assert isinstance(governor.ask(settings_of()), Rest)
-    until(lambda: isinstance(governor.ask(settings_of()), Go), 60, "the end of the rest")
+    until(lambda: isinstance(governor.ask(settings_of()), Go), "the end of the rest")
 
 
 def test_a_worker_that_rests_or_holds_keeps_nobody_s_rows(shared: Shared) -> None:

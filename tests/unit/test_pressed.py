@@ -86,7 +86,7 @@ def test_what_a_key_did_is_told_and_what_none_of_ours_is_does_nothing() -> None:
     with hand.at_work(5):
         hand.press("x")
         hand.press("+")
-        until(lambda: hand.said.endswith("+ is done"), 60, "the key to be done")
+        until(lambda: hand.said.endswith("+ is done"), "the key to be done")
 
 
 def test_a_key_that_fails_says_why_and_what_was_pressed_after_it_is_left_undone() -> None:
@@ -106,9 +106,9 @@ def test_a_key_that_fails_says_why_and_what_was_pressed_after_it_is_left_undone(
         assert hand.said.endswith("pause: no answer yet")
         hand.press("+")
         go.set()
-        until(lambda: hand.said.endswith("pause failed: it is over"), 60, "the failure")
+        until(lambda: hand.said.endswith("pause failed: it is over"), "the failure")
         hand.press("r")
-        until(lambda: done == ["p", "r"], 60, "the next key to be done")
+        until(lambda: done == ["p", "r"], "the next key to be done")
 
 
 def test_what_was_pressed_before_the_end_is_done() -> None:

@@ -36,7 +36,7 @@ def test_a_demo_on_a_file_that_is_interrupted_leaves_nothing_either(tmp_path: Pa
         stderr=subprocess.PIPE,
         text=True,
     ) as demo:
-        until(lambda: list(tmp_path.glob("*/journal/connection-*")), 60, "the application")
+        until(lambda: list(tmp_path.glob("*/journal/connection-*")), "the application")
         demo.send_signal(signal.SIGINT)
         _, said = demo.communicate(timeout=60)
     assert demo.returncode == 130, said

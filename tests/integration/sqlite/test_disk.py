@@ -48,7 +48,7 @@ def test_batches_wait_while_the_disk_is_full_and_then_write_each_row_once(tmp_pa
         file.raw.execute(f"PRAGMA max_page_count = {pages + 25}")
 
         def make_room() -> None:
-            until(lambda: asked(path, _WAITING), 60, "a batch that finds no room")
+            until(lambda: asked(path, _WAITING), "a batch that finds no room")
             file.raw.execute(f"PRAGMA max_page_count = {pages + 10_000}")
 
         made_room = operator.submit(make_room)

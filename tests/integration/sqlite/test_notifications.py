@@ -123,9 +123,9 @@ def test_a_hold_that_lasts_is_told_once(graph: Path, *, webhook: bool) -> None:
         plan.write_text(plan.read_text().replace("[notify]", f'[backfill]\nactive = "{never()}"\n\n[notify]'))
 
         with _started(graph, "run") as process:
-            until(lambda: _held(graph), 60, "word of the hold")
+            until(lambda: _held(graph), "word of the hold")
             # By then it would have been told again.
-            until(lambda: time.time() - _held(graph)[0] > 3, 60, "a hold that goes on")
+            until(lambda: time.time() - _held(graph)[0] > 3, "a hold that goes on")
             assert len(_held(graph)) == 1
     assert process.returncode == 130
     assert receiver.what == (["held backfill"] if webhook else [])

@@ -92,7 +92,7 @@ def batches(folder: Path) -> int:
 
 
 def at_work(folder: Path) -> int:
-    return until(lambda: done(folder), 60, "the first batch")
+    return until(lambda: done(folder), "the first batch")
 
 
 def test_a_run_pauses_where_it_is_and_goes_on_when_it_is_told_to(folder: Path) -> None:
@@ -213,7 +213,7 @@ def scraped(folder: Path) -> Iterator[str]:
     """What the exporter says."""
     port = free_port()
     with beside(folder, "exporter", "--port", str(port)):
-        yield until(lambda: _answer(port), 60, "the exporter")
+        yield until(lambda: _answer(port), "the exporter")
 
 
 def _answer(port: int) -> str:
