@@ -26,8 +26,9 @@ BUSY_SECONDS = 5.0
 _LONGEST, _LONGEST_PATH = 255, 2_000
 
 #: Said rather than left to how SQLite was built. Foreign keys are looked at by `foreign_key_check`, as a
-#: whole: enforced row by row, with one that is broken already no statement of ours would go through.
-_SESSION = ("PRAGMA foreign_keys = OFF", "PRAGMA recursive_triggers = OFF")
+#: whole: enforced row by row, with one that is broken already no statement of ours would go through. What is
+#: committed stays, though some builds let a WAL go with the power (`SQLITE_DEFAULT_WAL_SYNCHRONOUS=1`).
+_SESSION = ("PRAGMA foreign_keys = OFF", "PRAGMA recursive_triggers = OFF", "PRAGMA synchronous = FULL")
 
 Parameters = Mapping[str, Any] | Sequence[Any]
 

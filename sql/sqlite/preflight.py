@@ -37,7 +37,6 @@ class Settings:
     page_size: int
     bytes_: int
     free: int
-    synchronous: int
     auto_vacuum: int
     secure_delete: bool
 
@@ -88,7 +87,6 @@ def settings(file: File) -> Settings:
         page_size=row["page_size"],
         bytes_=row["page_count"] * row["page_size"],
         free=row["freelist_count"] * row["page_size"],
-        synchronous=row["synchronous"],
         auto_vacuum=row["auto_vacuum"],
         secure_delete=bool(row["secure_delete"]),
     )

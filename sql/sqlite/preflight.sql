@@ -3,9 +3,8 @@
 
 -- name: settings
 -- locks: none; a read of the file's header.
-SELECT journal_mode, page_size, page_count, freelist_count, synchronous, auto_vacuum, secure_delete
-FROM pragma_journal_mode, pragma_page_size, pragma_page_count, pragma_freelist_count, pragma_synchronous, pragma_auto_vacuum,
-     pragma_secure_delete;
+SELECT journal_mode, page_size, page_count, freelist_count, auto_vacuum, secure_delete
+FROM pragma_journal_mode, pragma_page_size, pragma_page_count, pragma_freelist_count, pragma_auto_vacuum, pragma_secure_delete;
 
 -- name: options
 -- locks: none; how SQLite was built.

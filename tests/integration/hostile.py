@@ -94,6 +94,7 @@ def plan_for(name: str, url: str, tenant: dict[str, Any], **more: Any) -> Plan:
             table["rls"] = {"policy": name, "mode": "strict", "quiet": "1ms"}
             table["indexes"] = [{"name": near(name, letter), "columns": [near(name, "q")]}]
         tables[0]["unique"] = [near(name, "u")]
+        tables[1]["rls"]["roles"] = [near(name, "r")]
     called = {"column": near(name, "q"), "legacy": name, "pattern": "(?s).*"}
     return Plan.model_validate(
         {
