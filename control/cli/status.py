@@ -9,12 +9,11 @@ from rich.text import Text
 
 from control import holds
 from control import status as statuses
-from control.audit import figures
 from control.cli.options import DEFAULT_FILE, AsJson, File, connect_to, console, say_json
 from control.plan.reading import read_plan
 from control.watch import follow, full_screen
 from control.watch.render import render
-from control.watch.words import held
+from control.watch.words import figures, held
 from worker import audit, ledger
 from worker.audit import Event
 

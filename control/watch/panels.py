@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
-from control.audit import figures
 from control.governed import GovernorStatus, SignalStatus
 from control.plan.governor import written
 from control.plan.values import as_size
@@ -15,7 +14,19 @@ from control.status import Status, TableStatus
 from control.watch.printable import printable
 from control.watch.render import warnings
 from control.watch.sight import Sight, WorkerStatus
-from control.watch.words import built, details, duration, eta, held_back, rate, rows, share, speed, tuned
+from control.watch.words import (
+    built,
+    details,
+    duration,
+    eta,
+    figures,
+    held_back,
+    rate,
+    rows,
+    share,
+    speed,
+    tuned,
+)
 from worker.audit import Event
 from worker.governor.limits import Limit
 from worker.governor.zones import Reading, Zone

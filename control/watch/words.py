@@ -8,6 +8,7 @@ from control.governed import GovernorStatus
 from control.holds import Holds, SetAside, Waiting
 from control.status import Notifications, StageStatus, Status, TableStatus
 from control.tuning import told
+from worker.audit import Event
 
 #: What leads out of a quarantine, and what lets a job go on that stopped itself.
 WAY_OUT = "mend the cause, then `tenantry retry` and `tenantry run`"
@@ -126,6 +127,19 @@ def built(building: Building) -> str:
     if building.waits_for is not None:
         told.append(f"behind {building.waits_for}")
     return ", ".join(told)
+
+
+def figures(event: Event) -> str:
+    """Say of a statement, in brackets, its lock and its times, or why it failed; nothing of anything else."""
+    if event.statement is None:
+        return ""
+    lock = "" if event.lock == "none" else f"{event.lock}, "
+    if event.error is not None:
+        return f" ({lock}failed: {event.error})"
+    if event.took_ms is None:
+        return f" ({lock}not known to have ended)"
+    attempts = f" in {event.attempts} attempts" if (event.attempts or 1) > 1 else ""
+    return f" ({lock}waited {event.waited_ms:.0f} ms{attempts}, took {event.took_ms:.0f} ms)"
 
 
 def details(table: TableStatus) -> str:
