@@ -15,7 +15,7 @@ from psycopg import sql
 
 from control import names
 from control.course import go_on
-from control.jobs import rules_of
+from control.jobs import nobody, rules_of
 from control.names import Event
 from control.plan.model import Plan
 from control.plan.sections import Table as PlanTable
@@ -24,7 +24,7 @@ from sql.postgres import catalog, guard
 from sql.postgres.connection import Connection
 from sql.postgres.facts import Catalog, ForeignKey, Table
 from sql.postgres.guard import STATEMENTS
-from sql.postgres.source import tenant_of, unfilled
+from sql.postgres.source import kept, tenant_of, unfilled
 from sql.tenant_source import Lookup, Parent, chain, qualified, split_name
 
 #: Seconds between two looks at transactions that are still open; and after which the operator is told.
@@ -66,10 +66,33 @@ class Follower:
 
     @property
     def value(self) -> sql.Composable:
-        """The tenant of a row called `t`: what is told, or where nothing is told what it has."""
-        rules = rules_of(self.plan, self.table)
-        told = tenant_of(self.plan.source_of(self.table), rules)
+        """The tenant of a row called `t`: what is told, or where nothing is told what it keeps."""
+        source, rules = self.plan.source_of(self.table), rules_of(self.plan, self.table)
+        return sql.SQL("coalesce({}, {})").format(
+            tenant_of(source, rules), kept(source, rules, nobody(self.plan, self.was))
+        )
+
+    @property
+    def _known(self) -> sql.Composable:
+        """The same where a row keeps what it has: only what is known now can be refused."""
+        told = tenant_of(self.plan.source_of(self.table), rules_of(self.plan, self.table))
         return sql.SQL("coalesce({}, t.{})").format(told, sql.Identifier(self.plan.tenant.column))
+
+    def refusal(self, named: sql.Composable) -> sql.Composable:
+        """What refuses a change that takes `named` rows to another tenant, where the plan says so."""
+        tenant = self.plan.tenant
+        if tenant.moves != "refuse":
+            return sql.SQL("")
+        rows, other = f"rows of {self.table.name}", f"what tells theirs in {self.leader}"
+        refuse = STATEMENTS.refuse.compose(
+            table=self.was.identifier,
+            named=named,
+            column=sql.Identifier(tenant.column),
+            value=self._known,
+            unfilled=unfilled(tenant.column, tenant.sentinel_value),
+            refused=sql.Literal(f"{rows} belong to another tenant than {other} would"),
+        )
+        return sql.SQL("{};").format(refuse)
 
     @property
     def is_tree(self) -> bool:
@@ -246,20 +269,6 @@ def _put(one: Follower, original: Catalog) -> Iterator[Step]:
     sequence = sql.Identifier(names.GUARD_SCHEMA, names.guard(one.was))
     column = sql.Identifier(one.plan.tenant.column)
     named = sql.SQL("(({}) OR ({}))").format(_of(one, "NEW"), _of(one, "OLD"))
-    refused: sql.Composable = sql.SQL("")
-    if one.plan.tenant.moves == "refuse":
-        rows = (
-            f"rows of {one.table.name} belong to another tenant than what tells theirs in {one.leader} would"
-        )
-        refuse = STATEMENTS.refuse.compose(
-            table=one.was.identifier,
-            named=named,
-            column=column,
-            value=one.value,
-            unfilled=unfilled(one.plan.tenant.column, one.plan.tenant.sentinel_value),
-            refused=sql.Literal(rows),
-        )
-        refused = sql.SQL("{};").format(refuse)
     yield Step(
         what=f"{one.table.name}: what follows {one.leader}",
         statement=STATEMENTS.create_follow_function.compose(
@@ -270,7 +279,7 @@ def _put(one: Follower, original: Catalog) -> Iterator[Step]:
             new_is_noted=sql.Literal(["UPDATE"] if one.never_waits else ["INSERT", "UPDATE"]),
             new=_key(one, "NEW"),
             old=_key(one, "OLD"),
-            refused=refused,
+            refused=one.refusal(named),
             table=one.was.identifier,
             column=column,
             value=one.value,

@@ -20,7 +20,7 @@ from functools import partial
 from psycopg import sql
 
 from control import following, names
-from control.jobs import rules_of
+from control.jobs import nobody, rules_of
 from control.plan.model import Plan
 from control.plan.sections import Table as PlanTable
 from control.stage import Ground, How, Step
@@ -30,7 +30,7 @@ from sql.postgres.columns import STATEMENTS as COLUMNS
 from sql.postgres.connection import Connection, literal
 from sql.postgres.facts import Catalog, Column, Table
 from sql.postgres.guard import STATEMENTS
-from sql.postgres.source import source_sql, unfilled
+from sql.postgres.source import kept, source_sql, unfilled
 from sql.tenant_source import Expression, chain
 
 _WITHOUT_EQUALITY = frozenset({"json", "xml", "point", "polygon"})
@@ -163,6 +163,7 @@ def _put_trigger(plan: Plan, table: PlanTable, original: Catalog) -> Iterator[St
         value=source.value,
         joined=sql.SQL("") if source.tables is None else sql.SQL(", {}").format(source.tables),
         resolved=source.resolved,
+        kept=kept(plan.source_of(table), rules_of(plan, table), nobody(plan, was)),
     )
     yield Step(
         what=f"{table.name}: the sequence that counts its guard's uses",

@@ -51,6 +51,15 @@ def rules_of(plan: Plan, table: Table) -> Rules:
     return Rules(table.name, tenant.column, tenant.sentinel_value, tenant.pattern)
 
 
+def nobody(plan: Plan, was: CatalogTable) -> str | None:
+    """What a row of a table has again whose tenant is not known any more.
+
+    The sentinel, and no text where that is NULL and a column takes none that was there before.
+    """
+    column, sentinel = was.column(plan.tenant.column), plan.tenant.sentinel_value
+    return "" if sentinel is None and column is not None and column.not_null else sentinel
+
+
 def parts(table: CatalogTable) -> tuple[CatalogTable, ...]:
     """What of a table holds rows: its leaf partitions, or itself."""
     return table.partitions if table.kind == "p" else (table,)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from control.plan.model import Plan
 from control.plan.sections import Table as PlanTable
-from control.sqlite.jobs import rules_of
+from control.sqlite.jobs import rules_of, waits_of
 from control.sqlite.stage import Step, sentinel_of
 from sql.sqlite.facts import Catalog, Table
 from sql.sqlite.guard import STATEMENTS, counted, is_same, names_of, of_rowid
@@ -60,24 +60,30 @@ class Follower:
     def followed(self, *rows: str) -> str:
         """What a trigger does for the rows that name one of `rows` (NEW, OLD) of the leader."""
         column, told = quoted(self.plan.tenant.column), tenant_of(self.plan.source_of(self.table), self.rules)
+        sentinel, waits = literal(sentinel_of(self.plan)), waits_of(self.plan, self.table, self.was)
         named = " OR ".join(f"({self._names(row)})" for row in rows)
-        parts = {"table": quoted(self.was.name), "column": column, "told": told, "named": f"({named})"}
+        parts = {"table": quoted(self.was.name), "column": column, "named": f"({named})"}
+        refusal = ""
         if self.plan.tenant.moves == "refuse":
             refused = (
                 f"rows of {self.table.name} belong to another tenant than what tells theirs in {self.leader} "
                 'would; the plan of the migration says moves = "refuse"'
             )
-            return f"{STATEMENTS.refuse.filled(refused=literal(refused), **parts)};"
+            refuse = STATEMENTS.refuse.filled(refused=literal(refused), told=told, sentinel=sentinel, **parts)
+            refusal = f"{refuse};\n  "
         identity = self.rules.identity
+        parts["given"] = STATEMENTS.given.filled(told=told, waits=waits, sentinel=sentinel, column=column)
         more = {"identity": names_of(identity), "t_identity": each("t", identity)}
-        followed = self._down(parts, more) if self.is_tree else self._direct(parts, more)
-        return f"{followed};\n  {counted(STATEMENTS.count_if, self.was.name)}"
+        followed = (
+            self._down(parts, more, told=told, waits=waits) if self.is_tree else self._direct(parts, more)
+        )
+        return f"{refusal}{followed};\n  {counted(STATEMENTS.count_if, self.was.name)}"
 
     def _direct(self, parts: dict[str, str], more: dict[str, str]) -> str:
         itself = is_same("t", quoted(self.was.name), self.rules.identity)
         return STATEMENTS.follow.filled(t_is_it=itself, **parts, **more)
 
-    def _down(self, parts: dict[str, str], more: dict[str, str]) -> str:
+    def _down(self, parts: dict[str, str], more: dict[str, str], *, told: str, waits: str) -> str:
         identity = self.rules.identity
         keys = [f"k{at}" for at in range(len(identity))]
 
@@ -93,7 +99,9 @@ class Follower:
                 f"{of('b', theirs)} = {of('c', ours)}" for ours, theirs in self.source.on.items()
             ),
             t_identity=more["t_identity"],
-            **{name: parts[name] for name in ("table", "told", "named")},
+            told=told,
+            waits=waits,
+            **{name: parts[name] for name in ("table", "given", "named")},
         )
         return STATEMENTS.follow_down.filled(
             down=down,

@@ -12,7 +12,7 @@ from dataclasses import replace
 from control.plan.model import Plan
 from control.plan.sections import Table as PlanTable
 from control.sqlite import following
-from control.sqlite.jobs import is_instant, rules_of
+from control.sqlite.jobs import is_instant, rules_of, waits_of
 from control.sqlite.stage import Live, Step, sentinel_of
 from sql.sqlite import guard
 from sql.sqlite.connection import File
@@ -104,10 +104,11 @@ def _triggers(table: PlanTable, was: Table) -> tuple[str, ...]:
 def _put(plan: Plan, table: PlanTable, original: Catalog) -> Iterator[Step]:
     was = original.table(table.name)
     rules = rules_of(plan, table, was)
+    column, sentinel = quoted(plan.tenant.column), literal(sentinel_of(plan))
+    told = tenant_of(plan.source_of(table), rules)
     parts = {
         "table": quoted(was.name),
-        "column": quoted(plan.tenant.column),
-        "told": tenant_of(plan.source_of(table), rules),
+        "column": column,
         "t_is_new": is_same("t", "NEW", rules.identity),
         "is_new": is_same(quoted(was.name), "NEW", rules.identity),
     }
@@ -117,7 +118,8 @@ def _put(plan: Plan, table: PlanTable, original: Catalog) -> Iterator[Step]:
             STATEMENTS.count_from_now.filled(name=literal(was.name)),
             STATEMENTS.create_trigger.filled(
                 trigger=quoted(_of_inserts(was)),
-                sentinel=literal(sentinel_of(plan)),
+                sentinel=sentinel,
+                told=told,
                 count=counted(STATEMENTS.count, was.name),
                 followed=following.of_new(plan, original, was.name),
                 **parts,
@@ -133,6 +135,9 @@ def _put(plan: Plan, table: PlanTable, original: Catalog) -> Iterator[Step]:
                     trigger=quoted(_of_changes(was)),
                     watched=", ".join(map(quoted, [*watched, *of_rowid(was, watched)])),
                     changed=" OR ".join(f"OLD.{quoted(name)} IS NOT NEW.{quoted(name)}" for name in watched),
+                    given=STATEMENTS.given.filled(
+                        told=told, waits=waits_of(plan, table, was), sentinel=sentinel, column=column
+                    ),
                     count_if=counted(STATEMENTS.count_if, was.name),
                     **parts,
                 ),

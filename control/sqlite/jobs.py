@@ -9,7 +9,7 @@ from sql.sqlite.batch import ROWID, key_of
 from sql.sqlite.connection import File
 from sql.sqlite.facts import Catalog
 from sql.sqlite.facts import Table as CatalogTable
-from sql.sqlite.source import Rules
+from sql.sqlite.source import Rules, waits
 from worker.paging import LARGEST
 
 
@@ -41,6 +41,17 @@ def identity_of(was: CatalogTable) -> tuple[str, ...]:
 def rules_of(plan: Plan, table: Table, was: CatalogTable) -> Rules:
     """What holds for the source of a table's tenants."""
     return Rules(table.name, identity_of(was), plan.tenant.column, sentinel_of(plan), plan.tenant.pattern)
+
+
+def waits_of(plan: Plan, table: Table, was: CatalogTable) -> str:
+    """Whether a row called `t` has no tenant again, because what is to tell it has none.
+
+    Never where the column takes no NULL that was there before, and no text is said to be no tenant.
+    """
+    column = was.column(plan.tenant.column)
+    if sentinel_of(plan) is None and column is not None and column.not_null:
+        return "0"
+    return waits(plan.source_of(table), rules_of(plan, table, was))
 
 
 def job_spec(plan: Plan, table: Table, was: CatalogTable, file: File) -> tuple[JobSpec, str]:

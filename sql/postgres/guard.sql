@@ -35,7 +35,7 @@ BEGIN
   END IF;
   told := coalesce(
     (SELECT ({value})::text FROM (SELECT (NEW).*) AS t {joined} WHERE {resolved} LIMIT 1),
-    NEW.{column}
+    (SELECT {kept} FROM (SELECT (NEW).*) AS t)
   );
   IF NEW.{column} IS DISTINCT FROM told THEN
     IF TG_OP = 'UPDATE' THEN
@@ -69,8 +69,8 @@ EXECUTE FUNCTION {function}()
 -- locks: SHARE ROW EXCLUSIVE on {table}, for milliseconds once the writers before it are done.
 -- A row that old code gives another parent, or another of what its tenant is told by, gets the tenant of that; one
 -- whose tenant the same statement changes keeps what it was given, and one that nothing tells a tenant of any more what
--- it had: a row without a parent would be nobody's, and gone from sight. A batch's own update sets no such column, and so
--- the trigger costs it nothing.
+-- it had: a row without a parent would be nobody's, and gone from sight. One whose parent has none yet waits with it.
+-- A batch's own update sets no such column, and so the trigger costs it nothing.
 CREATE TRIGGER {trigger} BEFORE UPDATE {of_columns} ON {table}
 FOR EACH ROW WHEN (NEW.{column} IS NOT DISTINCT FROM OLD.{column} AND {changed})
 EXECUTE FUNCTION {function}()

@@ -136,6 +136,27 @@ def tenant_of(source: TenantSource | str | None, rules: Rules) -> sql.Composable
             return _or(_above(source, rules), _NULL if otherwise is None else alone)
 
 
+def kept(source: TenantSource, rules: Rules, nobody: str | None) -> sql.Composable:
+    """Compose what a row called `t` has that nothing is told for: what it had, or `nobody` again.
+
+    The latter where the row that is to tell it is there and has no tenant yet: a batch that fills that one
+    looks for nobody who has a tenant, and what an earlier parent told would stay.
+    """
+    had = sql.SQL("t.{}").format(sql.Identifier(rules.column))
+    waits = [
+        sql.SQL("EXISTS (SELECT FROM {} WHERE {} AND {})").format(
+            _as(one.parent, "r"), matches(one.on, "r", "t"), unfilled(rules.column, rules.sentinel, row="r")
+        )
+        for one in chain(source)
+        if isinstance(one, Parent)
+    ]
+    if not waits:
+        return had
+    return sql.SQL("CASE WHEN {} THEN {}::text ELSE {} END").format(
+        sql.SQL(" OR ").join(waits), sql.Literal(nobody), had
+    )
+
+
 def _above(source: Parent, rules: Rules) -> sql.Composed:
     """The tenant of the row's parent, where that is filled; no row of a tree is its own."""
     other: sql.Composable = sql.SQL("")

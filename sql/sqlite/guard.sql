@@ -41,11 +41,12 @@ END;
 -- locks: the file's write lock, for an entry in the schema.
 -- A row that old code gives another parent, or another of what its tenant is told by, gets the tenant of that; one
 -- whose tenant the same statement changes keeps what it was given, and one that nothing tells a tenant of any more what
--- it had. A batch's own update sets no such column, and so the trigger costs it nothing.
+-- it had. One whose parent has none yet waits with it. A batch's own update sets no such column, and so the trigger costs it
+-- nothing.
 CREATE TRIGGER {trigger} AFTER UPDATE OF {watched} ON {table} WHEN NEW.{column} IS OLD.{column} AND ({changed})
 BEGIN
-  UPDATE {table} SET {column} = (SELECT {told} FROM {table} AS t WHERE {t_is_new})
-  WHERE {is_new} AND coalesce((SELECT {told} FROM {table} AS t WHERE {t_is_new}), {column}) IS NOT {column};
+  UPDATE {table} SET {column} = (SELECT {given} FROM {table} AS t WHERE {t_is_new})
+  WHERE {is_new} AND (SELECT {given} FROM {table} AS t WHERE {t_is_new}) IS NOT {column};
   {count_if}
 END;
 
@@ -78,31 +79,34 @@ BEGIN
   {followed}
 END;
 
+-- name: given
+-- locks: none beside the statement's that fires the trigger. What is told; else what the row has, or no tenant again.
+coalesce({told}, CASE WHEN {waits} THEN {sentinel} ELSE t.{column} END)
+
 -- name: follow
 -- locks: none beside the statement's that fires the trigger.
-UPDATE {table} SET {column} = (SELECT {told} FROM {table} AS t WHERE {t_is_it})
-  WHERE {identity} IN (SELECT {t_identity} FROM {table} AS t
-    WHERE {named} AND coalesce({told}, t.{column}) IS NOT t.{column});
+UPDATE {table} SET {column} = (SELECT {given} FROM {table} AS t WHERE {t_is_it})
+  WHERE {identity} IN (SELECT {t_identity} FROM {table} AS t WHERE {named} AND {given} IS NOT t.{column});
 
 -- name: follow_down
 -- locks: none beside the statement's that fires the trigger. A tree's rows below follow at once: a trigger doesn't fire itself.
-UPDATE {table} SET {column} = (SELECT d.told FROM {down} AS d WHERE {d_is_it} LIMIT 1)
+UPDATE {table} SET {column} = (SELECT d.given FROM {down} AS d WHERE {d_is_it} LIMIT 1)
   WHERE {identity} IN (SELECT {t_identity} FROM {down} AS d JOIN {table} AS t ON {t_is_d}
-    WHERE coalesce(d.told, t.{column}) IS NOT t.{column});
+    WHERE d.given IS NOT t.{column});
 
 -- name: down
 -- locks: none beside the statement's that fires the trigger. The rows that name the one at hand, and all below them.
-(WITH RECURSIVE down ({keys}, told) AS (
-    SELECT {t_identity}, {told} FROM {table} AS t WHERE {named}
+(WITH RECURSIVE down ({keys}, given, keeps) AS (
+    SELECT {t_identity}, {given}, {told} IS NULL AND NOT ({waits}) FROM {table} AS t WHERE {named}
     UNION
-    SELECT {c_identity}, down.told
-    FROM down JOIN {table} AS b ON {b_is_down} JOIN {table} AS c ON {c_below_b} WHERE down.told IS NOT NULL)
+    SELECT {c_identity}, down.given, 0
+    FROM down JOIN {table} AS b ON {b_is_down} JOIN {table} AS c ON {c_below_b} WHERE NOT down.keeps)
   SELECT * FROM down)
 
 -- name: refuse
--- locks: none beside the statement's that fires the trigger.
-SELECT RAISE(ABORT, {refused}) WHERE EXISTS (
-    SELECT 1 FROM {table} AS t WHERE {named} AND coalesce({told}, t.{column}) IS NOT t.{column});
+-- locks: none beside the statement's that fires the trigger. A row without a tenant goes nowhere, it is given its first one.
+SELECT RAISE(ABORT, {refused}) WHERE EXISTS (SELECT 1 FROM {table} AS t
+    WHERE {named} AND t.{column} IS NOT {sentinel} AND coalesce({told}, t.{column}) IS NOT t.{column});
 
 -- name: drop_trigger
 -- locks: the file's write lock, for an entry in the schema.

@@ -133,6 +133,26 @@ def tenant_of(source: TenantSource | str | None, rules: Rules) -> str:
             return _or(_above(source, rules), f"CASE WHEN {alone} THEN {tenant_of(otherwise, rules)} END")
 
 
+def waits(source: TenantSource, rules: Rules) -> str:
+    """Compose whether a row that is to tell the tenant of the one called `t` is there and has none yet.
+
+    A row that nothing is told for keeps what it had; this one has no tenant again. A batch that fills what
+    tells it looks for nobody who has a tenant, and what an earlier parent told would stay.
+    """
+    return (
+        " OR ".join(
+            PARTS.there.filled(
+                table=quoted(one.parent),
+                matches=matches(one.on, "r", ROW),
+                unfilled=unfilled(rules.column, rules.sentinel, of_="r"),
+            )
+            for one in chain(source)
+            if isinstance(one, Parent)
+        )
+        or "0"
+    )
+
+
 def _above(source: Parent, rules: Rules) -> str:
     """The tenant of the row's parent, where that is filled; no row of a tree is its own."""
     on = matches(source.on, "r", ROW)

@@ -9,6 +9,10 @@
 -- locks: none; a read of {table}, in a statement of others.
 NOT EXISTS (SELECT 1 FROM {table} AS r WHERE {matches})
 
+-- name: there
+-- locks: none; a read of {table}, in a statement of others.
+EXISTS (SELECT 1 FROM {table} AS r WHERE {matches} AND {unfilled})
+
 -- name: known
 -- locks: none; a read, in a statement of others.
 EXISTS (SELECT 1{source} WHERE {resolved})

@@ -192,6 +192,39 @@ def test_what_waits_for_a_row_without_a_tenant_has_one_once_the_application_mend
         assert _of(tables, "files") == {1: "acme"}
 
 
+@pytest.mark.parametrize(
+    "away",
+    [
+        "UPDATE folders SET org = 2",
+        "UPDATE orgs SET id = 3 WHERE id = 1; UPDATE orgs SET id = 1 WHERE id = 2",
+        "DELETE FROM orgs WHERE id = 1; UPDATE orgs SET id = 1 WHERE id = 2",
+        "DELETE FROM folders; INSERT INTO folders VALUES (1, NULL, 2, NULL)",
+    ],
+    ids=["another parent", "another parent's key", "another parent in its place", "a new parent"],
+)
+@pytest.mark.parametrize("moves", ["follow", "refuse"])
+def test_what_comes_to_a_parent_that_a_batch_has_not_reached_yet_waits_with_it_and_all_below_too(
+    tables: Connection, database: str, postgres: EmbeddedPostgres, moves: str, away: str
+) -> None:
+    tables.execute("INSERT INTO orgs (id, tenant) VALUES (1, 'acme'), (2, 'umbra')")
+    tables.execute("INSERT INTO folders VALUES (1, NULL, 2, NULL)")
+    tables.execute("INSERT INTO files VALUES (1, 1, NULL, NULL)")
+    sources: dict[str, dict[str, Any]] = {
+        "orgs": {"expression": "tenant"},
+        "folders": {"parent": "orgs", "on": {"org": "id"}},
+    }
+    with _guarded(tables, postgres, moves=moves, **sources, files=FOLDER) as walker:
+        with connect(database, "batch") as filling:
+            batch.never_in_the_way(filling)
+            filling.execute("UPDATE orgs SET tenant_id = tenant WHERE id = 1")
+        tables.execute("UPDATE folders SET org = 1")
+        assert (_of(tables, "folders"), _of(tables, "files")) == ({1: "acme"}, {1: "acme"})
+        tables.execute(away.encode())
+        batch.never_in_the_way(tables)
+        _fill(walker)
+        assert (_of(tables, "folders"), _of(tables, "files")) == ({1: "umbra"}, {1: "umbra"})
+
+
 def test_a_batch_does_not_go_after_the_rows_below_which_have_batches_of_their_own(
     tables: Connection, postgres: EmbeddedPostgres
 ) -> None:

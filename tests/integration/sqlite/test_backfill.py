@@ -88,6 +88,7 @@ def _source(kind: str) -> dict[str, Any]:
 @example(SHAPES[9], SHAPES[8], "expression", "null", 1)
 @example(SHAPES[4], SHAPES[7], "lookup", "", 2)
 @example(SHAPES[5], SHAPES[10], "expression", "null", 3)
+@example(SHAPES[8], SHAPES[0], "expression", "null", 886)
 def test_every_row_has_what_deriving_in_one_go_would_give_it_whatever_old_code_wrote_meanwhile(
     parent: Shape, child: Shape, kind: str, sentinel: str, seed: int
 ) -> None:

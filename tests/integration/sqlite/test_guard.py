@@ -11,6 +11,7 @@ import pytest
 from control.plan.model import Plan
 from control.sqlite import conductor, guard, retiring
 from control.sqlite.steps import take
+from sql.sqlite import guard as sql_guard
 from tests.integration.sqlite.filled import asked, made, plan_of, run
 from worker import ledger
 
@@ -99,6 +100,59 @@ def test_rows_follow_their_parent_or_keep_it_from_moving_as_the_plan_says(
         refused.execute("DELETE FROM relations WHERE source = 'e1'")
         refused.execute("UPDATE entities SET org = 'green' WHERE id = 'e1'")
     assert _tenants(other, "relations") == ["blue"]
+
+
+_AWAY = (
+    ("UPDATE folders SET org = 2",),
+    ("UPDATE orgs SET id = 3 WHERE id = 1", "UPDATE orgs SET id = 1 WHERE id = 2"),
+    ("DELETE FROM orgs WHERE id = 1", "UPDATE orgs SET id = 1 WHERE id = 2"),
+    (
+        "DELETE FROM folders WHERE id = 1",
+        "INSERT INTO folders VALUES (1, NULL, 2, NULL)",
+        "UPDATE folders SET org = 2",
+    ),
+)
+
+
+@pytest.mark.parametrize(
+    "away",
+    _AWAY,
+    ids=["another parent", "another parent's key", "another parent in its place", "a new parent"],
+)
+@pytest.mark.parametrize("moves", ["follow", "refuse"])
+@pytest.mark.parametrize("tree", [False, True], ids=["tables", "tree"])
+def test_what_comes_to_a_parent_that_a_batch_has_not_reached_yet_waits_with_it_and_all_below_too(
+    tmp_path: Path, moves: str, away: tuple[str, ...], *, tree: bool
+) -> None:
+    path = made(
+        tmp_path / "file.db",
+        "CREATE TABLE orgs (id INT, tenant TEXT)",
+        "CREATE TABLE folders (id INT, above INT, org INT)",
+        "CREATE TABLE files (id INT, folder INT)",
+        "INSERT INTO orgs VALUES (1, 'acme'), (2, 'umbra')",
+        "INSERT INTO folders VALUES (1, NULL, 2), (2, 1, 2)",
+        "INSERT INTO files VALUES (1, 1)",
+    )
+    org = {"parent": "orgs", "on": {"org": "id"}}
+    source = {"parent": "folders", "on": {"above": "id"}, "otherwise": org} if tree else org
+    tables = [
+        {"name": "orgs", "tenant": {"expression": "tenant"}},
+        {"name": "folders", "tenant": source},
+        {"name": "files", "tenant": {"parent": "folders", "on": {"folder": "id"}}},
+    ]
+    plan = plan_of(path, tables, tenant={"moves": moves}, verify={"quiet": "1ms"})
+    both = "SELECT tenant_id FROM folders UNION SELECT tenant_id FROM files"
+    with conductor.controller(plan) as file:
+        conductor.run(plan, file, to="columns", notify=lambda _line: None)
+        with file.transaction(), sql_guard.followed_by_nobody(file):
+            file.execute("UPDATE orgs SET tenant_id = tenant WHERE id = 1")
+    with closing(sqlite3.connect(path, isolation_level=None)) as code:
+        code.execute("UPDATE folders SET org = 1")
+        assert asked(path, both) == [("acme",)]
+        for statement in away:
+            code.execute(statement)
+    run(plan)
+    assert asked(path, both) == [("umbra",)]
 
 
 def test_the_guard_stays_while_old_code_needs_it_and_goes_once_it_does_not(
