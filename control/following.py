@@ -15,7 +15,7 @@ from psycopg import sql
 
 from control import names
 from control.course import go_on
-from control.jobs import nobody, rules_of
+from control.jobs import kept_by, rules_of
 from control.names import Event
 from control.plan.model import Plan
 from control.plan.sections import Table as PlanTable
@@ -24,7 +24,7 @@ from sql.postgres import catalog, guard
 from sql.postgres.connection import Connection
 from sql.postgres.facts import Catalog, ForeignKey, Table
 from sql.postgres.guard import STATEMENTS
-from sql.postgres.source import kept, tenant_of, unfilled
+from sql.postgres.source import tenant_of, unfilled
 from sql.tenant_source import Lookup, Parent, chain, qualified, split_name
 
 #: Seconds between two looks at transactions that are still open; and after which the operator is told.
@@ -67,16 +67,17 @@ class Follower:
     @property
     def value(self) -> sql.Composable:
         """The tenant of a row called `t`: what is told, or where nothing is told what it keeps."""
-        source, rules = self.plan.source_of(self.table), rules_of(self.plan, self.table)
-        return sql.SQL("coalesce({}, {})").format(
-            tenant_of(source, rules), kept(source, rules, nobody(self.plan, self.was))
-        )
+        kept = kept_by(self.plan, self.table, self.was)
+        return sql.SQL("coalesce({}, {})").format(self._told, kept)
 
     @property
     def _known(self) -> sql.Composable:
         """The same where a row keeps what it has: only what is known now can be refused."""
-        told = tenant_of(self.plan.source_of(self.table), rules_of(self.plan, self.table))
-        return sql.SQL("coalesce({}, t.{})").format(told, sql.Identifier(self.plan.tenant.column))
+        return sql.SQL("coalesce({}, t.{})").format(self._told, sql.Identifier(self.plan.tenant.column))
+
+    @property
+    def _told(self) -> sql.Composable:
+        return tenant_of(self.plan.source_of(self.table), rules_of(self.plan, self.table), walks=False)
 
     def refusal(self, named: sql.Composable) -> sql.Composable:
         """What refuses a change that takes `named` rows to another tenant, where the plan says so."""

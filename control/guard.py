@@ -20,7 +20,7 @@ from functools import partial
 from psycopg import sql
 
 from control import following, names
-from control.jobs import nobody, rules_of
+from control.jobs import kept_by, rules_of
 from control.plan.model import Plan
 from control.plan.sections import Table as PlanTable
 from control.stage import Ground, How, Step
@@ -30,7 +30,7 @@ from sql.postgres.columns import STATEMENTS as COLUMNS
 from sql.postgres.connection import Connection, literal
 from sql.postgres.facts import Catalog, Column, Table
 from sql.postgres.guard import STATEMENTS
-from sql.postgres.source import kept, source_sql, unfilled
+from sql.postgres.source import source_sql, unfilled
 from sql.tenant_source import Expression, chain
 
 _WITHOUT_EQUALITY = frozenset({"json", "xml", "point", "polygon"})
@@ -124,8 +124,11 @@ def _triggers(plan: Plan, original: Catalog) -> Iterator[Step]:
             how=How.PLAIN,
         )
     for table in _derived(plan):
-        yield from _put_trigger(plan, table, original)
+        yield _put_sequence(table, original)
+    # Before the guards, which give tenants: where a parent moves before its follower stands, its rows stay.
     yield from following.put(plan, original)
+    for table in _derived(plan):
+        yield from _put_trigger(plan, table, original)
 
 
 def drop(plan: Plan, original: Catalog) -> Iterator[Step]:
@@ -148,10 +151,22 @@ def _derived(plan: Plan) -> list[PlanTable]:
     return [table for table in plan.tables if table.constant is None]
 
 
+def _put_sequence(table: PlanTable, original: Catalog) -> Step:
+    name = names.guard(original.table(table.name))
+    sequence = sql.Identifier(names.GUARD_SCHEMA, name)
+    return Step(
+        what=f"{table.name}: the sequence that counts its guard's uses",
+        statement=STATEMENTS.create_sequence.compose(sequence=sequence),
+        lock="none",
+        done=lambda live: names.is_among(live.sequences, name),
+        how=How.PLAIN,
+    )
+
+
 def _put_trigger(plan: Plan, table: PlanTable, original: Catalog) -> Iterator[Step]:
     was = original.table(table.name)
     name, ours = names.guard(was), sql.Identifier(names.GUARD_SCHEMA, names.guard(was))
-    source = source_sql(plan.source_of(table), rules_of(plan, table))
+    source = source_sql(plan.source_of(table), rules_of(plan, table), walks=False)
     # Names without a schema mean what they mean in the operator's session; temporary tables, which any
     # session could put in front, come last.
     path = dict.fromkeys(["pg_catalog", *original.search_path, was.schema_, "pg_temp"])
@@ -163,14 +178,7 @@ def _put_trigger(plan: Plan, table: PlanTable, original: Catalog) -> Iterator[St
         value=source.value,
         joined=sql.SQL("") if source.tables is None else sql.SQL(", {}").format(source.tables),
         resolved=source.resolved,
-        kept=kept(plan.source_of(table), rules_of(plan, table), nobody(plan, was)),
-    )
-    yield Step(
-        what=f"{table.name}: the sequence that counts its guard's uses",
-        statement=STATEMENTS.create_sequence.compose(sequence=ours),
-        lock="none",
-        done=lambda live: names.is_among(live.sequences, name),
-        how=How.PLAIN,
+        kept=kept_by(plan, table, was),
     )
     yield Step(
         what=f"{table.name}: the guard's function",
@@ -179,18 +187,7 @@ def _put_trigger(plan: Plan, table: PlanTable, original: Catalog) -> Iterator[St
         done=lambda live: names.is_among(live.functions, name),
         how=How.PLAIN,
     )
-    yield Step(
-        what=f"{table.name}: the guard",
-        statement=STATEMENTS.create_trigger.compose(
-            trigger=sql.Identifier(names.GUARD_TRIGGER),
-            table=was.identifier,
-            unfilled=unfilled(plan.tenant.column, plan.tenant.sentinel_value, row="NEW"),
-            function=ours,
-        ),
-        lock="SHARE ROW EXCLUSIVE",
-        done=lambda live: live.table(table.name).trigger(names.GUARD_TRIGGER) is not None,
-        tables=(was.identifier,),
-    )
+    # Before the guard of new rows: one that has its tenant and then changes is looked at by nobody else.
     watched = _watched(table, was)
     if watched:
         yield Step(
@@ -207,6 +204,18 @@ def _put_trigger(plan: Plan, table: PlanTable, original: Catalog) -> Iterator[St
             done=lambda live: live.table(table.name).trigger(names.GUARD_TRIGGER_OF_CHANGES) is not None,
             tables=(was.identifier,),
         )
+    yield Step(
+        what=f"{table.name}: the guard",
+        statement=STATEMENTS.create_trigger.compose(
+            trigger=sql.Identifier(names.GUARD_TRIGGER),
+            table=was.identifier,
+            unfilled=unfilled(plan.tenant.column, plan.tenant.sentinel_value, row="NEW"),
+            function=ours,
+        ),
+        lock="SHARE ROW EXCLUSIVE",
+        done=lambda live: live.table(table.name).trigger(names.GUARD_TRIGGER) is not None,
+        tables=(was.identifier,),
+    )
 
 
 def _watched(table: PlanTable, was: Table) -> list[Column]:

@@ -3,6 +3,8 @@
 import math
 from collections.abc import Sequence
 
+from psycopg import sql
+
 from control.plan.model import Plan
 from control.plan.sections import Paging, Table
 from sql.job import JobSpec, KeyColumn
@@ -12,7 +14,7 @@ from sql.postgres.connection import Connection
 from sql.postgres.facts import Catalog
 from sql.postgres.facts import Table as CatalogTable
 from sql.postgres.paging import Heap
-from sql.postgres.source import Rules
+from sql.postgres.source import Rules, kept
 from worker.paging import LARGEST, RANGES, SMALLEST
 
 #: The share of its rows that may leave a page. Those of the first visit must, and all others fit into the
@@ -51,13 +53,14 @@ def rules_of(plan: Plan, table: Table) -> Rules:
     return Rules(table.name, tenant.column, tenant.sentinel_value, tenant.pattern)
 
 
-def nobody(plan: Plan, was: CatalogTable) -> str | None:
-    """What a row of a table has again whose tenant is not known any more.
+def kept_by(plan: Plan, table: Table, was: CatalogTable) -> sql.Composable:
+    """What a row called `t` has for which the guard is told nothing.
 
-    The sentinel, and no text where that is NULL and a column takes none that was there before.
+    Never no tenant where the application had the column before: its own constraints and queries know it.
     """
-    column, sentinel = was.column(plan.tenant.column), plan.tenant.sentinel_value
-    return "" if sentinel is None and column is not None and column.not_null else sentinel
+    if was.column(plan.tenant.column) is not None:
+        return sql.SQL("t.{}").format(sql.Identifier(plan.tenant.column))
+    return kept(plan.source_of(table), rules_of(plan, table))
 
 
 def parts(table: CatalogTable) -> tuple[CatalogTable, ...]:

@@ -59,7 +59,8 @@ class Follower:
 
     def followed(self, *rows: str) -> str:
         """What a trigger does for the rows that name one of `rows` (NEW, OLD) of the leader."""
-        column, told = quoted(self.plan.tenant.column), tenant_of(self.plan.source_of(self.table), self.rules)
+        column = quoted(self.plan.tenant.column)
+        told = tenant_of(self.plan.source_of(self.table), self.rules, walks=False)
         sentinel, waits = literal(sentinel_of(self.plan)), waits_of(self.plan, self.table, self.was)
         named = " OR ".join(f"({self._names(row)})" for row in rows)
         parts = {"table": quoted(self.was.name), "column": column, "named": f"({named})"}

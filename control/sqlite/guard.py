@@ -38,9 +38,12 @@ def _put_all(plan: Plan, original: Catalog) -> Iterator[Step]:
             statements=(STATEMENTS.create_uses.filled(), STATEMENTS.count_from_now.filled(name="''")),
             done=lambda live: USES in live.ours,
         )
-    for table in guarded:
-        yield from _put(plan, table, original)
+    # Before the guards, which give tenants: where a parent moves before its follower stands, its rows stay.
+    # And a parent's guard before its children's, for what follows a new row is in there.
     yield from following.put(plan, original)
+    for table in plan.in_order():
+        if table in guarded:
+            yield from _put(plan, table, original)
 
 
 def drop(plan: Plan, original: Catalog) -> Iterator[Step]:
@@ -105,28 +108,14 @@ def _put(plan: Plan, table: PlanTable, original: Catalog) -> Iterator[Step]:
     was = original.table(table.name)
     rules = rules_of(plan, table, was)
     column, sentinel = quoted(plan.tenant.column), literal(sentinel_of(plan))
-    told = tenant_of(plan.source_of(table), rules)
+    told = tenant_of(plan.source_of(table), rules, walks=False)
     parts = {
         "table": quoted(was.name),
         "column": column,
         "t_is_new": is_same("t", "NEW", rules.identity),
         "is_new": is_same(quoted(was.name), "NEW", rules.identity),
     }
-    yield Step(
-        what=f"{table.name}: the guard",
-        statements=(
-            STATEMENTS.count_from_now.filled(name=literal(was.name)),
-            STATEMENTS.create_trigger.filled(
-                trigger=quoted(_of_inserts(was)),
-                sentinel=sentinel,
-                told=told,
-                count=counted(STATEMENTS.count, was.name),
-                followed=following.of_new(plan, original, was.name),
-                **parts,
-            ),
-        ),
-        done=lambda live: _of_inserts(was) in live.ours,
-    )
+    # Before the guard of new rows: one that has its tenant and then changes is looked at by nobody else.
     if watched := _watched(table, was):
         yield Step(
             what=f"{table.name}: the guard of changes",
@@ -144,6 +133,21 @@ def _put(plan: Plan, table: PlanTable, original: Catalog) -> Iterator[Step]:
             ),
             done=lambda live: _of_changes(was) in live.ours,
         )
+    yield Step(
+        what=f"{table.name}: the guard",
+        statements=(
+            STATEMENTS.count_from_now.filled(name=literal(was.name)),
+            STATEMENTS.create_trigger.filled(
+                trigger=quoted(_of_inserts(was)),
+                sentinel=sentinel,
+                told=told,
+                count=counted(STATEMENTS.count, was.name),
+                followed=following.of_new(plan, original, was.name),
+                **parts,
+            ),
+        ),
+        done=lambda live: _of_inserts(was) in live.ours,
+    )
 
 
 def _watched(table: PlanTable, was: Table) -> list[str]:

@@ -46,10 +46,11 @@ def rules_of(plan: Plan, table: Table, was: CatalogTable) -> Rules:
 def waits_of(plan: Plan, table: Table, was: CatalogTable) -> str:
     """Whether a row called `t` has no tenant again, because what is to tell it has none.
 
-    Never where the column takes no NULL that was there before, and no text is said to be no tenant.
+    Never where the application had the column before, whose own constraints and queries know it, nor where
+    the column is to be in a key that takes no NULL.
     """
-    column = was.column(plan.tenant.column)
-    if sentinel_of(plan) is None and column is not None and column.not_null:
+    in_key = plan.tenant.column in (table.primary_key or ()) and (was.without_rowid or was.strict)
+    if was.column(plan.tenant.column) is not None or (in_key and sentinel_of(plan) is None):
         return "0"
     return waits(plan.source_of(table), rules_of(plan, table, was))
 

@@ -80,8 +80,8 @@ def unfilled(tenant_column: str, sentinel: str | None, row: LiteralString = "t")
     return sql.SQL("({})").format(sql.SQL(" OR ").join([*texts, sql.SQL("{} IS NULL").format(column)]))
 
 
-def source_sql(source: TenantSource, rules: Rules) -> SourceSQL:
-    """Compose the source for a row called `t`, as it is fastest for many rows at a time.
+def source_sql(source: TenantSource, rules: Rules, *, walks: bool = True) -> SourceSQL:
+    """Compose the source for a row called `t`, as it is fastest for many rows at a time; `walks` as below.
 
     What is looked up in one other table and nowhere else is joined; a subquery, row by row, is for the rest.
     """
@@ -100,14 +100,19 @@ def source_sql(source: TenantSource, rules: Rules) -> SourceSQL:
             value = sql.SQL("r.{}").format(sql.Identifier(rules.column))
             known = sql.SQL("{} AND {}").format(matches(on, "r", "t"), rules.filled("r"))
             return SourceSQL(value, _as(table, "r"), known)
-    value = tenant_of(source, rules)
+    value = tenant_of(source, rules, walks=walks)
     if last_resort(source) is not None and not any(isinstance(one, Parent) for one in chain(source)):
         return SourceSQL(value, None, sql.SQL("true"))
     return SourceSQL(value, None, sql.SQL("{} IS NOT NULL").format(value))
 
 
-def tenant_of(source: TenantSource | str | None, rules: Rules) -> sql.Composable:
-    """Compose the tenant of one row called `t`, as a text; NULL where the source tells none."""
+def tenant_of(source: TenantSource | str | None, rules: Rules, *, walks: bool = True) -> sql.Composable:
+    """Compose the tenant of one row called `t`, as a text; NULL where the source tells none.
+
+    Who `walks` asks further up in a tree where the row above is not filled yet. A batch does. The guard lets
+    such a row wait: where rows have no tenant no trigger tells on what changes above them, and emptying a
+    tree 400 deep took 53 s, for each of its rows walked up.
+    """
     match source:
         case None:
             return _NULL
@@ -118,26 +123,26 @@ def tenant_of(source: TenantSource | str | None, rules: Rules) -> sql.Composable
         case Expression(expression=expression, otherwise=otherwise):
             value = expression_text(expression)
             known = sql.SQL("CASE WHEN {} THEN {} END").format(rules.proper(value), value)
-            return _or(known, tenant_of(otherwise, rules))
+            return _or(known, tenant_of(otherwise, rules, walks=walks))
         case Lookup(lookup=table, on=on, column=column, otherwise=otherwise):
             value = sql.SQL("r.{}::text").format(sql.Identifier(column))
             known = sql.SQL("(SELECT {} FROM {} WHERE {} AND {})").format(
                 value, _as(table, "r"), matches(on, "r", "t"), rules.proper(value)
             )
-            return _or(known, tenant_of(otherwise, rules))
-        case Parent(parent=table) if table == rules.table:
+            return _or(known, tenant_of(otherwise, rules, walks=walks))
+        case Parent(parent=table) if table == rules.table and walks:
             return _or(_above(source, rules), _of_tree(source, rules))
         case Parent(otherwise=otherwise):
             # `otherwise` is for a row without a parent. One whose parent is only not filled yet waits for it:
             # the guard sees such rows while the backfill is at work, and a wrong tenant would stay.
             alone = sql.SQL("CASE WHEN NOT EXISTS (SELECT FROM {} WHERE {}) THEN {} END").format(
-                _as(source.parent, "r"), matches(source.on, "r", "t"), tenant_of(otherwise, rules)
+                _as(source.parent, "r"), _is_above(source, rules), tenant_of(otherwise, rules, walks=walks)
             )
             return _or(_above(source, rules), _NULL if otherwise is None else alone)
 
 
-def kept(source: TenantSource, rules: Rules, nobody: str | None) -> sql.Composable:
-    """Compose what a row called `t` has that nothing is told for: what it had, or `nobody` again.
+def kept(source: TenantSource, rules: Rules) -> sql.Composable:
+    """Compose what a row called `t` has that nothing is told for: what it had, or no tenant again.
 
     The latter where the row that is to tell it is there and has no tenant yet: a batch that fills that one
     looks for nobody who has a tenant, and what an earlier parent told would stay.
@@ -153,23 +158,27 @@ def kept(source: TenantSource, rules: Rules, nobody: str | None) -> sql.Composab
     if not waits:
         return had
     return sql.SQL("CASE WHEN {} THEN {}::text ELSE {} END").format(
-        sql.SQL(" OR ").join(waits), sql.Literal(nobody), had
+        sql.SQL(" OR ").join(waits), sql.Literal(rules.sentinel), had
     )
 
 
 def _above(source: Parent, rules: Rules) -> sql.Composed:
-    """The tenant of the row's parent, where that is filled; no row of a tree is its own."""
-    other: sql.Composable = sql.SQL("")
-    if source.parent == rules.table:
-        keys = {name: name for name in source.on.values()}
-        other = sql.SQL(" AND ({}) IS NOT TRUE").format(matches(keys, "r", "t"))
-    return sql.SQL("(SELECT r.{}::text FROM {} WHERE {}{} AND {})").format(
+    """The tenant of the row's parent, where that is filled."""
+    return sql.SQL("(SELECT r.{}::text FROM {} WHERE {} AND {})").format(
         sql.Identifier(rules.column),
         _as(source.parent, "r"),
-        matches(source.on, "r", "t"),
-        other,
+        _is_above(source, rules),
         rules.filled("r"),
     )
+
+
+def _is_above(source: Parent, rules: Rules) -> sql.Composed:
+    """Whether the row called `r` is the parent of the one called `t`; no row of a tree is its own."""
+    above = matches(source.on, "r", "t")
+    if source.parent != rules.table:
+        return above
+    keys = {name: name for name in source.on.values()}
+    return sql.SQL("{} AND ({}) IS NOT TRUE").format(above, matches(keys, "r", "t"))
 
 
 def _of_tree(source: Parent, rules: Rules) -> sql.Composed:

@@ -104,8 +104,12 @@ def source_sql(source: TenantSource, rules: Rules) -> SourceSQL:
     return SourceSQL(value, None, f"{value} IS NOT NULL")
 
 
-def tenant_of(source: TenantSource | str | None, rules: Rules) -> str:
-    """Compose the tenant of one row called `t`, as a text; NULL where the source tells none."""
+def tenant_of(source: TenantSource | str | None, rules: Rules, *, walks: bool = True) -> str:
+    """Compose the tenant of one row called `t`, as a text; NULL where the source tells none.
+
+    Who `walks` asks further up in a tree where the row above is not filled yet. A batch does. The guard lets
+    such a row wait: where rows have no tenant no trigger tells on what changes above them.
+    """
     match source:
         case None:
             return _NULL
@@ -115,22 +119,24 @@ def tenant_of(source: TenantSource | str | None, rules: Rules) -> str:
             return literal(constant)
         case Expression(expression=expression, otherwise=otherwise):
             value = text_of(expression)
-            return _or(f"CASE WHEN {rules.proper(value)} THEN {value} END", tenant_of(otherwise, rules))
+            known = f"CASE WHEN {rules.proper(value)} THEN {value} END"
+            return _or(known, tenant_of(otherwise, rules, walks=walks))
         case Lookup(lookup=table, on=on, column=column, otherwise=otherwise):
             value = _as_text(of("r", column))
             known = PARTS.looked_up.filled(
                 value=value, table=quoted(table), matches=matches(on, "r", ROW), known=rules.proper(value)
             )
-            return _or(known, tenant_of(otherwise, rules))
-        case Parent(parent=table) if table == rules.table:
+            return _or(known, tenant_of(otherwise, rules, walks=walks))
+        case Parent(parent=table) if table == rules.table and walks:
             return _or(_above(source, rules), _of_tree(source, rules))
         case Parent(otherwise=None):
             return _above(source, rules)
-        case Parent(parent=table, on=on, otherwise=otherwise):
+        case Parent(parent=table, otherwise=otherwise):
             # `otherwise` is for a row without a parent. One whose parent is only not filled yet waits for it:
             # the guard sees such rows while the backfill is at work, and a wrong tenant would stay.
-            alone = PARTS.alone.filled(table=quoted(table), matches=matches(on, "r", ROW))
-            return _or(_above(source, rules), f"CASE WHEN {alone} THEN {tenant_of(otherwise, rules)} END")
+            alone = PARTS.alone.filled(table=quoted(table), matches=_is_above(source, rules))
+            told = tenant_of(otherwise, rules, walks=walks)
+            return _or(_above(source, rules), f"CASE WHEN {alone} THEN {told} END")
 
 
 def waits(source: TenantSource, rules: Rules) -> str:
@@ -154,16 +160,19 @@ def waits(source: TenantSource, rules: Rules) -> str:
 
 
 def _above(source: Parent, rules: Rules) -> str:
-    """The tenant of the row's parent, where that is filled; no row of a tree is its own."""
-    on = matches(source.on, "r", ROW)
-    if source.parent == rules.table:
-        on = f"{on} AND NOT ({rules.same('r', ROW)})"
+    """The tenant of the row's parent, where that is filled."""
     return PARTS.looked_up.filled(
         value=_as_text(of("r", rules.column)),
         table=quoted(source.parent),
-        matches=on,
+        matches=_is_above(source, rules),
         known=rules.filled("r"),
     )
+
+
+def _is_above(source: Parent, rules: Rules) -> str:
+    """Whether the row called `r` is the parent of the one called `t`; no row of a tree is its own."""
+    above = matches(source.on, "r", ROW)
+    return f"{above} AND NOT ({rules.same('r', ROW)})" if source.parent == rules.table else above
 
 
 def _of_tree(source: Parent, rules: Rules) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 from typing import Any
 
 import psycopg
@@ -223,6 +224,59 @@ def test_what_comes_to_a_parent_that_a_batch_has_not_reached_yet_waits_with_it_a
         batch.never_in_the_way(tables)
         _fill(walker)
         assert (_of(tables, "folders"), _of(tables, "files")) == ({1: "umbra"}, {1: "umbra"})
+
+
+def test_a_row_of_a_tree_whose_parent_is_not_filled_yet_waits_for_the_batch_which_asks_further_up(
+    tables: Connection, database: str, postgres: EmbeddedPostgres
+) -> None:
+    tables.execute("INSERT INTO orgs (id, tenant) VALUES (1, 'acme'), (2, 'umbra')")
+    tables.execute("INSERT INTO folders VALUES (1, NULL, 1, NULL), (2, 1, 1, NULL), (3, NULL, 1, NULL)")
+    folders = TREE | {"otherwise": {"parent": "orgs", "on": {"org": "id"}}}
+    with _guarded(tables, postgres, orgs={"expression": "tenant"}, folders=folders) as walker:
+        with connect(database, "batch") as filling:
+            batch.never_in_the_way(filling)
+            filling.execute("UPDATE orgs SET tenant_id = tenant WHERE id = 1")
+        tables.execute("UPDATE folders SET above = 2 WHERE id = 3")
+        tables.execute("UPDATE folders SET org = 2 WHERE id = 1")
+        batch.never_in_the_way(tables)
+        _fill(walker)
+        assert _of(tables, "folders") == {1: "umbra", 2: "umbra", 3: "umbra"}
+
+
+def test_a_column_that_the_application_had_before_is_never_emptied(
+    tables: Connection, postgres: EmbeddedPostgres
+) -> None:
+    tables.execute("ALTER TABLE files ADD tenant_id text NOT NULL CHECK (tenant_id <> '')")
+    tables.execute("INSERT INTO folders VALUES (1, NULL, NULL, NULL), (2, NULL, NULL, 'umbra')")
+    tables.execute("INSERT INTO files VALUES (1, 1, NULL, NULL, 'acme')")
+    with _guarded(tables, postgres, folders=NOTE, files=FOLDER):
+        tables.execute("UPDATE files SET folder = 2")
+        tables.execute("UPDATE folders SET id = 3 WHERE id = 1; UPDATE folders SET id = 4 WHERE id = 2")
+        assert _of(tables, "files") == {1: "acme"}
+
+
+def test_at_no_step_of_putting_it_in_its_place_a_row_stays_behind_its_parent(
+    tables: Connection, postgres: EmbeddedPostgres
+) -> None:
+    plan = Plan.model_validate(
+        {
+            "name": "steps",
+            "database": {"url": "postgresql:///"},
+            "tables": [{"name": "folders", "tenant": NOTE}, {"name": "files", "tenant": FOLDER}],
+        }
+    )
+    walker = Walker(tables, plan, postgres)
+    for at in count():
+        if not walker.there(columns.STAGE, most=1):
+            break
+        # Rows of its own for each step: what moves again later takes all of its own along.
+        tables.execute("INSERT INTO folders (id, note) VALUES (%s, 'umbra')", [at])
+        tables.execute("INSERT INTO files (id, folder) VALUES (%s, %s)", [at, at])
+        tables.execute("UPDATE folders SET note = 'acme' WHERE id = %s", [at])
+    batch.never_in_the_way(tables)
+    _fill(walker)
+    assert set(_of(tables, "files").values()) == {"acme"}
+    walker.back(columns.STAGE)
 
 
 def test_a_batch_does_not_go_after_the_rows_below_which_have_batches_of_their_own(

@@ -1,5 +1,6 @@
 """The write guard of a SQLite file: what it gives, what it leaves alone, what it counts, and when it goes."""
 
+import itertools
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, nullcontext
@@ -153,6 +154,38 @@ def test_what_comes_to_a_parent_that_a_batch_has_not_reached_yet_waits_with_it_a
             code.execute(statement)
     run(plan)
     assert asked(path, both) == [("umbra",)]
+
+
+def test_a_column_that_the_application_had_before_is_never_emptied(tmp_path: Path) -> None:
+    path = made(
+        tmp_path / "file.db",
+        *_TABLES[:1],
+        "CREATE TABLE relations (a INT, source TEXT, tenant_id TEXT CHECK (tenant_id IS NOT NULL))",
+        "INSERT INTO entities VALUES ('e1', 'red', 0), ('e2', NULL, 0)",
+        "INSERT INTO relations VALUES (1, 'e1', 'red')",
+    )
+    with conductor.controller(_plan(path)) as file:
+        conductor.run(_plan(path), file, to="columns", notify=lambda _line: None)
+    with closing(sqlite3.connect(path, isolation_level=None)) as code:
+        code.execute("UPDATE relations SET source = 'e2'")
+        code.execute("UPDATE entities SET id = 'e3' WHERE id = 'e2'")
+    assert asked(path, "SELECT source, tenant_id FROM relations") == [("e2", "red")]
+
+
+def test_at_no_step_of_putting_it_in_its_place_a_row_stays_behind_its_parent(
+    path: Path, code: sqlite3.Connection
+) -> None:
+    count = itertools.count()
+
+    def move() -> None:
+        # Rows of its own for each step: what moves again later takes all of its own along.
+        new = next(count)
+        code.execute("INSERT INTO entities (id, org) VALUES (?, 'blue')", [new])
+        code.execute("INSERT INTO relations (a, b, source) VALUES ('new', ?, ?)", [new, new])
+        code.execute("UPDATE entities SET org = 'red' WHERE id = ?", [new])
+
+    run(_plan(path), beside=move)
+    assert _tenants(path, "relations WHERE a = 'new'") == ["red"] * next(count)
 
 
 def test_the_guard_stays_while_old_code_needs_it_and_goes_once_it_does_not(
