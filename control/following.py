@@ -15,7 +15,7 @@ from psycopg import sql
 
 from control import names
 from control.course import go_on
-from control.jobs import kept_by, rules_of
+from control.jobs import rules_of
 from control.names import Event
 from control.plan.model import Plan
 from control.plan.sections import Table as PlanTable
@@ -24,7 +24,7 @@ from sql.postgres import catalog, guard
 from sql.postgres.connection import Connection
 from sql.postgres.facts import Catalog, ForeignKey, Table
 from sql.postgres.guard import STATEMENTS
-from sql.postgres.source import tenant_of, unfilled
+from sql.postgres.source import kept, tenant_of, unfilled
 from sql.tenant_source import Lookup, Parent, chain, qualified, split_name
 
 #: Seconds between two looks at transactions that are still open; and after which the operator is told.
@@ -67,17 +67,11 @@ class Follower:
     @property
     def value(self) -> sql.Composable:
         """The tenant of a row called `t`: what is told, or where nothing is told what it keeps."""
-        kept = kept_by(self.plan, self.table, self.was)
-        return sql.SQL("coalesce({}, {})").format(self._told, kept)
-
-    @property
-    def _known(self) -> sql.Composable:
-        """The same where a row keeps what it has: only what is known now can be refused."""
-        return sql.SQL("coalesce({}, t.{})").format(self._told, sql.Identifier(self.plan.tenant.column))
+        return sql.SQL("coalesce({}, {})").format(self._told, kept_by(self.plan, self.table, self.was))
 
     @property
     def _told(self) -> sql.Composable:
-        return tenant_of(self.plan.source_of(self.table), rules_of(self.plan, self.table), walks=False)
+        return tenant_of(self.plan.source_of(self.table), rules_of(self.plan, self.table, walks=False))
 
     def refusal(self, named: sql.Composable) -> sql.Composable:
         """What refuses a change that takes `named` rows to another tenant, where the plan says so."""
@@ -89,7 +83,7 @@ class Follower:
             table=self.was.identifier,
             named=named,
             column=sql.Identifier(tenant.column),
-            value=self._known,
+            told=self._told,
             unfilled=unfilled(tenant.column, tenant.sentinel_value),
             refused=sql.Literal(f"{rows} belong to another tenant than {other} would"),
         )
@@ -154,6 +148,16 @@ class Follower:
     def _told_by_another(self) -> bool:
         """Whether something is asked after it."""
         return self.source.otherwise is not None
+
+
+def kept_by(plan: Plan, table: PlanTable, was: Table) -> sql.Composable:
+    """What a row called `t` has for which the guard is told nothing.
+
+    Never no tenant where the application had the column before: its own constraints and queries know it.
+    """
+    if was.column(plan.tenant.column) is not None:
+        return sql.SQL("t.{}").format(sql.Identifier(plan.tenant.column))
+    return kept(plan.source_of(table), rules_of(plan, table))
 
 
 def followers(plan: Plan, original: Catalog) -> Iterator[Follower]:

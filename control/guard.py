@@ -20,7 +20,7 @@ from functools import partial
 from psycopg import sql
 
 from control import following, names
-from control.jobs import kept_by, rules_of
+from control.jobs import rules_of
 from control.plan.model import Plan
 from control.plan.sections import Table as PlanTable
 from control.stage import Ground, How, Step
@@ -166,7 +166,7 @@ def _put_sequence(table: PlanTable, original: Catalog) -> Step:
 def _put_trigger(plan: Plan, table: PlanTable, original: Catalog) -> Iterator[Step]:
     was = original.table(table.name)
     name, ours = names.guard(was), sql.Identifier(names.GUARD_SCHEMA, names.guard(was))
-    source = source_sql(plan.source_of(table), rules_of(plan, table), walks=False)
+    source = source_sql(plan.source_of(table), rules_of(plan, table, walks=False))
     # Names without a schema mean what they mean in the operator's session; temporary tables, which any
     # session could put in front, come last.
     path = dict.fromkeys(["pg_catalog", *original.search_path, was.schema_, "pg_temp"])
@@ -178,7 +178,7 @@ def _put_trigger(plan: Plan, table: PlanTable, original: Catalog) -> Iterator[St
         value=source.value,
         joined=sql.SQL("") if source.tables is None else sql.SQL(", {}").format(source.tables),
         resolved=source.resolved,
-        kept=kept_by(plan, table, was),
+        kept=following.kept_by(plan, table, was),
     )
     yield Step(
         what=f"{table.name}: the guard's function",

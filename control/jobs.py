@@ -3,8 +3,6 @@
 import math
 from collections.abc import Sequence
 
-from psycopg import sql
-
 from control.plan.model import Plan
 from control.plan.sections import Paging, Table
 from sql.job import JobSpec, KeyColumn
@@ -14,7 +12,7 @@ from sql.postgres.connection import Connection
 from sql.postgres.facts import Catalog
 from sql.postgres.facts import Table as CatalogTable
 from sql.postgres.paging import Heap
-from sql.postgres.source import Rules, kept
+from sql.postgres.source import Rules
 from worker.paging import LARGEST, RANGES, SMALLEST
 
 #: The share of its rows that may leave a page. Those of the first visit must, and all others fit into the
@@ -47,20 +45,10 @@ def is_instant(plan: Plan, table: Table, original: Catalog) -> bool:
     return table.constant is not None and original.table(table.name).column(plan.tenant.column) is None
 
 
-def rules_of(plan: Plan, table: Table) -> Rules:
+def rules_of(plan: Plan, table: Table, *, walks: bool = True) -> Rules:
     """What holds for the source of a table's tenants."""
     tenant = plan.tenant
-    return Rules(table.name, tenant.column, tenant.sentinel_value, tenant.pattern)
-
-
-def kept_by(plan: Plan, table: Table, was: CatalogTable) -> sql.Composable:
-    """What a row called `t` has for which the guard is told nothing.
-
-    Never no tenant where the application had the column before: its own constraints and queries know it.
-    """
-    if was.column(plan.tenant.column) is not None:
-        return sql.SQL("t.{}").format(sql.Identifier(plan.tenant.column))
-    return kept(plan.source_of(table), rules_of(plan, table))
+    return Rules(table.name, tenant.column, tenant.sentinel_value, tenant.pattern, walks)
 
 
 def parts(table: CatalogTable) -> tuple[CatalogTable, ...]:

@@ -10,13 +10,32 @@ from dataclasses import dataclass
 
 from control.plan.model import Plan
 from control.plan.sections import Table as PlanTable
-from control.sqlite.jobs import rules_of, waits_of
+from control.sqlite.jobs import identity_of, rules_of
 from control.sqlite.stage import Step, sentinel_of
 from sql.sqlite.facts import Catalog, Table
 from sql.sqlite.guard import STATEMENTS, counted, is_same, names_of, of_rowid
 from sql.sqlite.names import folded, literal, quoted
-from sql.sqlite.source import Rules, each, of, tenant_of
+from sql.sqlite.source import each, of, tenant_of, waits
 from sql.tenant_source import Lookup, Parent, chain
+
+
+def fragments_of(plan: Plan, table: PlanTable, was: Table) -> dict[str, str]:
+    """What the triggers of a table say of a row called `t`: what it is `told`, and what it is `given` then.
+
+    No row `waits` where the application had the column before, whose own constraints and queries know it, nor
+    where the column is to be in a key that takes no NULL.
+    """
+    source, rules = plan.source_of(table), rules_of(plan, table, was, walks=False)
+    in_key = plan.tenant.column in (table.primary_key or ()) and (was.without_rowid or was.strict)
+    never = was.column(plan.tenant.column) is not None or (in_key and rules.sentinel is None)
+    said = {
+        "table": quoted(was.name),
+        "column": quoted(plan.tenant.column),
+        "sentinel": literal(rules.sentinel),
+        "told": tenant_of(source, rules),
+        "waits": "0" if never else waits(source, rules),
+    }
+    return said | {"given": STATEMENTS.given.filled(**said)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +57,8 @@ class Follower:
         return self.source.column if isinstance(self.source, Lookup) else self.plan.tenant.column
 
     @property
-    def rules(self) -> Rules:
-        """What holds for the source."""
-        return rules_of(self.plan, self.table, self.was)
+    def _identity(self) -> tuple[str, ...]:
+        return identity_of(self.was)
 
     @property
     def is_tree(self) -> bool:
@@ -59,33 +77,28 @@ class Follower:
 
     def followed(self, *rows: str) -> str:
         """What a trigger does for the rows that name one of `rows` (NEW, OLD) of the leader."""
-        column = quoted(self.plan.tenant.column)
-        told = tenant_of(self.plan.source_of(self.table), self.rules, walks=False)
-        sentinel, waits = literal(sentinel_of(self.plan)), waits_of(self.plan, self.table, self.was)
         named = " OR ".join(f"({self._names(row)})" for row in rows)
-        parts = {"table": quoted(self.was.name), "column": column, "named": f"({named})"}
+        parts = fragments_of(self.plan, self.table, self.was) | {
+            "named": f"({named})",
+            "identity": names_of(self._identity),
+            "t_identity": each("t", self._identity),
+        }
         refusal = ""
         if self.plan.tenant.moves == "refuse":
             refused = (
                 f"rows of {self.table.name} belong to another tenant than what tells theirs in {self.leader} "
                 'would; the plan of the migration says moves = "refuse"'
             )
-            refuse = STATEMENTS.refuse.filled(refused=literal(refused), told=told, sentinel=sentinel, **parts)
-            refusal = f"{refuse};\n  "
-        identity = self.rules.identity
-        parts["given"] = STATEMENTS.given.filled(told=told, waits=waits, sentinel=sentinel, column=column)
-        more = {"identity": names_of(identity), "t_identity": each("t", identity)}
-        followed = (
-            self._down(parts, more, told=told, waits=waits) if self.is_tree else self._direct(parts, more)
-        )
+            refusal = f"{STATEMENTS.refuse.filled(refused=literal(refused), **parts)};\n  "
+        followed = self._down(parts) if self.is_tree else self._direct(parts)
         return f"{refusal}{followed};\n  {counted(STATEMENTS.count_if, self.was.name)}"
 
-    def _direct(self, parts: dict[str, str], more: dict[str, str]) -> str:
-        itself = is_same("t", quoted(self.was.name), self.rules.identity)
-        return STATEMENTS.follow.filled(t_is_it=itself, **parts, **more)
+    def _direct(self, parts: dict[str, str]) -> str:
+        itself = is_same("t", quoted(self.was.name), self._identity)
+        return STATEMENTS.follow.filled(t_is_it=itself, **parts)
 
-    def _down(self, parts: dict[str, str], more: dict[str, str], *, told: str, waits: str) -> str:
-        identity = self.rules.identity
+    def _down(self, parts: dict[str, str]) -> str:
+        identity = self._identity
         keys = [f"k{at}" for at in range(len(identity))]
 
         def is_in(alias: str, of_: str) -> str:
@@ -99,18 +112,10 @@ class Follower:
             c_below_b=" AND ".join(
                 f"{of('b', theirs)} = {of('c', ours)}" for ours, theirs in self.source.on.items()
             ),
-            t_identity=more["t_identity"],
-            told=told,
-            waits=waits,
-            **{name: parts[name] for name in ("table", "given", "named")},
+            **parts,
         )
         return STATEMENTS.follow_down.filled(
-            down=down,
-            d_is_it=is_in(quoted(self.was.name), "d"),
-            t_is_d=is_in("t", "d"),
-            table=parts["table"],
-            column=parts["column"],
-            **more,
+            down=down, d_is_it=is_in(quoted(self.was.name), "d"), t_is_d=is_in("t", "d"), **parts
         )
 
     def _names(self, row: str) -> str:

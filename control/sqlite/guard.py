@@ -12,14 +12,13 @@ from dataclasses import replace
 from control.plan.model import Plan
 from control.plan.sections import Table as PlanTable
 from control.sqlite import following
-from control.sqlite.jobs import is_instant, rules_of, waits_of
-from control.sqlite.stage import Live, Step, sentinel_of
+from control.sqlite.jobs import identity_of, is_instant
+from control.sqlite.stage import Live, Step
 from sql.sqlite import guard
 from sql.sqlite.connection import File
 from sql.sqlite.facts import Catalog, Table
 from sql.sqlite.guard import STATEMENTS, USES, Use, counted, is_same, of_rowid
 from sql.sqlite.names import folded, literal, quoted
-from sql.sqlite.source import tenant_of
 from sql.tenant_source import Expression, chain
 
 
@@ -106,14 +105,10 @@ def _triggers(table: PlanTable, was: Table) -> tuple[str, ...]:
 
 def _put(plan: Plan, table: PlanTable, original: Catalog) -> Iterator[Step]:
     was = original.table(table.name)
-    rules = rules_of(plan, table, was)
-    column, sentinel = quoted(plan.tenant.column), literal(sentinel_of(plan))
-    told = tenant_of(plan.source_of(table), rules, walks=False)
-    parts = {
-        "table": quoted(was.name),
-        "column": column,
-        "t_is_new": is_same("t", "NEW", rules.identity),
-        "is_new": is_same(quoted(was.name), "NEW", rules.identity),
+    identity = identity_of(was)
+    parts = following.fragments_of(plan, table, was) | {
+        "t_is_new": is_same("t", "NEW", identity),
+        "is_new": is_same(quoted(was.name), "NEW", identity),
     }
     # Before the guard of new rows: one that has its tenant and then changes is looked at by nobody else.
     if watched := _watched(table, was):
@@ -124,9 +119,6 @@ def _put(plan: Plan, table: PlanTable, original: Catalog) -> Iterator[Step]:
                     trigger=quoted(_of_changes(was)),
                     watched=", ".join(map(quoted, [*watched, *of_rowid(was, watched)])),
                     changed=" OR ".join(f"OLD.{quoted(name)} IS NOT NEW.{quoted(name)}" for name in watched),
-                    given=STATEMENTS.given.filled(
-                        told=told, waits=waits_of(plan, table, was), sentinel=sentinel, column=column
-                    ),
                     count_if=counted(STATEMENTS.count_if, was.name),
                     **parts,
                 ),
@@ -139,8 +131,6 @@ def _put(plan: Plan, table: PlanTable, original: Catalog) -> Iterator[Step]:
             STATEMENTS.count_from_now.filled(name=literal(was.name)),
             STATEMENTS.create_trigger.filled(
                 trigger=quoted(_of_inserts(was)),
-                sentinel=sentinel,
-                told=told,
                 count=counted(STATEMENTS.count, was.name),
                 followed=following.of_new(plan, original, was.name),
                 **parts,

@@ -9,7 +9,7 @@ from sql.sqlite.batch import ROWID, key_of
 from sql.sqlite.connection import File
 from sql.sqlite.facts import Catalog
 from sql.sqlite.facts import Table as CatalogTable
-from sql.sqlite.source import Rules, waits
+from sql.sqlite.source import Rules
 from worker.paging import LARGEST
 
 
@@ -38,21 +38,10 @@ def identity_of(was: CatalogTable) -> tuple[str, ...]:
     return (name,)
 
 
-def rules_of(plan: Plan, table: Table, was: CatalogTable) -> Rules:
+def rules_of(plan: Plan, table: Table, was: CatalogTable, *, walks: bool = True) -> Rules:
     """What holds for the source of a table's tenants."""
-    return Rules(table.name, identity_of(was), plan.tenant.column, sentinel_of(plan), plan.tenant.pattern)
-
-
-def waits_of(plan: Plan, table: Table, was: CatalogTable) -> str:
-    """Whether a row called `t` has no tenant again, because what is to tell it has none.
-
-    Never where the application had the column before, whose own constraints and queries know it, nor where
-    the column is to be in a key that takes no NULL.
-    """
-    in_key = plan.tenant.column in (table.primary_key or ()) and (was.without_rowid or was.strict)
-    if was.column(plan.tenant.column) is not None or (in_key and sentinel_of(plan) is None):
-        return "0"
-    return waits(plan.source_of(table), rules_of(plan, table, was))
+    tenant = plan.tenant
+    return Rules(table.name, identity_of(was), tenant.column, sentinel_of(plan), tenant.pattern, walks)
 
 
 def job_spec(plan: Plan, table: Table, was: CatalogTable, file: File) -> tuple[JobSpec, str]:

@@ -133,7 +133,7 @@ $tenantry_guard$
 -- first one.
 IF EXISTS (
     SELECT FROM {table} AS t
-    WHERE {named} AND t.{column} IS DISTINCT FROM {value} AND NOT {unfilled}
+    WHERE {named} AND t.{column} <> {told} AND NOT {unfilled}
   ) THEN
     RAISE EXCEPTION USING ERRCODE = 'integrity_constraint_violation',
       MESSAGE = {refused}, HINT = 'the plan of the migration says moves = "refuse"';

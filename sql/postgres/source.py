@@ -44,12 +44,18 @@ class SourceSQL:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What holds for every source of a table: its own name in the plan, and what a tenant is."""
+    """What holds for every source of a table: its own name in the plan, and what a tenant is.
+
+    Who `walks` asks further up in a tree where the row above is not filled yet. A batch does. The guard lets
+    such a row wait: where rows have no tenant no trigger tells on what changes above them, and emptying a
+    tree 400 deep took 53 s, for each of its rows walked up.
+    """
 
     table: str
     column: str
     sentinel: str | None
     pattern: str
+    walks: bool = True
 
     def proper(self, value: sql.Composable) -> sql.Composed:
         """Whether a text is a tenant: something, and as the pattern has it. Unknown for NULL."""
@@ -80,8 +86,8 @@ def unfilled(tenant_column: str, sentinel: str | None, row: LiteralString = "t")
     return sql.SQL("({})").format(sql.SQL(" OR ").join([*texts, sql.SQL("{} IS NULL").format(column)]))
 
 
-def source_sql(source: TenantSource, rules: Rules, *, walks: bool = True) -> SourceSQL:
-    """Compose the source for a row called `t`, as it is fastest for many rows at a time; `walks` as below.
+def source_sql(source: TenantSource, rules: Rules) -> SourceSQL:
+    """Compose the source for a row called `t`, as it is fastest for many rows at a time.
 
     What is looked up in one other table and nowhere else is joined; a subquery, row by row, is for the rest.
     """
@@ -100,19 +106,14 @@ def source_sql(source: TenantSource, rules: Rules, *, walks: bool = True) -> Sou
             value = sql.SQL("r.{}").format(sql.Identifier(rules.column))
             known = sql.SQL("{} AND {}").format(matches(on, "r", "t"), rules.filled("r"))
             return SourceSQL(value, _as(table, "r"), known)
-    value = tenant_of(source, rules, walks=walks)
+    value = tenant_of(source, rules)
     if last_resort(source) is not None and not any(isinstance(one, Parent) for one in chain(source)):
         return SourceSQL(value, None, sql.SQL("true"))
     return SourceSQL(value, None, sql.SQL("{} IS NOT NULL").format(value))
 
 
-def tenant_of(source: TenantSource | str | None, rules: Rules, *, walks: bool = True) -> sql.Composable:
-    """Compose the tenant of one row called `t`, as a text; NULL where the source tells none.
-
-    Who `walks` asks further up in a tree where the row above is not filled yet. A batch does. The guard lets
-    such a row wait: where rows have no tenant no trigger tells on what changes above them, and emptying a
-    tree 400 deep took 53 s, for each of its rows walked up.
-    """
+def tenant_of(source: TenantSource | str | None, rules: Rules) -> sql.Composable:
+    """Compose the tenant of one row called `t`, as a text; NULL where the source tells none."""
     match source:
         case None:
             return _NULL
@@ -123,20 +124,20 @@ def tenant_of(source: TenantSource | str | None, rules: Rules, *, walks: bool = 
         case Expression(expression=expression, otherwise=otherwise):
             value = expression_text(expression)
             known = sql.SQL("CASE WHEN {} THEN {} END").format(rules.proper(value), value)
-            return _or(known, tenant_of(otherwise, rules, walks=walks))
+            return _or(known, tenant_of(otherwise, rules))
         case Lookup(lookup=table, on=on, column=column, otherwise=otherwise):
             value = sql.SQL("r.{}::text").format(sql.Identifier(column))
             known = sql.SQL("(SELECT {} FROM {} WHERE {} AND {})").format(
                 value, _as(table, "r"), matches(on, "r", "t"), rules.proper(value)
             )
-            return _or(known, tenant_of(otherwise, rules, walks=walks))
-        case Parent(parent=table) if table == rules.table and walks:
+            return _or(known, tenant_of(otherwise, rules))
+        case Parent(parent=table) if table == rules.table and rules.walks:
             return _or(_above(source, rules), _of_tree(source, rules))
         case Parent(otherwise=otherwise):
             # `otherwise` is for a row without a parent. One whose parent is only not filled yet waits for it:
             # the guard sees such rows while the backfill is at work, and a wrong tenant would stay.
             alone = sql.SQL("CASE WHEN NOT EXISTS (SELECT FROM {} WHERE {}) THEN {} END").format(
-                _as(source.parent, "r"), _is_above(source, rules), tenant_of(otherwise, rules, walks=walks)
+                _as(source.parent, "r"), _is_above(source, rules), tenant_of(otherwise, rules)
             )
             return _or(_above(source, rules), _NULL if otherwise is None else alone)
 
@@ -150,7 +151,7 @@ def kept(source: TenantSource, rules: Rules) -> sql.Composable:
     had = sql.SQL("t.{}").format(sql.Identifier(rules.column))
     waits = [
         sql.SQL("EXISTS (SELECT FROM {} WHERE {} AND {})").format(
-            _as(one.parent, "r"), matches(one.on, "r", "t"), unfilled(rules.column, rules.sentinel, row="r")
+            _as(one.parent, "r"), _is_above(one, rules), unfilled(rules.column, rules.sentinel, row="r")
         )
         for one in chain(source)
         if isinstance(one, Parent)

@@ -95,12 +95,12 @@ UPDATE {table} SET {column} = (SELECT d.given FROM {down} AS d WHERE {d_is_it} L
     WHERE d.given IS NOT t.{column});
 
 -- name: down
--- locks: none beside the statement's that fires the trigger. The rows that name the one at hand, and all below them.
-(WITH RECURSIVE down ({keys}, given, keeps) AS (
-    SELECT {t_identity}, {given}, {told} IS NULL AND NOT ({waits}) FROM {table} AS t WHERE {named}
+-- locks: none beside the statement's that fires the trigger. The rows that name the one at hand and don't keep what they had, and all below them.
+(WITH RECURSIVE down ({keys}, given) AS (
+    SELECT {t_identity}, {given} FROM {table} AS t WHERE {named} AND ({told} IS NOT NULL OR {waits})
     UNION
-    SELECT {c_identity}, down.given, 0
-    FROM down JOIN {table} AS b ON {b_is_down} JOIN {table} AS c ON {c_below_b} WHERE NOT down.keeps)
+    SELECT {c_identity}, down.given
+    FROM down JOIN {table} AS b ON {b_is_down} JOIN {table} AS c ON {c_below_b})
   SELECT * FROM down)
 
 -- name: refuse

@@ -39,7 +39,9 @@ class SourceSQL:
 class Rules:
     """What holds for every source of a table: its own name in the plan, and what a tenant is.
 
-    `identity` is what tells its rows: the name of the rowid, or the columns of the key.
+    `identity` is what tells its rows: the name of the rowid, or the columns of the key. Who `walks` asks
+    further up in a tree where the row above is not filled yet. A batch does. The guard lets such a row wait:
+    where rows have no tenant no trigger tells on what changes above them.
     """
 
     table: str
@@ -47,6 +49,7 @@ class Rules:
     column: str
     sentinel: str | None
     pattern: str
+    walks: bool = True
 
     def proper(self, value: str) -> str:
         """Whether a text is a tenant: something, and as the pattern has it. Unknown for NULL.
@@ -104,12 +107,8 @@ def source_sql(source: TenantSource, rules: Rules) -> SourceSQL:
     return SourceSQL(value, None, f"{value} IS NOT NULL")
 
 
-def tenant_of(source: TenantSource | str | None, rules: Rules, *, walks: bool = True) -> str:
-    """Compose the tenant of one row called `t`, as a text; NULL where the source tells none.
-
-    Who `walks` asks further up in a tree where the row above is not filled yet. A batch does. The guard lets
-    such a row wait: where rows have no tenant no trigger tells on what changes above them.
-    """
+def tenant_of(source: TenantSource | str | None, rules: Rules) -> str:
+    """Compose the tenant of one row called `t`, as a text; NULL where the source tells none."""
     match source:
         case None:
             return _NULL
@@ -119,15 +118,14 @@ def tenant_of(source: TenantSource | str | None, rules: Rules, *, walks: bool = 
             return literal(constant)
         case Expression(expression=expression, otherwise=otherwise):
             value = text_of(expression)
-            known = f"CASE WHEN {rules.proper(value)} THEN {value} END"
-            return _or(known, tenant_of(otherwise, rules, walks=walks))
+            return _or(f"CASE WHEN {rules.proper(value)} THEN {value} END", tenant_of(otherwise, rules))
         case Lookup(lookup=table, on=on, column=column, otherwise=otherwise):
             value = _as_text(of("r", column))
             known = PARTS.looked_up.filled(
                 value=value, table=quoted(table), matches=matches(on, "r", ROW), known=rules.proper(value)
             )
-            return _or(known, tenant_of(otherwise, rules, walks=walks))
-        case Parent(parent=table) if table == rules.table and walks:
+            return _or(known, tenant_of(otherwise, rules))
+        case Parent(parent=table) if table == rules.table and rules.walks:
             return _or(_above(source, rules), _of_tree(source, rules))
         case Parent(otherwise=None):
             return _above(source, rules)
@@ -135,8 +133,7 @@ def tenant_of(source: TenantSource | str | None, rules: Rules, *, walks: bool = 
             # `otherwise` is for a row without a parent. One whose parent is only not filled yet waits for it:
             # the guard sees such rows while the backfill is at work, and a wrong tenant would stay.
             alone = PARTS.alone.filled(table=quoted(table), matches=_is_above(source, rules))
-            told = tenant_of(otherwise, rules, walks=walks)
-            return _or(_above(source, rules), f"CASE WHEN {alone} THEN {told} END")
+            return _or(_above(source, rules), f"CASE WHEN {alone} THEN {tenant_of(otherwise, rules)} END")
 
 
 def waits(source: TenantSource, rules: Rules) -> str:
@@ -149,7 +146,7 @@ def waits(source: TenantSource, rules: Rules) -> str:
         " OR ".join(
             PARTS.there.filled(
                 table=quoted(one.parent),
-                matches=matches(one.on, "r", ROW),
+                matches=_is_above(one, rules),
                 unfilled=unfilled(rules.column, rules.sentinel, of_="r"),
             )
             for one in chain(source)
